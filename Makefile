@@ -1,0 +1,50 @@
+# The contributor's verbs.  Everything happens in .venv; nothing needs root.
+PYTHON ?= python3
+EXTRAS ?= test
+BIN    := .venv/bin
+STAMP  := .venv/.installed-$(subst $(eval) ,-,$(subst $(comma),-,$(EXTRAS)))
+comma  := ,
+
+export ORT_DISABLE_TELEMETRY = 1
+
+.PHONY: help demo test check format bench clean
+
+help:
+	@echo "make demo    see it work: dropped files become a better model, in half a minute"
+	@echo "make test    the tests (EXTRAS=test,oracle adds PyTorch and coremltools as oracles)"
+	@echo "make check   ruff, mypy --strict and the import staircase"
+	@echo "make bench   the figures of docs/benchmarks.md"
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing finetuned[$(EXTRAS)] into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
+	@touch $@
+
+.venv/.installed-demo: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing finetuned into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+demo: .venv/.installed-demo
+	@$(BIN)/finetuned demo
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_staircase.py
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/figures.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,1 @@
+"""Values in, ONNX out: the compiler.  Pure."""

@@ -1,0 +1,206 @@
+"""The events and states that leave the daemon, typed once; MQTT.md is their prose.
+
+`Outcome`s are durable: rows of the ledger, sent until acknowledged, with their row as `id`.  `Progress` is
+told once and dropped when nobody can take it.  States are retained: the latest wins.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from finetuned.service.messages import Metrics, Value, tag
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
+    """The base of everything under `event/#`; `ts` is RFC 3339 UTC with milliseconds."""
+
+    ts: str
+    node: str
+    model: str = ""
+    user: str = ""
+    task: str = ""
+
+
+# ── progress ────────────────────────────────────────────────────────────────────────────────────
+class Progress(Event):
+    """Never stored, never sent again."""
+
+    attempt: int
+    step: int
+
+
+class TrainingBegin(Progress, tag=tag):
+    """Apple's trainingBegin."""
+
+    parameters: dict[str, float | int | bool]
+    samples: dict[str, int]
+    device: str
+    epochs: int
+    batches: int
+    held_out: int = 0
+
+
+class MiniBatchEnd(Progress, tag=tag):
+    """Apple's miniBatchEnd; `metrics` holds epochIndex, miniBatchIndex, lossValue."""
+
+    metrics: dict[str, float | int]
+
+
+class EpochEnd(Progress, tag=tag):
+    """Apple's epochEnd; `metrics` holds epochIndex, lossValue."""
+
+    metrics: dict[str, float | int]
+    last_mini_batch_loss: float
+    validation: Metrics | None = None
+
+
+# ── outcomes ────────────────────────────────────────────────────────────────────────────────────
+class Outcome(Event):
+    """Durable; the ledger's row becomes `id` when it is sent."""
+
+
+class TaskCompleted(Outcome, tag="completed"):
+    """The task ended well; `promotion` is promoted, kept or none."""
+
+    version: int
+    parent: int
+    samples: int
+    before: Metrics
+    after: Metrics
+    promotion: str
+    promotion_reason: str
+    duration_seconds: float
+
+
+class TaskFailed(Outcome, tag="failed"):
+    """The task cannot be done."""
+
+    fault: str
+    error: str
+
+
+class TaskCancelled(Outcome, tag="cancelled"):
+    """Somebody asked for it; nothing was saved."""
+
+
+class PaceEvent(Outcome):
+    """The budget or a person changed how a task runs; `reading` and `trip` where a zone is the cause."""
+
+    pace: str
+    duty: float
+    reasons: tuple[str, ...] = ()
+    reading: float | None = None
+    trip: float | None = None
+
+
+class Paused(PaceEvent, tag=tag):
+    """Held at a mini-batch boundary."""
+
+
+class Resumed(PaceEvent, tag=tag):
+    """Goes on."""
+
+
+class PaceChanged(PaceEvent, tag=tag):
+    """Runs faster or slower."""
+
+
+class SampleEvent(Outcome):
+    """Samples of one label: a burst is one event with a count; `name` is the last file's, never its path."""
+
+    label: str
+    name: str
+    count: int = 1
+    reason: str = ""
+
+
+class SampleAccepted(SampleEvent, tag=tag):
+    """In the ledger, and the original is gone from the inbox."""
+
+
+class SampleRejected(SampleEvent, tag=tag):
+    """Cannot be used (or is there already): `reason` says why."""
+
+
+class SampleWaiting(SampleEvent, tag=tag):
+    """Its model or label is not known (yet)."""
+
+
+class ModelSaved(Outcome, tag=tag):
+    """A version lies in the store."""
+
+    version: int
+    parent: int
+    sha256: str
+
+
+class Promoted(Outcome, tag=tag):
+    """`version` is now what is used."""
+
+    version: int
+    parent: int
+
+
+AnyOutcome = (
+    TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+    | Paused
+    | Resumed
+    | PaceChanged
+    | SampleAccepted
+    | SampleRejected
+    | SampleWaiting
+    | ModelSaved
+    | Promoted
+)
+AnyProgress = TrainingBegin | MiniBatchEnd | EpochEnd
+
+
+# ── states ──────────────────────────────────────────────────────────────────────────────────────
+class DaemonState(Value):
+    """The daemon at a glance (`finetuned/<node>/state`)."""
+
+    version: str
+    mode: str
+    pace: str
+    duty: float
+    device: str
+    reasons: tuple[str, ...]
+    running: tuple[str, ...]
+    queued: int
+    waiting_samples: int
+    readings: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+class ModelState(Value):
+    """What a card shows of a model and user."""
+
+    model: str
+    user: str
+    kind: str
+    current: int | None
+    candidate: int | None
+    samples: dict[str, int]
+    metrics: Metrics | None
+    task: str | None
+
+
+class TaskStateView(Value):
+    """One task's progress (`finetuned/<node>/task/<task>/state`)."""
+
+    task: str
+    model: str
+    user: str
+    state: str
+    reasons: tuple[str, ...]
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    progress: float
+    eta_seconds: float | None
+    loss_value: float | None
+    device: str
+    pace: str

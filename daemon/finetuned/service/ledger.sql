@@ -1,0 +1,91 @@
+-- The ledger: what is acknowledged, in one file (WAL, synchronous=FULL).  `current` in the folders is derived from it.
+-- Every name here lasts; a change is a new migration in ledger.py, never an edit of a shipped one.
+
+PRAGMA user_version = 1;
+
+CREATE TABLE models (
+    name        TEXT PRIMARY KEY,
+    digest      TEXT NOT NULL,              -- SHA-256 of models/<name>/base.mlmodel
+    info        TEXT NOT NULL,              -- ModelInfo as JSON: what a worker told of it, once
+    added_at    TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE samples (
+    id          INTEGER PRIMARY KEY,        -- in the order of acceptance
+    model       TEXT NOT NULL REFERENCES models (name),
+    user        TEXT NOT NULL DEFAULT '',
+    digest      TEXT NOT NULL,              -- SHA-256 of the file's content
+    label       TEXT NOT NULL,              -- the model's label, after mapping
+    name        TEXT NOT NULL,              -- the original file name
+    path        TEXT NOT NULL,              -- below the state folder
+    bytes       INTEGER NOT NULL,
+    held_out    INTEGER NOT NULL,           -- 1: validates, never trained on
+    source      TEXT NOT NULL,              -- path in the inbox, inode and mtime: tells our own leftovers after a crash
+    accepted_at TEXT NOT NULL,
+    task        TEXT REFERENCES tasks (id), -- the last task that saw it; NULL: new
+    UNIQUE (model, user, digest)
+) STRICT;
+CREATE INDEX samples_new ON samples (model, user) WHERE task IS NULL;
+
+CREATE TABLE tasks (
+    id          TEXT PRIMARY KEY,           -- sorts by time of creation
+    model       TEXT NOT NULL REFERENCES models (name),
+    user        TEXT NOT NULL DEFAULT '',
+    state       TEXT NOT NULL CHECK (state IN ('suspended', 'running', 'cancelling', 'completed', 'failed')),
+    reasons     TEXT NOT NULL DEFAULT '[]', -- JSON array: why it is suspended
+    attempt     INTEGER NOT NULL DEFAULT 0,
+    parameters  TEXT NOT NULL DEFAULT '{}', -- JSON: what was asked for
+    seed        INTEGER NOT NULL,           -- drawn once, so that every attempt shuffles alike
+    parent      INTEGER NOT NULL DEFAULT 0, -- the version that it starts from; 0: the base
+    created_at  TEXT NOT NULL,
+    started_at  TEXT,
+    ended_at    TEXT,
+    version     INTEGER,                    -- what it saved
+    error       TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX tasks_one_alive ON tasks (model, user) WHERE state IN ('suspended', 'running', 'cancelling');
+
+CREATE TABLE task_samples (                 -- the exact set that a task trains and validates on
+    task        TEXT NOT NULL REFERENCES tasks (id),
+    sample      INTEGER NOT NULL REFERENCES samples (id),
+    PRIMARY KEY (task, sample)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE versions (
+    model       TEXT NOT NULL REFERENCES models (name),
+    user        TEXT NOT NULL DEFAULT '',
+    version     INTEGER NOT NULL,
+    parent      INTEGER NOT NULL,           -- 0: the base
+    task        TEXT NOT NULL REFERENCES tasks (id),
+    sha256      TEXT NOT NULL,
+    card        TEXT NOT NULL,              -- card.json
+    saved_at    TEXT NOT NULL,
+    PRIMARY KEY (model, user, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE current (                      -- no row: the base
+    model       TEXT NOT NULL,
+    user        TEXT NOT NULL DEFAULT '',
+    version     INTEGER NOT NULL,
+    PRIMARY KEY (model, user),
+    FOREIGN KEY (model, user, version) REFERENCES versions (model, user, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outcomes (                     -- AUTOINCREMENT: an id is never used twice
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    type        TEXT NOT NULL,
+    ts          TEXT NOT NULL,
+    payload     TEXT NOT NULL               -- JSON, without the id
+) STRICT;
+
+CREATE TABLE sinks (                        -- how far each sink has acknowledged
+    name        TEXT PRIMARY KEY,
+    outcome     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE transactions (                 -- requests already answered
+    id          TEXT PRIMARY KEY,
+    verb        TEXT NOT NULL,
+    response    TEXT NOT NULL,
+    at          TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,299 @@
+"""What the daemon and its worker and decoder processes say to each other.
+
+JSON lines over an inherited socket (`Channel` in `service/channel.py`); a worker elsewhere, say on a
+cluster, will get and send the very same.  Keys are camelCase as in every payload.  A decoder's answer is
+one line followed by `size` raw bytes.
+
+Whatever a worker reports carries `task`, `attempt` and `seq` (counted from 1 in each attempt), so that a
+late word of an older attempt can be told from the present one's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
+    """The base of all messages; the tag is the class's name in camelCase."""
+
+
+def tag(name: str) -> str:
+    """Return the `type` of a message class: its name with a small first letter."""
+    return name[0].lower() + name[1:]
+
+
+# ── values inside messages ──────────────────────────────────────────────────────────────────────
+class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The base of the untagged values."""
+
+
+class InputSpec(Value):
+    """One input of a model, as far as a decoder must know it.
+
+    An image: `shape` is [C, H, W], `color` RGB, BGR or GRAYSCALE, decoded to uint8.  An array: `shape` is
+    the file's, decoded to float32, `color` is empty.  `fit` is `stretch` (Core ML's scaleFill) or `crop`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    color: Literal["", "RGB", "BGR", "GRAYSCALE"] = ""
+    fit: Literal["stretch", "crop"] = "stretch"
+
+    @property
+    def signature(self) -> str:
+        """A name for the decoded form: two models with the same signature share decoded inputs."""
+        return f"{self.color or 'array'}:{'x'.join(map(str, self.shape))}:{self.fit if self.color else ''}"
+
+    @property
+    def dtype(self) -> str:
+        """The decoded element type, little-endian: `u1` for images, `<f4` for arrays."""
+        return "u1" if self.color else "<f4"
+
+
+class ParameterInfo(Value):
+    """An update parameter: default and range, or set."""
+
+    default: float | int | bool
+    range: tuple[float, float] | None = None
+    set: tuple[int, ...] | None = None
+
+
+class LayerInfo(Value):
+    """A row of `check`'s table; `parameters` is how many numbers the layer holds."""
+
+    name: str
+    type: str
+    trainable: bool
+    parameters: int
+
+
+class FeatureInfo(Value):
+    """An input, output or training input: name, type in words (`image 224 × 224 RGB`), shape."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...] = ()
+
+
+class ModelInfo(Value):
+    """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md)."""
+
+    updatable: bool
+    kind: str
+    specification_version: int
+    reasons: tuple[str, ...] = ()
+    inputs: tuple[FeatureInfo, ...] = ()
+    outputs: tuple[FeatureInfo, ...] = ()
+    training_inputs: tuple[FeatureInfo, ...] = ()
+    layers: tuple[LayerInfo, ...] = ()
+    losses: tuple[dict[str, str], ...] = ()
+    optimizer: str = ""
+    parameters: dict[str, ParameterInfo] = {}
+    class_labels: tuple[str, ...] | tuple[int, ...] = ()
+    metadata: dict[str, str] = {}
+    sample_inputs: tuple[InputSpec, ...] = ()
+    target: str = ""
+
+
+class SampleRef(Value):
+    """A sample of a task: its digest (SHA-256, hex), label, and whether it is held out for validation."""
+
+    digest: str
+    label: str
+    held_out: bool = False
+
+
+class TaskSpec(Value):
+    """Everything that a worker needs to run one attempt of a task; kept as tasks/<task>/spec.json.
+
+    `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the
+    decoded samples, `result_path` where the updated model goes.  `threads` never changes within a task.
+    `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
+    """
+
+    task: str
+    attempt: int
+    model: str
+    user: str = ""
+    model_path: str
+    model_digest: str
+    base_digest: str
+    inputs_path: str
+    input_signature: str
+    samples: tuple[SampleRef, ...]
+    result_path: str
+    parameters: dict[str, float | int | bool] = {}
+    threads: int = 1
+    report_interval_s: float = 0.2
+
+
+class Metrics(Value):
+    """How good a model is on a set of samples; the fields that its kind has."""
+
+    samples: int
+    loss_value: float
+    accuracy: float | None = None
+    mean_absolute_error: float | None = None
+
+
+# ── daemon → worker ─────────────────────────────────────────────────────────────────────────────
+class Describe(Message, tag=tag):
+    """Read and check the model at `path`; answered by `Described` or `Failed`."""
+
+    path: str
+
+
+class Start(Message, tag=tag):
+    """Run the task."""
+
+    spec: TaskSpec
+
+
+class Pace(Message, tag=tag):
+    """Work with this duty (0 < duty ≤ 1) from the next mini-batch on."""
+
+    duty: float = 1.0
+
+
+class Pause(Message, tag=tag):
+    """Hold at the next mini-batch boundary; memory is kept."""
+
+
+class Resume(Message, tag=tag):
+    """Go on; of the parameters only learningRate may change."""
+
+    parameters: dict[str, float] = {}
+
+
+class Cancel(Message, tag=tag):
+    """Stop after the mini-batch in flight and save nothing."""
+
+
+Command = Describe | Start | Pace | Pause | Resume | Cancel
+
+
+# ── worker → daemon ─────────────────────────────────────────────────────────────────────────────
+class Report(Message):
+    """The base of what a worker says of a task; `step` counts mini-batches from the task's start."""
+
+    task: str = ""
+    attempt: int = 0
+    seq: int = 0
+    step: int = 0
+
+
+class Described(Report, tag=tag):
+    """The answer to `Describe`."""
+
+    info: ModelInfo
+
+
+class Prepared(Report, tag=tag):
+    """So many samples have gone through the frozen part of the model."""
+
+    done: int
+    total: int
+
+
+class TrainingBegin(Report, tag=tag):
+    """Apple's trainingBegin; `parameters` are those in force, the chosen seed among them."""
+
+    parameters: dict[str, float | int | bool]
+    samples: dict[str, int]
+    held_out: int
+    device: str
+    epochs: int
+    batches: int
+
+
+class MiniBatchEnd(Report, tag=tag):
+    """Apple's miniBatchEnd; indices count from 0, the mini-batch index restarts each epoch."""
+
+    epoch_index: int
+    mini_batch_index: int
+    loss_value: float
+
+
+class EpochEnd(Report, tag=tag):
+    """Apple's epochEnd; `loss_value` is the epoch's mean over its samples."""
+
+    epoch_index: int
+    loss_value: float
+    last_mini_batch_loss: float
+    validation: Metrics | None = None
+
+
+class Held(Report, tag=tag):
+    """The worker stands at a mini-batch boundary, or (`held` false) goes on."""
+
+    held: bool
+
+
+class Heartbeat(Report, tag=tag):
+    """Alive, though there is nothing to say (a hold, a long step)."""
+
+
+class Completed(Report, tag=tag):
+    """The updated model lies at the spec's result_path, fsynced.
+
+    `before` and `after` were measured on the same samples: the held-out ones, or, where there were none, those
+    trained on (`held_out` tells which).
+    """
+
+    sha256: str
+    before: Metrics
+    after: Metrics
+    held_out: bool
+    changed_bytes: int
+
+
+class Cancelled(Report, tag=tag):
+    """The answer to `Cancel`."""
+
+
+class Failed(Report, tag=tag):
+    """The task cannot go on; `fault` is the class word of errors.py."""
+
+    fault: str
+    error: str
+
+
+WorkerReport = (
+    Described
+    | Prepared
+    | TrainingBegin
+    | MiniBatchEnd
+    | EpochEnd
+    | Held
+    | Heartbeat
+    | Completed
+    | Cancelled
+    | Failed
+)
+
+
+# ── decoder ─────────────────────────────────────────────────────────────────────────────────────
+class Decode(Message, tag=tag):
+    """Decode the private copy at `path` into `want`; `name` is the original file name (its suffix tells the format)."""
+
+    path: str
+    name: str
+    want: InputSpec
+
+
+class Decoded(Message, tag=tag):
+    """`size` raw bytes follow: the array in C order, element type `want.dtype`, shape `want.shape`."""
+
+    size: int
+
+
+class Undecodable(Message, tag=tag):
+    """The file is no sample for this input; `reason` is a sentence for a person."""
+
+    reason: str
+
+
+DecoderReply = Decoded | Undecodable
+

@@ -1,0 +1,1 @@
+"""A Core ML file, as values.  Pure: bytes in, bytes out."""

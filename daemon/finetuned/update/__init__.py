@@ -1,0 +1,1 @@
+"""One update task, mini-batch by mini-batch: the engine."""
