@@ -22,14 +22,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 # ── progress ────────────────────────────────────────────────────────────────────────────────────
-class Progress(Event):
+class Progress(Event, frozen=True, kw_only=True):
     """Never stored, never sent again."""
 
     attempt: int
     step: int
 
 
-class TrainingBegin(Progress, tag=tag):
+class TrainingBegin(Progress, tag=tag, frozen=True, kw_only=True):
     """Apple's trainingBegin."""
 
     parameters: dict[str, float | int | bool]
@@ -40,13 +40,13 @@ class TrainingBegin(Progress, tag=tag):
     held_out: int = 0
 
 
-class MiniBatchEnd(Progress, tag=tag):
+class MiniBatchEnd(Progress, tag=tag, frozen=True, kw_only=True):
     """Apple's miniBatchEnd; `metrics` holds epochIndex, miniBatchIndex, lossValue."""
 
     metrics: dict[str, float | int]
 
 
-class EpochEnd(Progress, tag=tag):
+class EpochEnd(Progress, tag=tag, frozen=True, kw_only=True):
     """Apple's epochEnd; `metrics` holds epochIndex, lossValue."""
 
     metrics: dict[str, float | int]
@@ -55,11 +55,11 @@ class EpochEnd(Progress, tag=tag):
 
 
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────
-class Outcome(Event):
+class Outcome(Event, frozen=True, kw_only=True):
     """Durable; the ledger's row becomes `id` when it is sent."""
 
 
-class TaskCompleted(Outcome, tag="completed"):
+class TaskCompleted(Outcome, tag="completed", frozen=True, kw_only=True):
     """The task ended well; `promotion` is promoted, kept or none."""
 
     version: int
@@ -72,18 +72,18 @@ class TaskCompleted(Outcome, tag="completed"):
     duration_seconds: float
 
 
-class TaskFailed(Outcome, tag="failed"):
+class TaskFailed(Outcome, tag="failed", frozen=True, kw_only=True):
     """The task cannot be done."""
 
     fault: str
     error: str
 
 
-class TaskCancelled(Outcome, tag="cancelled"):
+class TaskCancelled(Outcome, tag="cancelled", frozen=True, kw_only=True):
     """Somebody asked for it; nothing was saved."""
 
 
-class PaceEvent(Outcome):
+class PaceEvent(Outcome, frozen=True, kw_only=True):
     """The budget or a person changed how a task runs; `reading` and `trip` where a zone is the cause."""
 
     pace: str
@@ -93,19 +93,19 @@ class PaceEvent(Outcome):
     trip: float | None = None
 
 
-class Paused(PaceEvent, tag=tag):
+class Paused(PaceEvent, tag=tag, frozen=True, kw_only=True):
     """Held at a mini-batch boundary."""
 
 
-class Resumed(PaceEvent, tag=tag):
+class Resumed(PaceEvent, tag=tag, frozen=True, kw_only=True):
     """Goes on."""
 
 
-class PaceChanged(PaceEvent, tag=tag):
+class PaceChanged(PaceEvent, tag=tag, frozen=True, kw_only=True):
     """Runs faster or slower."""
 
 
-class SampleEvent(Outcome):
+class SampleEvent(Outcome, frozen=True, kw_only=True):
     """Samples of one label: a burst is one event with a count; `name` is the last file's, never its path."""
 
     label: str
@@ -114,19 +114,19 @@ class SampleEvent(Outcome):
     reason: str = ""
 
 
-class SampleAccepted(SampleEvent, tag=tag):
+class SampleAccepted(SampleEvent, tag=tag, frozen=True, kw_only=True):
     """In the ledger, and the original is gone from the inbox."""
 
 
-class SampleRejected(SampleEvent, tag=tag):
+class SampleRejected(SampleEvent, tag=tag, frozen=True, kw_only=True):
     """Cannot be used (or is there already): `reason` says why."""
 
 
-class SampleWaiting(SampleEvent, tag=tag):
+class SampleWaiting(SampleEvent, tag=tag, frozen=True, kw_only=True):
     """Its model or label is not known (yet)."""
 
 
-class ModelSaved(Outcome, tag=tag):
+class ModelSaved(Outcome, tag=tag, frozen=True, kw_only=True):
     """A version lies in the store."""
 
     version: int
@@ -134,7 +134,7 @@ class ModelSaved(Outcome, tag=tag):
     sha256: str
 
 
-class Promoted(Outcome, tag=tag):
+class Promoted(Outcome, tag=tag, frozen=True, kw_only=True):
     """`version` is now what is used."""
 
     version: int
@@ -158,7 +158,7 @@ AnyProgress = TrainingBegin | MiniBatchEnd | EpochEnd
 
 
 # ── states ──────────────────────────────────────────────────────────────────────────────────────
-class DaemonState(Value):
+class DaemonState(Value, frozen=True, kw_only=True):
     """The daemon at a glance (`finetuned/<node>/state`)."""
 
     version: str
@@ -174,7 +174,7 @@ class DaemonState(Value):
     warnings: tuple[str, ...]
 
 
-class ModelState(Value):
+class ModelState(Value, frozen=True, kw_only=True):
     """What a card shows of a model and user."""
 
     model: str
@@ -187,7 +187,7 @@ class ModelState(Value):
     task: str | None
 
 
-class TaskStateView(Value):
+class TaskStateView(Value, frozen=True, kw_only=True):
     """One task's progress (`finetuned/<node>/task/<task>/state`)."""
 
     task: str

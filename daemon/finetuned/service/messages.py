@@ -15,7 +15,9 @@ from typing import Literal
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
+class Message(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"
+):
     """The base of all messages; the tag is the class's name in camelCase."""
 
 
@@ -29,7 +31,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """The base of the untagged values."""
 
 
-class InputSpec(Value):
+class InputSpec(Value, frozen=True, kw_only=True):
     """One input of a model, as far as a decoder must know it.
 
     An image: `shape` is [C, H, W], `color` RGB, BGR or GRAYSCALE, decoded to uint8.  An array: `shape` is
@@ -52,7 +54,7 @@ class InputSpec(Value):
         return "u1" if self.color else "<f4"
 
 
-class ParameterInfo(Value):
+class ParameterInfo(Value, frozen=True, kw_only=True):
     """An update parameter: default and range, or set."""
 
     default: float | int | bool
@@ -60,7 +62,7 @@ class ParameterInfo(Value):
     set: tuple[int, ...] | None = None
 
 
-class LayerInfo(Value):
+class LayerInfo(Value, frozen=True, kw_only=True):
     """A row of `check`'s table; `parameters` is how many numbers the layer holds."""
 
     name: str
@@ -69,7 +71,7 @@ class LayerInfo(Value):
     parameters: int
 
 
-class FeatureInfo(Value):
+class FeatureInfo(Value, frozen=True, kw_only=True):
     """An input, output or training input: name, type in words (`image 224 × 224 RGB`), shape."""
 
     name: str
@@ -77,7 +79,7 @@ class FeatureInfo(Value):
     shape: tuple[int, ...] = ()
 
 
-class ModelInfo(Value):
+class ModelInfo(Value, frozen=True, kw_only=True):
     """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md)."""
 
     updatable: bool
@@ -97,7 +99,7 @@ class ModelInfo(Value):
     target: str = ""
 
 
-class SampleRef(Value):
+class SampleRef(Value, frozen=True, kw_only=True):
     """A sample of a task: its digest (SHA-256, hex), label, and whether it is held out for validation."""
 
     digest: str
@@ -105,7 +107,7 @@ class SampleRef(Value):
     held_out: bool = False
 
 
-class TaskSpec(Value):
+class TaskSpec(Value, frozen=True, kw_only=True):
     """Everything that a worker needs to run one attempt of a task; kept as tasks/<task>/spec.json.
 
     `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the
@@ -129,7 +131,7 @@ class TaskSpec(Value):
     report_interval_s: float = 0.2
 
 
-class Metrics(Value):
+class Metrics(Value, frozen=True, kw_only=True):
     """How good a model is on a set of samples; the fields that its kind has."""
 
     samples: int
@@ -139,35 +141,35 @@ class Metrics(Value):
 
 
 # ── daemon → worker ─────────────────────────────────────────────────────────────────────────────
-class Describe(Message, tag=tag):
+class Describe(Message, tag=tag, frozen=True, kw_only=True):
     """Read and check the model at `path`; answered by `Described` or `Failed`."""
 
     path: str
 
 
-class Start(Message, tag=tag):
+class Start(Message, tag=tag, frozen=True, kw_only=True):
     """Run the task."""
 
     spec: TaskSpec
 
 
-class Pace(Message, tag=tag):
+class Pace(Message, tag=tag, frozen=True, kw_only=True):
     """Work with this duty (0 < duty ≤ 1) from the next mini-batch on."""
 
     duty: float = 1.0
 
 
-class Pause(Message, tag=tag):
+class Pause(Message, tag=tag, frozen=True, kw_only=True):
     """Hold at the next mini-batch boundary; memory is kept."""
 
 
-class Resume(Message, tag=tag):
+class Resume(Message, tag=tag, frozen=True, kw_only=True):
     """Go on; of the parameters only learningRate may change."""
 
     parameters: dict[str, float] = {}
 
 
-class Cancel(Message, tag=tag):
+class Cancel(Message, tag=tag, frozen=True, kw_only=True):
     """Stop after the mini-batch in flight and save nothing."""
 
 
@@ -175,7 +177,7 @@ Command = Describe | Start | Pace | Pause | Resume | Cancel
 
 
 # ── worker → daemon ─────────────────────────────────────────────────────────────────────────────
-class Report(Message):
+class Report(Message, frozen=True, kw_only=True):
     """The base of what a worker says of a task; `step` counts mini-batches from the task's start."""
 
     task: str = ""
@@ -184,20 +186,20 @@ class Report(Message):
     step: int = 0
 
 
-class Described(Report, tag=tag):
+class Described(Report, tag=tag, frozen=True, kw_only=True):
     """The answer to `Describe`."""
 
     info: ModelInfo
 
 
-class Prepared(Report, tag=tag):
+class Prepared(Report, tag=tag, frozen=True, kw_only=True):
     """So many samples have gone through the frozen part of the model."""
 
     done: int
     total: int
 
 
-class TrainingBegin(Report, tag=tag):
+class TrainingBegin(Report, tag=tag, frozen=True, kw_only=True):
     """Apple's trainingBegin; `parameters` are those in force, the chosen seed among them."""
 
     parameters: dict[str, float | int | bool]
@@ -208,7 +210,7 @@ class TrainingBegin(Report, tag=tag):
     batches: int
 
 
-class MiniBatchEnd(Report, tag=tag):
+class MiniBatchEnd(Report, tag=tag, frozen=True, kw_only=True):
     """Apple's miniBatchEnd; indices count from 0, the mini-batch index restarts each epoch."""
 
     epoch_index: int
@@ -216,7 +218,7 @@ class MiniBatchEnd(Report, tag=tag):
     loss_value: float
 
 
-class EpochEnd(Report, tag=tag):
+class EpochEnd(Report, tag=tag, frozen=True, kw_only=True):
     """Apple's epochEnd; `loss_value` is the epoch's mean over its samples."""
 
     epoch_index: int
@@ -225,17 +227,17 @@ class EpochEnd(Report, tag=tag):
     validation: Metrics | None = None
 
 
-class Held(Report, tag=tag):
+class Held(Report, tag=tag, frozen=True, kw_only=True):
     """The worker stands at a mini-batch boundary, or (`held` false) goes on."""
 
     held: bool
 
 
-class Heartbeat(Report, tag=tag):
+class Heartbeat(Report, tag=tag, frozen=True, kw_only=True):
     """Alive, though there is nothing to say (a hold, a long step)."""
 
 
-class Completed(Report, tag=tag):
+class Completed(Report, tag=tag, frozen=True, kw_only=True):
     """The updated model lies at the spec's result_path, fsynced.
 
     `before` and `after` were measured on the same samples: the held-out ones, or, where there were none, those
@@ -249,11 +251,11 @@ class Completed(Report, tag=tag):
     changed_bytes: int
 
 
-class Cancelled(Report, tag=tag):
+class Cancelled(Report, tag=tag, frozen=True, kw_only=True):
     """The answer to `Cancel`."""
 
 
-class Failed(Report, tag=tag):
+class Failed(Report, tag=tag, frozen=True, kw_only=True):
     """The task cannot go on; `fault` is the class word of errors.py."""
 
     fault: str
@@ -275,7 +277,7 @@ WorkerReport = (
 
 
 # ── decoder ─────────────────────────────────────────────────────────────────────────────────────
-class Decode(Message, tag=tag):
+class Decode(Message, tag=tag, frozen=True, kw_only=True):
     """Decode the private copy at `path` into `want`; `name` is the original file name (its suffix tells the format)."""
 
     path: str
@@ -283,17 +285,16 @@ class Decode(Message, tag=tag):
     want: InputSpec
 
 
-class Decoded(Message, tag=tag):
+class Decoded(Message, tag=tag, frozen=True, kw_only=True):
     """`size` raw bytes follow: the array in C order, element type `want.dtype`, shape `want.shape`."""
 
     size: int
 
 
-class Undecodable(Message, tag=tag):
+class Undecodable(Message, tag=tag, frozen=True, kw_only=True):
     """The file is no sample for this input; `reason` is a sentence for a person."""
 
     reason: str
 
 
 DecoderReply = Decoded | Undecodable
-
