@@ -210,9 +210,7 @@ class Opaque:
     """A layer whose parameters finetuned does not read."""
 
 
-LayerParameters = (
-    InnerProduct | Convolution | Pooling | Activation | Flatten | Softmax | Clip | Add | Opaque
-)
+LayerParameters = InnerProduct | Convolution | Pooling | Activation | Flatten | Softmax | Clip | Add | Opaque
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,183 @@
+"""Layers and preprocessing of a network: from the message to values, defaults applied.
+
+Defaults: kernel 3 × 3, stride and dilation 1, nGroups 0 means 1, padding `valid` without borders
+(NeuralNetwork.proto).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from finetuned.errors import ModelError
+from finetuned.spec import weights
+from finetuned.spec.model import (
+    Activation,
+    Add,
+    Clip,
+    Convolution,
+    Flatten,
+    InnerProduct,
+    Layer,
+    LayerParameters,
+    Opaque,
+    Padding,
+    Pooling,
+    Preprocessing,
+    Softmax,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from finetuned.spec import coreml_pb2 as pb
+
+LARGEST_SIZE = (1 << 31) - 1
+
+
+def layer(message: pb.NeuralNetworkLayer) -> Layer:
+    """Return one layer; an error names it."""
+    kind = message.WhichOneof("layer") or "unknown"
+    try:
+        parameters = READERS[kind](message) if kind in READERS else Opaque()
+    except ModelError as error:
+        raise ModelError(f"layer {message.name!r} ({kind}): {error}") from error
+    return Layer(
+        name=message.name,
+        type=kind,
+        inputs=tuple(message.input),
+        outputs=tuple(message.output),
+        updatable=message.isUpdatable,
+        parameters=parameters,
+    )
+
+
+def preprocessing(message: pb.NeuralNetworkPreprocessing) -> Preprocessing:
+    """Return what is done to an image before the first layer."""
+    if message.WhichOneof("preprocessor") == "meanImage":
+        mean = weights.floats(message.meanImage, "meanImage")
+        return Preprocessing(feature=message.featureName, mean_image=mean)
+    scaler = message.scaler
+    return Preprocessing(
+        feature=message.featureName,
+        scale=scaler.channelScale if message.HasField("scaler") else 1.0,
+        red_bias=scaler.redBias,
+        green_bias=scaler.greenBias,
+        blue_bias=scaler.blueBias,
+        gray_bias=scaler.grayBias,
+    )
+
+
+# ── helpers ─────────────────────────────────────────────────────────────────────────────────────
+def _pair(values: Sequence[int], default: int, name: str) -> tuple[int, int]:
+    """Return (height, width), both positive."""
+    if not values:
+        return (default, default)
+    if len(values) != 2 or not all(1 <= value <= LARGEST_SIZE for value in values):  # noqa: PLR2004 - height, width
+        raise ModelError(f"{name} is {list(values)}; two positive numbers (height, width) are allowed")
+    return (int(values[0]), int(values[1]))
+
+
+def _size(value: int, name: str) -> int:
+    if not 1 <= value <= LARGEST_SIZE:
+        raise ModelError(f"{name} is {value}; a positive number is needed")
+    return int(value)
+
+
+def _valid(message: pb.ValidPadding) -> Padding:
+    borders = message.paddingAmounts.borderAmounts
+    if not borders:
+        return Padding()
+    if len(borders) != 2:  # noqa: PLR2004 - height, width
+        raise ModelError(f"valid padding has {len(borders)} border amounts; two (height, width) are allowed")
+    rows, columns = ((int(edge.startEdgeSize), int(edge.endEdgeSize)) for edge in borders)
+    if max(*rows, *columns) > LARGEST_SIZE:
+        raise ModelError(f"valid padding of {(rows, columns)} is out of any range")
+    return Padding(amounts=(rows, columns))
+
+
+def _last_pixel(amounts: Sequence[int]) -> Padding:
+    rows, columns = amounts if len(amounts) == 2 else (0, 0)  # noqa: PLR2004 - height, width
+    if len(amounts) not in {0, 2} or max(rows, columns) > LARGEST_SIZE:
+        raise ModelError(f"includeLastPixel has padding amounts {list(amounts)}; two are allowed")
+    return Padding(mode="includeLastPixel", amounts=((rows, rows), (columns, columns)))
+
+
+def _padding(message: pb.ConvolutionLayerParams | pb.PoolingLayerParams, mode: str | None) -> Padding:
+    if mode == "same":
+        return Padding(mode="same", top_left_heavy=message.same.asymmetryMode == 1)
+    return _valid(message.valid)
+
+
+def _pooling_padding(message: pb.PoolingLayerParams) -> Padding:
+    mode = message.WhichOneof("PoolingPaddingType")
+    if mode == "includeLastPixel":
+        return _last_pixel(message.includeLastPixel.paddingAmounts)
+    return _padding(message, mode)
+
+
+# ── one reader a layer type ─────────────────────────────────────────────────────────────────────
+def _inner_product(message: pb.NeuralNetworkLayer) -> InnerProduct:
+    params = message.innerProduct
+    return InnerProduct(
+        input_channels=_size(params.inputChannels, "inputChannels"),
+        output_channels=_size(params.outputChannels, "outputChannels"),
+        weights=weights.read(params.weights),
+        bias=weights.read(params.bias) if params.hasBias else None,
+    )
+
+
+def _convolution(message: pb.NeuralNetworkLayer) -> Convolution:
+    params = message.convolution
+    return Convolution(
+        output_channels=_size(params.outputChannels, "outputChannels"),
+        kernel_channels=_size(params.kernelChannels, "kernelChannels"),
+        groups=_size(params.nGroups or 1, "nGroups"),
+        kernel=_pair(params.kernelSize, 3, "kernelSize"),
+        stride=_pair(params.stride, 1, "stride"),
+        dilation=_pair(params.dilationFactor, 1, "dilationFactor"),
+        padding=_padding(params, params.WhichOneof("ConvolutionPaddingType")),
+        deconvolution=params.isDeconvolution,
+        output_shape=_pair(params.outputShape, 1, "outputShape") if params.outputShape else (),
+        weights=weights.read(params.weights),
+        bias=weights.read(params.bias) if params.hasBias else None,
+    )
+
+
+def _pooling(message: pb.NeuralNetworkLayer) -> Pooling:
+    params = message.pooling
+    names = type(params).PoolingType.DESCRIPTOR.values_by_number
+    if params.type not in names:
+        raise ModelError(f"pooling type {params.type} is unknown; MAX, AVERAGE and L2 are allowed")
+    return Pooling(
+        type=names[params.type].name,
+        kernel=_pair(params.kernelSize, 3, "kernelSize"),
+        stride=_pair(params.stride, 1, "stride"),
+        padding=_pooling_padding(params),
+        exclude_padding=params.avgPoolExcludePadding,
+        global_pooling=params.globalPooling,
+    )
+
+
+def _activation(message: pb.NeuralNetworkLayer) -> Activation:
+    kind = message.activation.WhichOneof("NonlinearityType")
+    if kind is None:
+        raise ModelError("the activation has no known type")
+    scalars = getattr(message.activation, kind)
+    # PReLU and parametricSoftplus hold a weight for each channel instead: their messages are not read.
+    return Activation(type=kind, alpha=getattr(scalars, "alpha", 0.0), beta=getattr(scalars, "beta", 0.0))
+
+
+def _clip(message: pb.NeuralNetworkLayer) -> Clip:
+    return Clip(minimum=message.clip.minVal, maximum=message.clip.maxVal)
+
+
+READERS: Mapping[str, Callable[[pb.NeuralNetworkLayer], LayerParameters]] = {
+    "innerProduct": _inner_product,
+    "convolution": _convolution,
+    "pooling": _pooling,
+    "activation": _activation,
+    "flatten": lambda message: Flatten(channel_last=message.flatten.mode == 1),
+    "softmax": lambda _: Softmax(),
+    "clip": _clip,
+    "add": lambda message: Add(alpha=message.add.alpha),
+}
