@@ -1,0 +1,172 @@
+"""Plugins: what they may bring, and how they are found, checked and asked.
+
+A plugin is a module that stands in the entry point group `finetuned` and implements some of the hooks below with
+`@hookimpl`.  Its module must be cheap to import, since the daemon imports it: numpy, PIL and the like belong inside
+the functions that need them, which run in the decoder's process.  A plugin that does not keep its contract is a
+`PluginError` that names it; the others still load.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import pluggy
+
+from finetuned.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from finetuned.service.messages import InputSpec
+
+GROUP = "finetuned"
+ZONES = ("thermal", "battery")
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+
+
+# ── the sockets ─────────────────────────────────────────────────────────────────────────────────
+@runtime_checkable
+class Decoder(Protocol):
+    """Turns a file's bytes into one input of a model; `suffixes` (`.jpg`, lower case) are those it knows best."""
+
+    @property
+    def name(self) -> str:
+        """A word for reports."""
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """The suffixes that this decoder is tried first for; a file of any other is offered to all."""
+
+    def decode(self, data: bytes, want: InputSpec) -> bytes:
+        """Return an array of `want.shape` and `want.dtype` in C order; raise `SampleError` with a sentence."""
+
+
+@runtime_checkable
+class Sensor(Protocol[R_co]):
+    """One thing that can be read of the machine: a frozen value, so that it can be read in any thread."""
+
+    @property
+    def zone(self) -> str:
+        """`thermal` or `battery`."""
+
+    @property
+    def name(self) -> str:
+        """What the kernel calls it."""
+
+    def read(self) -> R_co:
+        """Return a `policy.budget.Reading`; may block, and may raise `OSError` or `ValueError`."""
+
+
+class Hooks:
+    """The hooks that a plugin may implement."""
+
+    @hookspec
+    def finetuned_decoders(self) -> list[Decoder]:
+        """Return the decoders that this plugin brings."""
+        raise NotImplementedError
+
+    @hookspec
+    def finetuned_sensors(self, root: Path) -> list[Sensor[object]]:
+        """Return the sensors that are there; `root` is where sysfs is mounted."""
+        raise NotImplementedError
+
+
+# ── finding and asking them ─────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugins:
+    """The plugins that could be loaded, and an error for each that could not."""
+
+    manager: pluggy.PluginManager
+    errors: list[PluginError] = field(default_factory=list)
+
+    def decoders(self) -> list[Decoder]:
+        """Ask every plugin for its decoders; one that answers wrongly is added to `errors` and left out."""
+        return self._ask(self.manager.hook.finetuned_decoders, decoder_faults)
+
+    def sensors(self, root: Path) -> list[Sensor[Any]]:
+        """Ask every plugin for its sensors below `root` (`/sys`); one that answers wrongly is left out."""
+        return self._ask(self.manager.hook.finetuned_sensors, sensor_faults, root=root)
+
+    def _ask(self, hook: Any, faults: Callable[[object], str], **arguments: object) -> list[Any]:  # noqa: ANN401 - pluggy's hooks have no type
+        answers: list[Any] = []
+        for plugin in hook.get_hookimpls():
+            given = {name: arguments[name] for name in plugin.argnames}
+            try:
+                answers += _checked(plugin.function(**given), faults)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's code raises is the plugin's fault
+                self.errors.append(_fault(plugin.plugin_name, error))
+        return answers
+
+
+def load(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Plugins:
+    """Import and register the plugins of the entry point group; `entry_points` replaces the installed ones."""
+    plugins = Plugins(manager=pluggy.PluginManager(GROUP))
+    plugins.manager.add_hookspecs(Hooks)
+    for entry in importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points:
+        try:
+            _register(plugins.manager, entry)
+        except Exception as error:  # noqa: BLE001 - importing a stranger's module may raise anything
+            plugins.errors.append(_fault(entry.name, error))
+    return plugins
+
+
+def _register(manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoint) -> None:
+    """Register one plugin, or leave no trace of it and raise."""
+    if manager.get_plugin(entry.name):
+        raise PluginError("its name is taken by another plugin")
+    plugin = entry.load()
+    manager.register(plugin, entry.name)
+    try:
+        _check_hooks(manager, plugin)
+    except Exception:
+        manager.unregister(plugin)
+        raise
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Refuse a plugin whose hooks are none of ours, or that has none."""
+    manager.check_pending()
+    if not manager.get_hookcallers(plugin):
+        raise PluginError("it implements no hook of finetuned; is @hookimpl missing?")
+
+
+def _fault(name: str, error: Exception) -> PluginError:
+    said = error if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    return PluginError(f"the plugin {name} is left out: {said}")
+
+
+# ── the contracts ───────────────────────────────────────────────────────────────────────────────
+def _checked(answer: object, faults: Callable[[object], str]) -> list[object]:
+    """Return `answer` if it is a list of values without faults; raise `PluginError` otherwise."""
+    if not isinstance(answer, list):
+        raise PluginError(f"its hook returned {type(answer).__name__}, not a list")
+    for item in answer:
+        if fault := faults(item):
+            raise PluginError(f"{item!r:.80}: {fault}")
+    return answer
+
+
+def decoder_faults(item: object) -> str:
+    """Say what keeps `item` from being a decoder, or nothing."""
+    if not isinstance(item, Decoder):
+        return "a decoder has name, suffixes and decode(data, want)"
+    suffixes: object = item.suffixes
+    if not isinstance(suffixes, frozenset):
+        return "a decoder's suffixes are a frozenset"
+    bad = [suffix for suffix in suffixes if not suffix.startswith(".") or suffix != suffix.lower()]
+    return f"a suffix begins with a dot and is lower case, unlike {bad[0]!r}" if bad else ""
+
+
+def sensor_faults(item: object) -> str:
+    """Say what keeps `item` from being a sensor, or nothing."""
+    if not isinstance(item, Sensor):
+        return "a sensor has zone, name and read()"
+    return "" if item.zone in ZONES else f"a sensor's zone is one of {', '.join(ZONES)}, not {item.zone!r}"
