@@ -1,0 +1,144 @@
+"""The embedded broker: amqtt on a socket of ours, so that a first start needs no root and no package manager.
+
+What it does: MQTT 3.1.1, QoS 0 to 2, retained messages and last wills, in memory, for who knows the password.
+What it does not: MQTT 5, TLS, reason codes, access lists, anything that survives the process, and ending the
+connection of a client that is silent for longer than its keep-alive (a process that dies closes its socket,
+which is noticed; a stopped one is not).  A household that needs those has mosquitto.
+
+amqtt is pinned to 0.12: this module corrects three of its habits by overriding them, each told at its place
+and each held by a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker as AmqttBroker
+from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+from amqtt.errors import AMQTTError
+from amqtt.plugins.base import BaseAuthPlugin
+
+from finetuned.edge.logs import get_logger
+from finetuned.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from amqtt.session import Session
+
+LISTENER = "default"
+MAX_CLIENTS = 64
+log = get_logger("broker")
+
+
+class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
+    """Lets in who knows the one user and password; nobody comes in without."""
+
+    @dataclass
+    class Config:
+        """amqtt fills it from the broker's configuration."""
+
+        user: str
+        password: str
+
+    async def authenticate(self, *, session: Session) -> bool:
+        """Compare in constant time, the user as well."""
+        user = hmac.compare_digest((session.username or "").encode(), self.config.user.encode())
+        password = hmac.compare_digest((session.password or "").encode(), self.config.password.encode())
+        return user and password
+
+
+class Subscriptions(dict[str, Any]):
+    """Subscriptions by filter, looped over as they were when the loop began.
+
+    amqtt loops over its dictionary with awaits inside; a second client that subscribes meanwhile would end the
+    first one's connection with "dictionary changed size during iteration".
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        """Loop over a copy."""
+        return iter(list(super().keys()))
+
+    def items(self) -> Any:  # noqa: ANN401 - a list where dict promises a view
+        """Return a copy."""
+        return list(super().items())
+
+
+class Broker(AmqttBroker):  # type: ignore[misc]  # amqtt has no types
+    """amqtt's broker, with its habits corrected."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        super().__init__(config)
+        self._subscriptions = Subscriptions()
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        # amqtt sends a client that connects the retained messages of *everybody's* subscriptions.
+        subscribers = self._subscriptions.get(subscription[0], ())
+        if any(subscriber.client_id == session.client_id for subscriber, _qos in subscribers):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
+    def forget(self, writer: StreamWriterAdapter) -> None:
+        """Drop the session of a connection that is over: amqtt keeps those it refused for ever."""
+        for client, (session, handler) in list(self.sessions.items()):
+            if handler.writer is writer and session.clean_session:
+                self.sessions.pop(client)
+
+
+@asynccontextmanager
+async def serve(host: str, port: int, user: str, password: str) -> AsyncIterator[int]:
+    """Run the broker in this loop; yield the port (a free one when `port` is 0)."""
+    broker = Broker(_configuration(user, password))
+    await broker.start()
+    connections: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_converse(broker, reader, writer), name="broker connection")
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    try:
+        server = await asyncio.start_server(accept, host, port)
+    except OSError as error:
+        await broker.shutdown()
+        raise HostError(f"the embedded broker cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await broker.shutdown()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await server.wait_closed()
+
+
+def _configuration(user: str, password: str) -> BrokerConfig:
+    """One listener, whose sockets we hand over (so we know the port), and one plugin: nothing else, no $SYS."""
+    plugin = f"{PasswordPlugin.__module__}.{PasswordPlugin.__qualname__}"
+    return BrokerConfig(
+        listeners={
+            LISTENER: ListenerConfig(type=ListenerType.EXTERNAL, bind="", max_connections=MAX_CLIENTS)
+        },
+        plugins={plugin: {"user": user, "password": password}},
+    )
+
+
+async def _converse(broker: Broker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve one connection; whatever amqtt stumbles over ends this connection and no other."""
+    adapter = StreamWriterAdapter(writer)
+    try:
+        await broker.external_connected(StreamReaderAdapter(reader), adapter, LISTENER)
+    except (AMQTTError, OSError, RuntimeError, ValueError, LookupError, AttributeError) as error:
+        log.warning("a connection was ended", error=repr(error))
+    finally:
+        broker.forget(adapter)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
