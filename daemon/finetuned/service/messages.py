@@ -93,7 +93,7 @@ class ModelInfo(Value, frozen=True, kw_only=True):
     losses: tuple[dict[str, str], ...] = ()
     optimizer: str = ""
     parameters: dict[str, ParameterInfo] = {}
-    class_labels: tuple[str, ...] | tuple[int, ...] = ()
+    class_labels: tuple[str | int, ...] = ()
     metadata: dict[str, str] = {}
     sample_inputs: tuple[InputSpec, ...] = ()
     target: str = ""
