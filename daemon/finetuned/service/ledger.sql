@@ -48,6 +48,7 @@ CREATE UNIQUE INDEX tasks_one_alive ON tasks (model, user) WHERE state IN ('susp
 CREATE TABLE task_samples (                 -- the exact set that a task trains and validates on
     task        TEXT NOT NULL REFERENCES tasks (id),
     sample      INTEGER NOT NULL REFERENCES samples (id),
+    label       TEXT NOT NULL,              -- as it was when the task was made: a relabel is the next task's
     PRIMARY KEY (task, sample)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,0 +1,180 @@
+"""The ledger: what is acknowledged, in one SQLite file, and the one thread that may touch it.
+
+The queries are plain functions over a connection, one module per noun (`ledger_models`,
+`ledger_samples`, `ledger_tasks`, `ledger_versions`, `ledger_outcomes`, `ledger_requests`).  The daemon
+calls them as `await ledger.run(accept_batch, samples, tell=…)`, a command as
+`with opened(path) as db: add_model(db, …)`.  A function that writes is `@atomic`: one transaction that is
+on the disk when it returns, or never was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from finetuned.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+
+class Ledger:
+    """The ledger as the daemon uses it: every call runs on the ledger's own thread, in order."""
+
+    def __init__(self, executor: ThreadPoolExecutor, db: sqlite3.Connection) -> None:
+        """Wrap a connection that was opened on the executor's only thread."""
+        self._executor = executor
+        self._db = db
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator[Ledger]:
+        """Open the ledger at `path`, making it where there is none; `HostError` where that cannot be."""
+        loop = asyncio.get_running_loop()
+        executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        try:
+            db = await loop.run_in_executor(executor, connect, path)
+            try:
+                yield cls(executor, db)
+            finally:
+                # Behind everything that was asked for: the thread takes its work in order.
+                await asyncio.shield(loop.run_in_executor(executor, db.close))
+        finally:
+            executor.shutdown(wait=False)
+
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call `function(db, *args, **kwargs)` on the ledger's thread.
+
+        A caller that is cancelled while it waits does not take back what it asked for.
+        """
+        call = partial(_call, function, self._db, *args, **kwargs)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, call))
+
+
+def _call(
+    function: Callable[Concatenate[sqlite3.Connection, P], R],
+    db: sqlite3.Connection,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    with _host_errors("the ledger"):
+        return function(db, *args, **kwargs)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the ledger for a command; the daemon may have it open at the same time."""
+    with closing(connect(path)) as db, _host_errors(f"the ledger {path}"):
+        yield db
+
+
+def atomic(
+    function: Callable[Concatenate[sqlite3.Connection, P], R],
+) -> Callable[Concatenate[sqlite3.Connection, P], R]:
+    """Make `function` one transaction; called from another one it becomes part of that."""
+
+    @wraps(function)
+    def in_transaction(db: sqlite3.Connection, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with transaction(db):
+            return function(db, *args, **kwargs)
+
+    return in_transaction
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what happens inside as one; an exception undoes all of it."""
+    if db.in_transaction:
+        yield
+        return
+    # IMMEDIATE: whoever reads and then writes must not find that somebody else wrote in between.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, check that it is a ledger of ours, and make the tables in a new one."""
+    with _host_errors(f"the ledger {path}"):
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            db.row_factory = sqlite3.Row
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                db.execute(f"PRAGMA {pragma}")
+            _make_tables(db, path)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+@atomic
+def _make_tables(db: sqlite3.Connection, path: Path) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if version > SCHEMA_VERSION:
+        raise HostError(
+            f"the ledger {path} was written by a newer finetuned (its schema is {version}, this version knows "
+            f"{SCHEMA_VERSION}); update finetuned, or give it another state folder"
+        )
+    if version == 0 and tables:
+        raise HostError(
+            f"{path} is a database, but no ledger of finetuned; give finetuned another state folder"
+        )
+    if version == 0:
+        for statement in _statements(Path(__file__).with_name("ledger.sql").read_text("utf-8")):
+            db.execute(statement)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Cut a script into statements (`executescript` would commit the transaction that is open)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def _host_errors(what: str) -> Iterator[None]:
+    """Say what the disk or the file did to us; mistakes in a query stay what they are."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError):
+        raise
+    except sqlite3.DatabaseError as error:
+        raise HostError(f"{what} cannot be used: {error}; {_remedy(error)}") from error
+
+
+REMEDIES = {
+    "SQLITE_FULL": "the disk is full: free some space",
+    "SQLITE_BUSY": "another program holds it; look who has it open",
+    "SQLITE_NOTADB": "the file is no ledger; give finetuned another state folder",
+    "SQLITE_CORRUPT": "the file is damaged; restore it from a backup, or give finetuned another state folder",
+    "SQLITE_CANTOPEN": "the state folder must exist and be writable",
+    "SQLITE_READONLY": "the state folder must be writable",
+    "SQLITE_IOERR": "the disk refuses; see the kernel's log",
+}
+
+
+def _remedy(error: sqlite3.DatabaseError) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    return next((words for code, words in REMEDIES.items() if name.startswith(code)), "nothing was changed")

@@ -1,0 +1,91 @@
+"""The ledger's outcomes and how far each sink has acknowledged them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from finetuned.errors import StateError
+from finetuned.service.events import Outcome, TaskCancelled, TaskCompleted, TaskFailed
+from finetuned.service.ledger import atomic
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Sequence
+
+KEPT = 10_000
+ENDINGS = (TaskCompleted, TaskFailed, TaskCancelled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRow:
+    """An outcome as it is kept; `payload` is what is sent: the event's keys with the row's `id` among them."""
+
+    id: int
+    type: str
+    ts: str
+    payload: dict[str, Any]
+
+
+@atomic
+def append_outcomes(db: sqlite3.Connection, outcomes: Sequence[Outcome], *, ends: str | None = None) -> None:
+    """Append outcomes in order; `ends` is the task that they end.
+
+    Exactly one outcome ends a task, in the transaction that ends it: StateError where `outcomes` hold a
+    terminal one without need, lack it, or hold another task's.
+    """
+    told = [outcome.task for outcome in outcomes if isinstance(outcome, ENDINGS)]
+    if told != ([] if ends is None else [ends]):
+        wanted = "no terminal outcome" if ends is None else f"one terminal outcome, of task {ends}"
+        raise StateError(
+            f"these outcomes must hold {wanted}; they hold {len(told)}: {', '.join(told) or 'none'}"
+        )
+    rows = [(o.__struct_config__.tag, o.ts, msgspec.json.encode(o).decode()) for o in outcomes]
+    db.executemany("INSERT INTO outcomes (type, ts, payload) VALUES (?, ?, ?)", rows)
+    if rows:
+        _prune(db)
+
+
+def _prune(db: sqlite3.Connection) -> None:
+    """Forget what every sink has acknowledged, except for the newest."""
+    db.execute(
+        "DELETE FROM outcomes WHERE id <= (SELECT max(id) FROM outcomes) - ?"
+        " AND id <= coalesce((SELECT min(outcome) FROM sinks), (SELECT max(id) FROM outcomes))",
+        (KEPT,),
+    )
+
+
+def unsent(db: sqlite3.Connection, after_id: int, limit: int) -> tuple[OutcomeRow, ...]:
+    """Return up to `limit` outcomes with a greater id than `after_id`, in order."""
+    rows = db.execute("SELECT * FROM outcomes WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit))
+    return tuple(_outcome(row) for row in rows)
+
+
+def _outcome(row: sqlite3.Row) -> OutcomeRow:
+    event: dict[str, Any] = msgspec.json.decode(row["payload"])
+    payload = {"type": row["type"], "id": row["id"]} | event
+    return OutcomeRow(id=row["id"], type=row["type"], ts=row["ts"], payload=payload)
+
+
+@atomic
+def sink_cursor(db: sqlite3.Connection, name: str) -> int:
+    """Return the last outcome that the sink has acknowledged; a new sink begins at 0 and gets all that is kept."""
+    db.execute("INSERT INTO sinks VALUES (?, 0) ON CONFLICT DO NOTHING", (name,))
+    (outcome,) = db.execute("SELECT outcome FROM sinks WHERE name = ?", (name,)).fetchone()
+    return int(outcome)
+
+
+@atomic
+def advance_sink(db: sqlite3.Connection, name: str, outcome: int) -> None:
+    """Note that the sink has acknowledged everything up to `outcome`; a cursor never goes back."""
+    sink_cursor(db, name)
+    db.execute("UPDATE sinks SET outcome = max(outcome, ?) WHERE name = ?", (outcome, name))
+
+
+@atomic
+def keep_sinks(db: sqlite3.Connection, names: Collection[str]) -> None:
+    """Forget the cursors of sinks that are no longer there; outcomes would wait for them forever."""
+    gone = {row["name"] for row in db.execute("SELECT name FROM sinks")} - set(names)
+    db.executemany("DELETE FROM sinks WHERE name = ?", [(name,) for name in gone])

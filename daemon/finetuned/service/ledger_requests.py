@@ -1,0 +1,39 @@
+"""The ledger's memory of requests: a repeat gets the first answer and does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from finetuned.service.ledger import atomic
+from finetuned.service.stamps import seconds_of, timestamp
+
+if TYPE_CHECKING:
+    import sqlite3
+
+REMEMBERED_S = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was answered to a request; `response` is the payload as it was sent."""
+
+    verb: str
+    response: str
+
+
+@atomic
+def remember(db: sqlite3.Connection, transaction_id: str, answer: Answer, *, at: str) -> Answer:
+    """Keep the answer for a day and return the one that counts: the first."""
+    db.execute("DELETE FROM transactions WHERE at < ?", (timestamp(seconds_of(at) - REMEMBERED_S),))
+    db.execute(
+        "INSERT INTO transactions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (transaction_id, answer.verb, answer.response, at),
+    )
+    return recall(db, transaction_id) or answer
+
+
+def recall(db: sqlite3.Connection, transaction_id: str) -> Answer | None:
+    """Return what was answered to this request before, or None."""
+    row = db.execute("SELECT verb, response FROM transactions WHERE id = ?", (transaction_id,)).fetchone()
+    return row and Answer(**dict(row))
