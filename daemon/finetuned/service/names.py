@@ -1,0 +1,71 @@
+"""Names from outside that become folders and topics; whatever could leave its place is refused."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from finetuned.errors import RequestError
+
+MAX_BYTES = 120
+MAX_FILE_BYTES = 255
+# Control characters, half characters (a name that was no UTF-8), line and paragraph separators.
+UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+NO_USER = "_"
+BASE = "base.mlmodel"
+
+ALLOWED = f"a name may be 1 to {MAX_BYTES} bytes of any printable characters, but may not hold / nor begin with a dot"
+ALLOWED_IN_TOPICS = f"{ALLOWED}, and names of models and users may hold neither + nor #"
+
+
+def folder_name(name: str, what: str = "label") -> str:
+    """Return the name if it can be a label's folder; RequestError, which says what is allowed, if not."""
+    if not _is_safe(name):
+        raise RequestError(f"the {what} {_shown(name)} cannot be a folder's name: {ALLOWED}")
+    return name
+
+
+def model_name(name: str) -> str:
+    """Return the name if it can be a model's; RequestError if not."""
+    if not _is_safe(name) or _is_wildcard(name):
+        raise RequestError(f"{_shown(name)} cannot be a model's name: {ALLOWED_IN_TOPICS}")
+    return name
+
+
+def user_name(name: str) -> str:
+    """Return the name if it can be a user's; RequestError if not."""
+    if not _is_safe(name) or _is_wildcard(name) or name in {NO_USER, BASE}:
+        raise RequestError(
+            f"{_shown(name)} cannot be a user's name: {ALLOWED_IN_TOPICS}; {NO_USER} and {BASE} are taken"
+        )
+    return name
+
+
+def file_name(name: str, prefix: str) -> str:
+    """Return `prefix` and a file's name as one name that any folder can hold; what does not fit is cut at the front.
+
+    The end stays, since the suffix tells the format.
+    """
+    cleaned = "".join(
+        "_" if _is_unprintable(character) else character for character in name.rpartition("/")[2]
+    )
+    room = MAX_FILE_BYTES - len(prefix.encode())
+    return prefix + cleaned.encode()[-room:].decode(errors="ignore")
+
+
+def _is_safe(name: str) -> bool:
+    if not name or name.startswith(".") or "/" in name or any(map(_is_unprintable, name)):
+        return False
+    return len(name.encode()) <= MAX_BYTES
+
+
+def _is_wildcard(name: str) -> bool:
+    """MQTT's wildcards: a topic that holds one cannot be published to."""
+    return "+" in name or "#" in name
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in UNPRINTABLE
+
+
+def _shown(name: str) -> str:
+    return ascii(name) if len(name) <= MAX_BYTES else ascii(name[:MAX_BYTES]) + "…"
