@@ -1,0 +1,61 @@
+"""Is the candidate better than what is used now?  A comparison of two measurements on the same samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+class Measured(Protocol):
+    """How good a model is: `samples` it was measured on, its loss, and a classifier's accuracy (0 … 1)."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples it was measured on."""
+
+    @property
+    def loss_value(self) -> float:
+        """The mean loss over them."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share that was right; None for a regressor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """The candidate is `promoted` to be what is used, or `kept` beside it; `reason` is a phrase for a person."""
+
+    promotion: Literal["promoted", "kept"]
+    reason: str
+
+
+def judge(before: Measured, after: Measured, *, held_out: bool) -> Promotion:
+    """Promote the candidate if it is better: by accuracy, where that is equal by loss.
+
+    A regressor has a loss only.  `held_out` tells whether the samples were kept from training; a candidate that
+    is judged on what it learnt from says so.  One that cannot be measured (NaN, infinite) is never promoted.
+    """
+    where = _where(after.samples, held_out=held_out)
+    if not _finite(after):
+        return Promotion(promotion="kept", reason=f"its loss is not a finite number on the {where}")
+    if not _finite(before) or _rank(after) > _rank(before):
+        return Promotion(promotion="promoted", reason=f"better on {where}")
+    word = "no better" if _rank(after) == _rank(before) else "worse"
+    return Promotion(promotion="kept", reason=f"{word} on {where}")
+
+
+def _finite(measured: Measured) -> bool:
+    return math.isfinite(measured.loss_value) and math.isfinite(measured.accuracy or 0.0)
+
+
+def _rank(measured: Measured) -> tuple[float, float]:
+    return (measured.accuracy or 0.0, -measured.loss_value)
+
+
+def _where(samples: int, *, held_out: bool) -> str:
+    plural = "sample" if samples == 1 else "samples"
+    if held_out:
+        return f"{samples} held-out {plural}"
+    return f"the {samples} {plural} it was trained on; too few to hold any out"
