@@ -34,6 +34,12 @@ class ParameterError(FinetunedError):
     fault = "parameter"
 
 
+class DivergenceError(FinetunedError):
+    """The training left the numbers: a loss or a weight became infinite or NaN; nothing is saved."""
+
+    fault = "training"
+
+
 class StateError(FinetunedError):
     """A task was asked for a transition that its state does not allow; it stays where it was."""
 

@@ -1,0 +1,71 @@
+"""From the compiler's graph to the bytes of an ONNX model.
+
+Only what the outputs need is emitted.  Operator set 17 and IR version 8 are old enough for every onnxruntime that
+finetuned allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from finetuned.graph.ir import Graph, Node, Value
+from finetuned.graph.ops import PRIMITIVES
+
+OPSET = 17
+IR_VERSION = 8
+
+_ELEMENT = {
+    "float32": onnx.TensorProto.FLOAT,
+    "uint8": onnx.TensorProto.UINT8,
+}
+
+
+def emit(graph: Graph) -> bytes:
+    """Return the graph as a serialized ONNX model; inputs and outputs carry their own names."""
+    leaves = {*graph.inputs, *graph.constants}
+    renamed = {value: name for name, value in graph.outputs.items() if value not in leaves}
+    nodes = _needed(graph.nodes, graph.outputs.values())
+    used = {value for node in nodes for value in node.inputs} | set(graph.outputs.values())
+    body = [made for node in nodes for made in _emitted(node, renamed)]
+    body += [helper.make_node("Identity", [v.name], [n]) for n, v in graph.outputs.items() if v in leaves]
+    proto = helper.make_graph(
+        body,
+        "finetuned",
+        [_declared(value.name, value) for value in graph.inputs if value in used],
+        [_declared(name, value) for name, value in graph.outputs.items()],
+        [numpy_helper.from_array(array, value.name) for value, array in graph.constants.items() if value in used],
+    )
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return bytes(model.SerializeToString())
+
+
+def _needed(nodes: list[Node], outputs: Iterable[Value]) -> list[Node]:
+    """The nodes that an output depends on, in order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if node.output in wanted:
+            kept.append(node)
+            wanted.update(node.inputs)
+    return kept[::-1]
+
+
+def _emitted(node: Node, names: dict[Value, str]) -> list[Any]:
+    inputs = [_name(value, names) for value in node.inputs]
+    output = _name(node.output, names)
+    custom = PRIMITIVES[node.op].emit
+    if custom is not None:
+        return custom(node, inputs, output)
+    return [helper.make_node(node.op, inputs, [output], **node.attributes)]
+
+
+def _name(value: Value, names: dict[Value, str]) -> str:
+    return names.get(value, value.name)
+
+
+def _declared(name: str, value: Value) -> Any:  # noqa: ANN401 - onnx has no usable types
+    return helper.make_tensor_value_info(name, _ELEMENT[str(np.dtype(value.dtype))], list(value.shape))

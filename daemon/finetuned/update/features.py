@@ -1,0 +1,129 @@
+"""Arrays by feature name: what a training sample must contain, checked before anything runs.
+
+First axis = samples.  Images are uint8 [N, C, H, W] in the model's channel order, arrays float32 [N, *shape].  The target is
+a list of labels, or of class indices for a network that is no classifier, or float32 of the prediction's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetuned.errors import ModelError, SampleError
+from finetuned.graph import loss as losses
+from finetuned.graph.program import find_cut, network_of
+from finetuned.spec.model import ArrayType, Feature, ImageType, Model
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """Samples as the trained chain wants them: features [N, *shape], and targets.
+
+    `targets` is int64 [N] (class indices) under cross entropy, else float32 [N, *prediction].
+    """
+
+    features: Array
+    targets: Array
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.targets)
+
+
+def inputs_of(model: Model, arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the model's inputs out of `arrays`, checked and in the types that the programs take.
+
+    Raises:
+        SampleError: one is missing, has the wrong shape or type, or is not finite.
+    """
+    chosen = {f.name: _input(f, arrays) for f in model.description.inputs}
+    counts = {name: len(array) for name, array in chosen.items()}
+    if len(set(counts.values())) > 1:
+        raise SampleError(f"the inputs have different numbers of samples: {counts}")
+    return chosen
+
+
+def _input(feature: Feature, arrays: Mapping[str, Any]) -> Array:
+    if feature.name not in arrays:
+        raise SampleError(f"the input {feature.name!r} is missing; there is {', '.join(map(repr, arrays)) or 'nothing'}")
+    array = np.asarray(arrays[feature.name])
+    if isinstance(feature.type, ImageType):
+        _shaped(feature.name, array, feature.type.shape)
+        if array.dtype != np.uint8:
+            raise SampleError(f"the image input {feature.name!r} takes uint8 pixels 0…255, not {array.dtype}")
+        return np.ascontiguousarray(array)
+    if not isinstance(feature.type, ArrayType):
+        raise ModelError(f"the input {feature.name!r} is neither an image nor a multi-array")
+    _shaped(feature.name, array, feature.type.shape)
+    return _floats(feature.name, array)
+
+
+def _shaped(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape[1:] != shape or array.ndim == 0:
+        raise SampleError(f"the input {name!r} has shape {list(array.shape)}; {['N', *shape]} is expected")
+
+
+def _floats(name: str, array: Array) -> Array:
+    try:
+        floats = np.ascontiguousarray(array, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"{name!r} holds {array.dtype}, which are no numbers") from error
+    if not np.isfinite(floats).all():
+        raise SampleError(f"{name!r} holds numbers that are infinite or NaN")
+    return floats
+
+
+# ── targets ─────────────────────────────────────────────────────────────────────────────────────
+def target_name(model: Model) -> str:
+    """Return the training input that is the target: the loss's own, or a classifier's predicted feature."""
+    network = network_of(model)
+    target = find_cut(network).loss.target
+    names = {feature.name for feature in model.description.training_inputs}
+    if target not in names and model.description.predicted_feature in names:
+        return model.description.predicted_feature
+    return target
+
+
+def targets_of(model: Model, values: Sequence[Any] | Array, shape: tuple[int, ...]) -> Array:
+    """Return the targets encoded for the loss; `shape` is the prediction's, without the batch axis.
+
+    Raises:
+        SampleError: a label that the model does not have, an index out of range, a wrong shape.
+    """
+    network = network_of(model)
+    if find_cut(network).loss.kind == losses.SQUARED_ERROR:
+        return _regression_targets(np.asarray(values), shape)
+    if network.class_labels:
+        return label_indices(network.class_labels, values)
+    return _class_indices(np.asarray(values), shape[0])
+
+
+def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) -> Array:
+    """Return the position of each value among the labels; an int64 label may come as text."""
+    positions = {str(label): index for index, label in enumerate(labels)}
+    unknown = sorted({str(value) for value in values} - set(positions))
+    if unknown:
+        raise SampleError(f"the model has no label {', '.join(map(repr, unknown[:5]))}; it has {', '.join(map(str, labels))}")
+    return np.array([positions[str(value)] for value in values], dtype=np.int64)
+
+
+def _class_indices(values: Array, classes: int) -> Array:
+    indices = values.reshape(len(values), -1)[:, 0] if values.ndim else values.reshape(1)
+    if not np.issubdtype(indices.dtype, np.number) or np.any(indices != np.floor(indices)):
+        raise SampleError("the target of a cross entropy loss is a class index")
+    if len(indices) and (indices.min() < 0 or indices.max() >= classes):
+        raise SampleError(f"the class indices reach from {indices.min()} to {indices.max()}; allowed: 0 to {classes - 1}")
+    return indices.astype(np.int64)
+
+
+def _regression_targets(values: Array, shape: tuple[int, ...]) -> Array:
+    targets = _floats("the target", values)
+    if targets.size != len(targets) * int(np.prod(shape)):
+        raise SampleError(f"the target has shape {list(values.shape)}; {['N', *shape]} is expected")
+    return targets.reshape(len(targets), *shape)

@@ -1,0 +1,288 @@
+"""The update of a neural network: a generator that yields at every mini-batch.
+
+To pause is not to call `next`, to throttle is to wait before calling it, to cancel is to close it.  One step is one run
+of the compiled chain, forward and backward, on bound buffers, and one step of the optimizer in the memory from which
+the graph reads the weights (ENGINE.md).  Same model, samples, parameters, seed and threads: same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+
+from finetuned.errors import DivergenceError, ModelError, SampleError
+from finetuned.graph import loss as losses
+from finetuned.graph.program import (
+    FEATURES,
+    GRADIENT,
+    LOSS,
+    LOSSES,
+    PREDICTION,
+    SAMPLE_WEIGHTS,
+    Training,
+    compile_training,
+)
+from finetuned.spec import check, codec
+from finetuned.spec.model import InnerProduct, Layer, Model
+from finetuned.update import optimizer
+from finetuned.update.features import Array, Encoded, inputs_of
+from finetuned.update.parameters import Number, update_of
+from finetuned.update.session import Bound, Session
+
+_ALIGNMENT = 16  # float32s: every trained array starts on a cache line
+_MEASURED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiniBatch:
+    """A step was made; `loss` is the mini-batch's mean before the step."""
+
+    epoch: int
+    batch: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """All samples were seen once more; `loss` is the mean over them, `last` that of the last mini-batch."""
+
+    epoch: int
+    loss: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """How good the model is: `accuracy` of a classifier, `error` (mean absolute) of a regressor, None of nothing."""
+
+    samples: int
+    loss: float
+    accuracy: float | None = None
+    error: float | None = None
+
+
+class Arena:
+    """All trained arrays in one flat float32 buffer, and their gradients in another; `arrays` are views by name."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        starts, end = {}, 0
+        for name, shape in shapes.items():
+            starts[name] = end
+            end += ceil(prod(shape) / _ALIGNMENT) * _ALIGNMENT
+        self.weights = np.zeros(end, dtype=np.float32)
+        self.gradient = np.zeros(end, dtype=np.float32)
+        self.arrays = {n: self.weights[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()}
+        self.gradients = {n: self.gradient[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()}
+
+
+class NetworkUpdate:
+    """One update of a network's trained layers.
+
+    Args:
+        model: an updatable model.
+        parameters: those in force (`parameters.resolve`).
+        threads: threads of one step; part of the result's identity.
+
+    Raises:
+        ModelError: the model cannot be updated; the message holds every reason.
+    """
+
+    def __init__(self, model: Model, parameters: Mapping[str, Number], *, threads: int = 1) -> None:
+        refused = check.reasons(model)
+        if refused:
+            raise ModelError("the model cannot be updated: " + "; ".join(r.message for r in refused))
+        self.model = model
+        self.parameters = dict(parameters)
+        self.training: Training = compile_training(model)
+        self._threads = threads
+        self._arena = Arena(self.training.parameters)
+        self._load_weights()
+        kind = update_of(model).optimizer
+        self._optimizer = optimizer.make(kind, self._arena.weights.size, self.parameters)
+        self._features = Session(self.training.features, threads=threads) if self.training.features else None
+        self._head = Session(self.training.head, threads=threads)
+        self._step = Session(self.training.step, threads=threads)
+
+    # ── what goes in ────────────────────────────────────────────────────────────────────────────
+    def _load_weights(self) -> None:
+        for layer, parameters in self._trained_layers():
+            self._put(f"{layer.name}.weights", codec.array(parameters.weights, self._shape(layer, "weights")))
+            if parameters.bias is not None:
+                self._put(f"{layer.name}.biases", codec.array(parameters.bias, self._shape(layer, "biases")))
+
+    def _trained_layers(self) -> list[tuple[Layer, InnerProduct]]:
+        chain = self.training.cut.chain
+        trained = [layer for layer in chain if layer.name in self.training.cut.trained]
+        return [(layer, layer.parameters) for layer in trained if isinstance(layer.parameters, InnerProduct)]
+
+    def _shape(self, layer: Layer, key: str) -> tuple[int, ...]:
+        return self.training.parameters[f"{layer.name}.{key}"]
+
+    def _put(self, name: str, array: Array) -> None:
+        self._arena.arrays[name][...] = array
+
+    def features_of(self, inputs: Mapping[str, Array]) -> Array:
+        """Run the frozen part on a batch of inputs; returns float32 [N, *feature_shape]."""
+        checked = inputs_of(self.model, inputs)
+        if self._features is None:
+            return checked[self.training.cut.blob]
+        used = {name: checked[name] for name in self._features.program.inputs}
+        return self._features.run(used)[FEATURES]
+
+    @property
+    def learning_rate(self) -> float:
+        """The one parameter that may change between two steps."""
+        return self._optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self.parameters["learningRate"] = rate
+        self._optimizer.learning_rate = rate
+
+    @property
+    def device(self) -> str:
+        """Where the steps are computed."""
+        return self._step.device
+
+    def batches(self, samples: int) -> int:
+        """Return the number of mini-batches in an epoch; a last partial one is used."""
+        return ceil(samples / int(self.parameters["miniBatchSize"]))
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────────
+    def steps(self, data: Encoded) -> Iterator[MiniBatch | Epoch]:
+        """Train; yield after every mini-batch and after every epoch.
+
+        Raises:
+            SampleError: there is nothing to train on.
+            DivergenceError: a loss became infinite or NaN.
+        """
+        if not len(data):
+            raise SampleError("there is no sample to train on")
+        buffers = _Buffers(self, data)
+        for epoch in range(int(self.parameters["epochs"])):
+            yield from self._epoch(epoch, data, buffers)
+
+    def _epoch(self, epoch: int, data: Encoded, buffers: _Buffers) -> Iterator[MiniBatch | Epoch]:
+        size = buffers.size
+        order = self._order(epoch, len(data))
+        total = loss = 0.0
+        for batch in range(self.batches(len(data))):
+            rows = order[batch * size : (batch + 1) * size]
+            loss = buffers.run(rows)
+            if not np.isfinite(loss):
+                rate = self.learning_rate
+                raise DivergenceError(
+                    f"the loss became {loss} in epoch {epoch}, mini-batch {batch}: try a learningRate below {rate:g}"
+                )
+            self._optimizer.step(self._arena.weights, self._arena.gradient)
+            total += loss * len(rows)
+            yield MiniBatch(epoch=epoch, batch=batch, loss=loss)
+        yield Epoch(epoch=epoch, loss=total / len(data), last=loss)
+
+    def _order(self, epoch: int, samples: int) -> Array:
+        """The permutation of an epoch: a function of seed and epoch alone, so a position can be gone back to."""
+        if not self.parameters["shuffle"]:
+            return np.arange(samples)
+        seed = int(self.parameters["seed"]) % 2**64
+        return np.random.default_rng([seed, epoch]).permutation(samples)
+
+    def bind(self, feeds: dict[str, Array], loss: Array) -> Bound:
+        """Bind a step to its feeds, the weights and the gradients."""
+        results = {LOSS: loss} | {f"{GRADIENT}{name}": array for name, array in self._arena.gradients.items()}
+        return self._step.bind({**feeds, **self._arena.arrays}, results)
+
+    # ── what comes out ──────────────────────────────────────────────────────────────────────────
+    def predict(self, features: Array, targets: Array) -> tuple[Array, Array]:
+        """Return the chain's predictions and the loss of each sample, with the weights of this moment."""
+        feeds = {FEATURES: features, losses.TARGET: self.loss_targets(targets), **self._arena.arrays}
+        result = self._head.run({name: feeds[name] for name in self._head.program.inputs})
+        return result[PREDICTION], result[LOSSES]
+
+    def loss_targets(self, targets: Array) -> Array:
+        """Return what the loss is fed with: one-hot rows for class indices, the targets themselves otherwise."""
+        if targets.dtype != np.int64:
+            return targets
+        rows = np.zeros((len(targets), *self.training.target_shape), dtype=np.float32)
+        rows[np.arange(len(targets)), targets] = 1.0
+        return rows
+
+    def measure(self, data: Encoded) -> Measure:
+        """Return how good the model is on these samples, with the weights of this moment."""
+        if not len(data):
+            raise SampleError("there is no sample to measure on")
+        parts = [self.predict(*part) for part in _chunks(data)]
+        predictions = np.concatenate([prediction for prediction, _ in parts])
+        loss = float(np.mean(np.concatenate([each for _, each in parts]), dtype=np.float64))
+        return measured(predictions, data.targets, loss)
+
+    def weights(self) -> dict[str, codec.LayerWeights]:
+        """Return copies of the trained weights by layer."""
+        arrays = self._arena.arrays
+        return {
+            name: codec.LayerWeights(
+                weights=arrays[f"{name}.weights"].copy(),
+                bias=arrays[f"{name}.biases"].copy() if f"{name}.biases" in arrays else None,
+            )
+            for name in self.training.cut.trained
+        }
+
+    def encode(self) -> bytes:
+        """Return the model file with the weights of this moment patched in; every other byte stays."""
+        if not np.isfinite(self._arena.weights).all():
+            raise DivergenceError("a weight became infinite or NaN; nothing is saved: try a smaller learningRate")
+        return codec.encode(self.model, self.weights())
+
+
+def measured(predictions: Array, targets: Array, loss: float) -> Measure:
+    """Return accuracy (targets are class indices) or mean absolute error (targets are numbers), with the loss."""
+    count = len(targets)
+    if targets.dtype == np.int64:
+        hits = predictions.reshape(count, -1).argmax(axis=1) == targets
+        return Measure(samples=count, loss=loss, accuracy=float(hits.mean()))
+    return Measure(samples=count, loss=loss, error=float(np.abs(predictions - targets).mean(dtype=np.float64)))
+
+
+def _chunks(data: Encoded) -> Iterator[tuple[Array, Array]]:
+    for start in range(0, len(data), _MEASURED_AT_ONCE):
+        end = start + _MEASURED_AT_ONCE
+        yield data.features[start:end], data.targets[start:end]
+
+
+class _Buffers:
+    """The bound buffers of a task: one set for full mini-batches, views of it for the last partial one."""
+
+    def __init__(self, update: NetworkUpdate, data: Encoded) -> None:
+        self.size = min(int(update.parameters["miniBatchSize"]), len(data))
+        self._data = data
+        self._onehot = data.targets.dtype == np.int64
+        self._features = np.empty((self.size, *data.features.shape[1:]), dtype=np.float32)
+        self._targets = np.zeros((self.size, *update.training.target_shape), dtype=np.float32)
+        self._loss = np.zeros(1, dtype=np.float32)
+        partial = len(data) % self.size
+        self._bound = {rows: self._bind(update, rows) for rows in {self.size, partial} - {0}}
+
+    def _bind(self, update: NetworkUpdate, rows: int) -> Bound:
+        feeds = {
+            FEATURES: self._features[:rows],
+            losses.TARGET: self._targets[:rows],
+            SAMPLE_WEIGHTS: np.full(rows, 1.0 / rows, dtype=np.float32),
+        }
+        return update.bind(feeds, self._loss)
+
+    def run(self, rows: Array) -> float:
+        """Compute loss and gradients of these samples."""
+        count = len(rows)
+        np.take(self._data.features, rows, axis=0, out=self._features[:count], mode="clip")
+        self._fill_targets(rows, self._targets[:count])
+        self._bound[count].run()
+        return float(self._loss[0])
+
+    def _fill_targets(self, rows: Array, out: Array) -> None:
+        if self._onehot:
+            out.fill(0.0)
+            out[np.arange(len(rows)), self._data.targets[rows]] = 1.0
+        else:
+            np.take(self._data.targets, rows, axis=0, out=out, mode="clip")

@@ -1,0 +1,104 @@
+"""SGD with momentum and Adam, in NumPy, in place, in the very memory that the graph reads.
+
+All trained arrays of a model lie in one flat float32 buffer, their gradients in another, so that a step is a
+handful of vectorised passes.  The forms are those of Metal Performance Shaders (COREML.md §3.2): the learning rate
+stands *inside* the velocity, and Adam's eps is added to √v uncorrected.  They agree with PyTorch's while the
+learning rate is constant (Adam: but for √v near eps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetuned.errors import ModelError
+
+Flat = NDArray[np.float32]
+
+
+class Optimizer(Protocol):
+    """Changes the weights by one step; `state` names the arrays that a checkpoint keeps."""
+
+    learning_rate: float
+
+    def step(self, weights: Flat, gradient: Flat) -> None:
+        """Update `weights` in place; `gradient` may be used as scratch."""
+
+    def state(self) -> dict[str, Flat]:
+        """Return the arrays that the next step depends on (views)."""
+
+
+class SGD:
+    """m = μ m + lr g;  w -= m.  Without momentum, w -= lr g."""
+
+    def __init__(self, size: int, *, learning_rate: float, momentum: float = 0.0) -> None:
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self._velocity = np.zeros(size if momentum else 0, dtype=np.float32)
+
+    def step(self, weights: Flat, gradient: Flat) -> None:
+        """Update `weights` in place."""
+        np.multiply(gradient, np.float32(self.learning_rate), out=gradient)
+        if self.momentum:
+            self._velocity *= np.float32(self.momentum)
+            self._velocity += gradient
+            gradient = self._velocity
+        weights -= gradient
+
+    def state(self) -> dict[str, Flat]:
+        """Return the velocity."""
+        return {"velocity": self._velocity}
+
+
+class Adam:
+    """t += 1;  lr_t = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ);  m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr_t m / (√v + eps)."""
+
+    def __init__(self, size: int, *, learning_rate: float, beta1: float, beta2: float, eps: float) -> None:
+        self.learning_rate = learning_rate
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self._first = np.zeros(size, dtype=np.float32)
+        self._second = np.zeros(size, dtype=np.float32)
+        self._scratch = np.empty(size, dtype=np.float32)
+        self._steps = np.zeros(1, dtype=np.float32)
+
+    def step(self, weights: Flat, gradient: Flat) -> None:
+        """Update `weights` in place."""
+        self._steps += 1
+        t = float(self._steps[0])
+        rate = self.learning_rate * (1 - self.beta2**t) ** 0.5 / (1 - self.beta1**t)
+        scratch = self._scratch
+        np.multiply(gradient, np.float32(1 - self.beta1), out=scratch)
+        self._first *= np.float32(self.beta1)
+        self._first += scratch
+        np.multiply(gradient, gradient, out=scratch)
+        scratch *= np.float32(1 - self.beta2)
+        self._second *= np.float32(self.beta2)
+        self._second += scratch
+        np.sqrt(self._second, out=scratch)
+        scratch += np.float32(self.eps)
+        np.divide(self._first, scratch, out=scratch)
+        scratch *= np.float32(rate)
+        weights -= scratch
+
+    def state(self) -> dict[str, Flat]:
+        """Return both moments and the number of steps."""
+        return {"first": self._first, "second": self._second, "steps": self._steps}
+
+
+def make(kind: str, size: int, parameters: Mapping[str, float]) -> Optimizer:
+    """Return the optimizer `kind` (`sgdOptimizer`, `adamOptimizer`) for `size` weights."""
+    rate = float(parameters["learningRate"])
+    if kind == "sgdOptimizer":
+        return SGD(size, learning_rate=rate, momentum=float(parameters.get("momentum", 0.0)))
+    if kind == "adamOptimizer":
+        return Adam(
+            size,
+            learning_rate=rate,
+            beta1=float(parameters["beta1"]),
+            beta2=float(parameters["beta2"]),
+            eps=float(parameters["eps"]),
+        )
+    raise ModelError(f"the optimizer {kind or '(none)'} is not known; Core ML has sgdOptimizer and adamOptimizer")
