@@ -1,0 +1,226 @@
+"""What leaves the daemon: outcomes durable, progress dropped when nobody can take it, states latest-wins.
+
+Theory of operation.  Whoever has something to say calls `progress`, `state` or, after a ledger transaction
+that appended outcomes, `outcomes_written`; none of them waits.  Each sink iterates over a `Subscription`:
+
+* outcomes are read from the ledger after the sink's cursor, in order; the next one comes when the one before
+  is acknowledged, so an outcome that is lost on the way is never overtaken in the cursor;
+* progress lies in a short queue per sink, whose oldest fall out;
+* of states only the latest value of each key waits; a new subscription begins with all of them.
+
+Events come by their time, so that `completed` does not overtake the last `epochEnd`; states and events take
+turns.  A sink that stands still costs one page of outcomes, one short queue and one value per key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from finetuned.errors import PluginError
+from finetuned.service.ledger_outcomes import OutcomeRow, advance_sink, sink_cursor, unsent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from finetuned.service.events import Progress
+    from finetuned.service.ledger import Ledger
+
+PROGRESS_KEPT = 256
+PAGE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeItem:
+    """A durable event, to be acknowledged by its `id`, which is in the payload too."""
+
+    id: int
+    type: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressItem:
+    """An event that is told once."""
+
+    event: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateItem:
+    """A state's latest value as JSON; None: it is no more, and what is retained of it must go."""
+
+    key: str
+    payload: bytes | None
+
+
+Item = OutcomeItem | ProgressItem | StateItem
+
+
+class Outbox:
+    """The daemon's side: say it and go on."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Send the ledger's outcomes."""
+        self._ledger = ledger
+        self._states: dict[str, bytes] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+
+    @property
+    def states(self) -> Mapping[str, bytes]:
+        """The present value of every state."""
+        return dict(self._states)
+
+    def outcomes_written(self) -> None:
+        """Say that the ledger has outcomes which it had not before."""
+        for subscription in self._subscriptions.values():
+            subscription.note_outcomes()
+
+    def progress(self, event: Progress) -> None:
+        """Tell those who listen now."""
+        for subscription in self._subscriptions.values():
+            subscription.note_progress(event)
+
+    def state(self, key: str, payload: bytes | None) -> None:
+        """Set a state, or with None clear it; a value that is the present one is not sent again."""
+        if self._states.get(key) == payload:
+            return
+        if payload is None:
+            del self._states[key]
+        else:
+            self._states[key] = payload
+        for subscription in self._subscriptions.values():
+            subscription.note_state(key, payload)
+
+    @asynccontextmanager
+    async def subscribe(self, name: str) -> AsyncIterator[Subscription]:
+        """Open the subscription of the sink `name`: all states, then outcomes from its cursor on.
+
+        PluginError where a sink of that name is subscribed already.
+        """
+        if name in self._subscriptions:
+            raise PluginError(f"a sink named {name} is subscribed already; each sink needs a name of its own")
+        # Entered before the cursor is known: what is said meanwhile waits in it.
+        subscription = self._subscriptions[name] = Subscription(self._ledger, name, self._states)
+        try:
+            await subscription.begin()
+            yield subscription
+        finally:
+            del self._subscriptions[name]
+
+
+class Subscription:
+    """A sink's side: `async for item in subscription`, and `acknowledge` each outcome."""
+
+    def __init__(self, ledger: Ledger, name: str, states: Mapping[str, bytes]) -> None:
+        """Begin with all states; outcomes follow after `begin`."""
+        self.dropped = 0
+        """How many progress events fell out of the queue."""
+        self._ledger = ledger
+        self._name = name
+        self._wake = asyncio.Event()
+        self._progress: deque[Progress] = deque()
+        self._states: dict[str, bytes | None] = dict(states)
+        self._shown: set[str] = set()
+        self._state_is_next = True
+        self._page: deque[OutcomeRow] = deque()
+        self._read_up_to = 0
+        self._more = True
+        self._outstanding: int | None = None
+
+    async def begin(self) -> None:
+        """Read where the sink stopped the last time."""
+        self._read_up_to = await self._ledger.run(sink_cursor, self._name)
+
+    def __aiter__(self) -> Subscription:
+        """Iterate over what is to be sent, for as long as the sink likes."""
+        return self
+
+    async def __anext__(self) -> Item:
+        """Return the next item, waiting for one; a cancelled wait loses nothing."""
+        while True:
+            self._wake.clear()
+            await self._read_page()
+            item = self._next_item()
+            if item is not None:
+                return item
+            await self._wake.wait()
+
+    async def acknowledge(self, outcome: int) -> None:
+        """Note durably that this outcome has arrived; PluginError for any but the one that is on its way."""
+        if outcome != self._outstanding:
+            raise PluginError(
+                f"sink {self._name} acknowledges outcome {outcome}; on its way is {self._outstanding or 'none'}"
+            )
+        await self._ledger.run(advance_sink, self._name, outcome)
+        self._outstanding = None
+        self._wake.set()
+
+    # ── the outbox's side ───────────────────────────────────────────────────────────────────────
+    def note_outcomes(self) -> None:
+        """Look into the ledger again."""
+        self._more = True
+        self._wake.set()
+
+    def note_progress(self, event: Progress) -> None:
+        """Queue an event; the oldest makes room."""
+        if len(self._progress) == PROGRESS_KEPT:
+            self._progress.popleft()
+            self.dropped += 1
+        self._progress.append(event)
+        self._wake.set()
+
+    def note_state(self, key: str, payload: bytes | None) -> None:
+        """Keep the latest value; one that was never shown needs no clearing."""
+        if payload is None and key not in self._shown:
+            self._states.pop(key, None)
+            return
+        self._states[key] = payload
+        self._wake.set()
+
+    # ── what comes next ─────────────────────────────────────────────────────────────────────────
+    async def _read_page(self) -> None:
+        if self._page or not self._more or self._outstanding is not None:
+            return
+        self._more = False
+        try:
+            self._page.extend(await self._ledger.run(unsent, self._read_up_to, PAGE))
+        except BaseException:
+            self._more = True
+            raise
+        if self._page:
+            self._read_up_to = self._page[-1].id
+            self._more = True
+
+    def _next_item(self) -> Item | None:
+        turns = (self._next_state, self._next_event)
+        for turn in turns if self._state_is_next else reversed(turns):
+            item = turn()
+            if item is not None:
+                self._state_is_next = not isinstance(item, StateItem)
+                return item
+        return None
+
+    def _next_state(self) -> StateItem | None:
+        if not self._states:
+            return None
+        key = next(iter(self._states))
+        payload = self._states.pop(key)
+        if payload is None:
+            self._shown.discard(key)
+        else:
+            self._shown.add(key)
+        return StateItem(key=key, payload=payload)
+
+    def _next_event(self) -> OutcomeItem | ProgressItem | None:
+        outcome = self._page[0] if self._page and self._outstanding is None else None
+        if self._progress and (outcome is None or self._progress[0].ts <= outcome.ts):
+            return ProgressItem(event=self._progress.popleft())
+        if outcome is None:
+            return None
+        self._page.popleft()
+        self._outstanding = outcome.id
+        return OutcomeItem(id=outcome.id, type=outcome.type, payload=outcome.payload)
