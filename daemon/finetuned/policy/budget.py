@@ -317,11 +317,9 @@ def assess(budget: Budget, verdict: Verdict, now: float) -> Verdict:
 
 
 def _pausing(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:
-    return _causes(
-        trace
-        for zone in budget.zones
-        if (trace := verdict.traces[zone.name]).rung == PAUSED and (zone.guards or budget.mode is Mode.auto)
-    )
+    holding = {zone.name for zone in budget.zones if zone.guards or budget.mode is Mode.auto}
+    traces = verdict.traces.values()
+    return _causes(trace for trace in traces if trace.rung == PAUSED and trace.zone in holding)
 
 
 def _slowing(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:

@@ -69,8 +69,8 @@ class Sensor(Protocol):
     def zone(self) -> str:
         """The zone of its readings."""
 
-    def read(self) -> Sequence[Reading]:
-        """Return a reading for each place that it looks at; a missing one has the value None and a `why`."""
+    def read(self) -> Reading | Sequence[Reading]:
+        """Return a reading, or one for each place; a missing one has the value None and a `why`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,202 @@
+"""The governor: reads the sensors, lets the policy decide, tells its listeners.
+
+Every sensor is read in a thread of its own under a deadline.  One that hangs is a missing reading, and it is left
+alone until its thread returns: threads never pile up, and being daemonic they hold up no exit either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from finetuned.policy.budget import Budget, Mode, Reading, Verdict, assess, decide, may_start
+from finetuned.policy.zones import checked, summary
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from finetuned.policy.budget import Sensor, Start
+
+log = logging.getLogger(__name__)
+
+
+# ── one sensor ──────────────────────────────────────────────────────────────────────────────────
+class Probe:
+    """A sensor and the thread that reads it, of which there is one at most."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        """Nothing is read yet."""
+        self.sensor = sensor
+        self._flight: asyncio.Future[tuple[Reading, ...]] | None = None
+
+    async def read(self, deadline_s: float) -> tuple[Reading, ...]:
+        """Return what the sensor says, or a missing reading where it fails or takes too long."""
+        if self._flight is not None and not self._flight.done():
+            return (_missing(self.sensor, "still hangs"),)
+        self._flight = flight = _in_thread(self.sensor)
+        done, _ = await asyncio.wait({flight}, timeout=deadline_s)
+        return flight.result() if done else (_missing(self.sensor, "hangs"),)
+
+
+def _in_thread(sensor: Sensor) -> asyncio.Future[tuple[Reading, ...]]:
+    """Read the sensor in a new daemonic thread; asyncio's own would be waited for at exit."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[tuple[Reading, ...]] = loop.create_future()
+
+    def deliver(readings: tuple[Reading, ...]) -> None:
+        if not future.done():
+            future.set_result(readings)
+
+    def work() -> None:
+        readings = _read(sensor)
+        with contextlib.suppress(RuntimeError):  # it took so long that the loop is closed
+            loop.call_soon_threadsafe(deliver, readings)
+
+    threading.Thread(target=work, name=f"sensor {sensor.name}", daemon=True).start()
+    return future
+
+
+def _read(sensor: Sensor) -> tuple[Reading, ...]:
+    """Return the sensor's plausible readings; whatever it raises or returns instead is a missing one."""
+    try:
+        answer = sensor.read()
+        readings = (answer,) if isinstance(answer, Reading) else tuple(answer)
+        return tuple(checked(reading) for reading in readings)
+    except Exception as error:  # noqa: BLE001 - a sensor is a stranger's code and may raise anything
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return (_missing(sensor, f"fails: {type(error).__name__}: {said}"),)
+
+
+def _missing(sensor: Sensor, why: str) -> Reading:
+    return Reading(zone=sensor.zone, name=sensor.name, value=None, why=why)
+
+
+# ── all of them ─────────────────────────────────────────────────────────────────────────────────
+class Governor:
+    """Looks at the sensors every `interval_s` and keeps the verdict; `clock` never goes back (seconds).
+
+    Set `accelerator` while a running task computes on one.  Before the first `look` the verdict is full speed.
+    """
+
+    def __init__(
+        self,
+        sensors: Iterable[Sensor],
+        budget: Budget,
+        *,
+        interval_s: float = 4.0,
+        deadline_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is read until `look` or `run`."""
+        self.accelerator = False
+        self._budget = budget
+        self._probes = tuple(Probe(sensor) for sensor in sensors)
+        self._interval_s, self._deadline_s, self._clock = interval_s, deadline_s, clock
+        self._readings: tuple[Reading, ...] = ()
+        self._verdict = Verdict()
+        self._looked = False
+        self._mode_until: float | None = None
+        self._said: set[str] = set()
+        self._changed = asyncio.Event()
+
+    # ── what it knows ──
+    @property
+    def verdict(self) -> Verdict:
+        """What the tasks shall do."""
+        return self._verdict
+
+    @property
+    def mode(self) -> Mode:
+        """What a person asked for."""
+        return self._budget.mode
+
+    @property
+    def readings(self) -> dict[str, float]:
+        """The last value per zone: the worst of its places."""
+        return summary(self._budget.zones, self._readings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each sensor that is missing now, each once."""
+        found = (f"{r.zone} sensor {r.name}: {r.why}" for r in self._readings if r.value is None)
+        return tuple(sorted(set(found)))
+
+    def may_start(self, held_s: float = 0.0) -> Start:
+        """Say whether a task may start that has been held back for `held_s` seconds."""
+        return may_start(self._budget, self._verdict, held_s)
+
+    # ── what it does ──
+    async def run(self) -> None:
+        """Look again and again, for as long as the daemon lives."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._interval_s)
+
+    async def look(self) -> Verdict:
+        """Read every sensor once, all at the same time, and decide."""
+        answers = await asyncio.gather(*(probe.read(self._deadline_s) for probe in self._probes))
+        now = self._clock()
+        self._end_mode(now)
+        self._readings = tuple(reading for readings in answers for reading in readings)
+        previous = self._verdict if self._looked else None
+        self._looked = True
+        verdict = decide(self._budget, previous, self._readings, now, accelerator=self.accelerator)
+        self._say()
+        self._tell(verdict)
+        return verdict
+
+    def set_mode(self, mode: Mode, for_s: float | None = None) -> None:
+        """Change the mode at once; after `for_s` seconds it falls back to `auto`."""
+        now = self._clock()
+        self._mode_until = None if for_s is None else now + for_s
+        self._budget = replace(self._budget, mode=mode)
+        self._tell(assess(self._budget, self._verdict, now))
+
+    async def changes(self) -> AsyncIterator[Verdict]:
+        """Yield the verdict whenever its effect, the mode or the warnings change; the latest wins.
+
+        Begins with the present one.
+        """
+        told: object = None
+        while True:
+            changed, face = self._changed, self._face()
+            if face != told:
+                told = face
+                yield self._verdict
+            else:
+                await changed.wait()
+
+    def _face(self) -> object:
+        """What listeners can see of the governor, readings aside."""
+        return (self._verdict.effect, self.mode, self.warnings)
+
+    def _tell(self, verdict: Verdict) -> None:
+        """Take the verdict; wake the listeners, who compare for themselves."""
+        self._verdict = verdict
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _end_mode(self, now: float) -> None:
+        if self._mode_until is not None and now >= self._mode_until:
+            self._mode_until = None
+            self._budget = replace(self._budget, mode=Mode.auto)
+
+    def _say(self) -> None:
+        """Name every missing sensor, and every zone without one, once in the daemon's life."""
+        for reading in self._readings:
+            if reading.value is None:
+                self._say_once(
+                    logging.WARNING, reading.name, f"{reading.zone} sensor {reading.name}: {reading.why}"
+                )
+        for zone in {zone.name for zone in self._budget.zones} - {reading.zone for reading in self._readings}:
+            self._say_once(logging.INFO, zone, f"this machine has no {zone} sensor: no budget of that kind")
+
+    def _say_once(self, level: int, about: str, sentence: str) -> None:
+        if about not in self._said:
+            self._said.add(about)
+            log.log(level, sentence)
