@@ -6,15 +6,18 @@ finetuned allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from finetuned.graph.ir import Graph, Node, Value
 from finetuned.graph.ops import PRIMITIVES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from finetuned.graph.ir import Graph, Node, Value
 
 OPSET = 17
 IR_VERSION = 8
@@ -38,7 +41,11 @@ def emit(graph: Graph) -> bytes:
         "finetuned",
         [_declared(value.name, value) for value in graph.inputs if value in used],
         [_declared(name, value) for name, value in graph.outputs.items()],
-        [numpy_helper.from_array(array, value.name) for value, array in graph.constants.items() if value in used],
+        [
+            numpy_helper.from_array(array, value.name)
+            for value, array in graph.constants.items()
+            if value in used
+        ],
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     return bytes(model.SerializeToString())

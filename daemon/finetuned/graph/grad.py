@@ -6,11 +6,15 @@ layer costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.graph.ir import Graph, Node, Value
 from finetuned.graph.ops import PRIMITIVES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from finetuned.graph.ir import Graph, Node, Value
 
 
 def gradients(graph: Graph, target: Value, seed: Value, wanted: Sequence[Value]) -> list[Value]:

@@ -20,6 +20,11 @@ Array = NDArray[Any]
 
 BATCH = "N"
 
+IMAGE_RANK = 4
+"""Axes of a batch of images, [N, C, H, W]."""
+VECTOR_RANK = 2
+"""Axes of a batch of vectors, [N, C]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Value:

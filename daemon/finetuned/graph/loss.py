@@ -6,9 +6,13 @@ Cross entropy is taken from the logits below the softmax layer, not from its out
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from finetuned.errors import ModelError
-from finetuned.graph.ir import BATCH, Graph, Value
-from finetuned.spec.model import Layer, Loss, Network
+from finetuned.graph.ir import BATCH, IMAGE_RANK, Graph, Value
+
+if TYPE_CHECKING:
+    from finetuned.spec.model import Layer, Loss, Network
 
 CROSS_ENTROPY = "categoricalCrossEntropyLossLayer"
 SQUARED_ERROR = "meanSquaredErrorLossLayer"
@@ -39,6 +43,10 @@ def losses(graph: Graph, loss: Loss, prediction: Value) -> Value:
     if loss.kind == SQUARED_ERROR:
         target = graph.input(TARGET, prediction.shape)
         return graph.add("SquaredError", prediction, target, origin=loss.name)
-    logits = graph.add("Reshape", prediction, shape=prediction.sizes[:1], origin=loss.name) if len(prediction.shape) == 4 else prediction
+    logits = (
+        graph.add("Reshape", prediction, shape=prediction.sizes[:1], origin=loss.name)
+        if len(prediction.shape) == IMAGE_RANK
+        else prediction
+    )
     target = graph.input(TARGET, (BATCH, *logits.sizes))
     return graph.add("CrossEntropy", logits, target, origin=loss.name)

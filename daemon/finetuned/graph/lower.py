@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from finetuned.errors import ModelError
-from finetuned.graph.ir import BATCH, Array, Graph, Shape, Value
+from finetuned.graph.ir import BATCH, IMAGE_RANK, VECTOR_RANK, Array, Graph, Shape, Value
 from finetuned.spec import codec
 from finetuned.spec.model import (
     Activation,
@@ -83,7 +83,9 @@ def lower(context: Context, layers: tuple[Layer, ...]) -> None:
                 f"layer {layer.name!r} is of type {layer.type}, which finetuned cannot run; it runs {', '.join(sorted(LOWERINGS))}"
             )
         if len(layer.outputs) != 1 or not layer.inputs:
-            raise ModelError(f"layer {layer.name!r} ({layer.type}) has {len(layer.inputs)} inputs and {len(layer.outputs)} outputs")
+            raise ModelError(
+                f"layer {layer.name!r} ({layer.type}) has {len(layer.inputs)} inputs and {len(layer.outputs)} outputs"
+            )
         inputs = [context.blob(name, layer) for name in layer.inputs]
         context.blobs[layer.outputs[0]] = rule(context, layer, inputs)
 
@@ -94,7 +96,9 @@ def declare(context: Context, network: Network, feature: Feature) -> None:
     if isinstance(feature.type, ImageType):
         _declare_image(context, network, feature.name, feature.type)
     elif isinstance(feature.type, ArrayType):
-        context.blobs[feature.name] = context.graph.input(feature.name, _array_shape(network, feature.name, feature.type))
+        context.blobs[feature.name] = context.graph.input(
+            feature.name, _array_shape(network, feature.name, feature.type)
+        )
     else:
         raise ModelError(f"input {feature.name!r} is neither an image nor a multi-array")
 
@@ -104,7 +108,9 @@ def _array_shape(network: Network, name: str, type_: ArrayType) -> Shape:
     allowed = (1,) if network.exact_shapes else (1, 3)
     if len(type_.shape) not in allowed or any(size < 1 for size in type_.shape):
         mapping = "EXACT" if network.exact_shapes else "RANK5"
-        raise ModelError(f"input {name!r} has shape {list(type_.shape)}; with {mapping} shapes finetuned takes rank {' or '.join(map(str, allowed))}")
+        raise ModelError(
+            f"input {name!r} has shape {list(type_.shape)}; with {mapping} shapes finetuned takes rank {' or '.join(map(str, allowed))}"
+        )
     return (BATCH, *type_.shape)
 
 
@@ -123,7 +129,9 @@ def _preprocess(graph: Graph, value: Value, step: Preprocessing, type_: ImageTyp
         mean = _sized(step.mean_image, type_.shape, f"the mean image of input {name!r}")
         return graph.add("Sub", value, graph.constant(f"{name}.mean", mean), origin=name)
     if step.scale != 1.0:
-        value = graph.add("Mul", value, graph.constant(f"{name}.scale", np.float32(step.scale).reshape(1)), origin=name)
+        value = graph.add(
+            "Mul", value, graph.constant(f"{name}.scale", np.float32(step.scale).reshape(1)), origin=name
+        )
     rgb = (step.red_bias, step.green_bias, step.blue_bias)
     biases = {Color.rgb: rgb, Color.bgr: rgb[::-1], Color.grayscale: (step.gray_bias,)}[type_.color]
     if any(biases):
@@ -141,17 +149,19 @@ def _sized(array: Array, shape: tuple[int, ...], what: str) -> Array:
 # ── forms ───────────────────────────────────────────────────────────────────────────────────────
 def _as_map(context: Context, value: Value, layer: Layer) -> Value:
     """[N, C] → [N, C, 1, 1]."""
-    if len(value.shape) == 4:
+    if len(value.shape) == IMAGE_RANK:
         return value
     return context.graph.add("Reshape", value, shape=(*value.sizes, 1, 1), origin=layer.name)
 
 
 def _as_vector(context: Context, value: Value, layer: Layer) -> Value:
     """[N, C, 1, 1] → [N, C]; anything with more positions than one is no vector."""
-    if len(value.shape) == 2:
+    if len(value.shape) == VECTOR_RANK:
         return value
     if value.sizes[1:] != (1, 1):
-        raise ModelError(f"layer {layer.name!r} ({layer.type}) wants a vector; {list(value.sizes)} arrives: a flatten layer is missing")
+        raise ModelError(
+            f"layer {layer.name!r} ({layer.type}) wants a vector; {list(value.sizes)} arrives: a flatten layer is missing"
+        )
     return context.graph.add("Reshape", value, shape=value.sizes[:1], origin=layer.name)
 
 
@@ -187,7 +197,11 @@ def _convolution(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 
 
 def pads(
-    padding: Padding, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+    padding: Padding,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> tuple[int, ...]:
     """Return ONNX pads (top, left, bottom, right).
 
@@ -202,7 +216,9 @@ def pads(
     return (*(begin for begin, _ in ends), *(end for _, end in ends))
 
 
-def _same_pads(padding: Padding, _: int, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+def _same_pads(
+    padding: Padding, _: int, size: int, kernel: int, stride: int, dilation: int
+) -> tuple[int, int]:
     out = -(-size // stride)
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     small, big = total // 2, total - total // 2
@@ -213,7 +229,9 @@ def _valid_pads(padding: Padding, axis: int, *_: int) -> tuple[int, int]:
     return padding.amounts[axis]
 
 
-def _last_pixel_pads(padding: Padding, axis: int, size: int, kernel: int, stride: int, _: int) -> tuple[int, int]:
+def _last_pixel_pads(
+    padding: Padding, axis: int, size: int, kernel: int, stride: int, _: int
+) -> tuple[int, int]:
     pad = padding.amounts[axis][0]
     out = -(-(size + 2 * pad - kernel) // stride) + 1
     if pad and (out - 1) * stride >= size + pad:
@@ -238,7 +256,9 @@ def _pooling(context: Context, layer: Layer, inputs: list[Value]) -> Value:
         return context.graph.add(f"Global{operator}", x, origin=layer.name, **extra)
     if operator == "AveragePool":
         if p.padding.mode == "includeLastPixel" and not p.exclude_padding:
-            raise ModelError(f"layer {layer.name!r}: average pooling that includes the last pixel and counts the padding cannot be run yet")
+            raise ModelError(
+                f"layer {layer.name!r}: average pooling that includes the last pixel and counts the padding cannot be run yet"
+            )
         extra = {"count_include_pad": int(not p.exclude_padding)}
     return context.graph.add(
         operator,
@@ -253,7 +273,7 @@ def _pooling(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 
 def _flatten(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     x = inputs[0]
-    if len(x.shape) == 4 and cast("Flatten", layer.parameters).channel_last:
+    if len(x.shape) == IMAGE_RANK and cast("Flatten", layer.parameters).channel_last:
         x = context.graph.add("Transpose", x, perm=(0, 2, 3, 1), origin=layer.name)
     return context.graph.add("Reshape", x, shape=(prod(x.sizes),), origin=layer.name)
 
@@ -288,7 +308,9 @@ def _activation(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 def _scaled(context: Context, layer: Layer, x: Value, factor: float, offset: float) -> Value:
     graph = context.graph
     product = graph.add("Mul", x, graph.constant("factor", np.float32(factor).reshape(1)), origin=layer.name)
-    return graph.add("Add", product, graph.constant("offset", np.float32(offset).reshape(1)), origin=layer.name)
+    return graph.add(
+        "Add", product, graph.constant("offset", np.float32(offset).reshape(1)), origin=layer.name
+    )
 
 
 def _softmax(context: Context, layer: Layer, inputs: list[Value]) -> Value:
@@ -302,7 +324,7 @@ def _clip(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 
 def _add(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     """The sum with broadcasting; a vector among images counts as [C, 1, 1]."""
-    if any(len(value.shape) == 4 for value in inputs):
+    if any(len(value.shape) == IMAGE_RANK for value in inputs):
         inputs = [_as_map(context, value, layer) for value in inputs]
     if len(inputs) == 1:
         alpha = context.graph.constant("alpha", np.float32(cast("Add", layer.parameters).alpha).reshape(1))

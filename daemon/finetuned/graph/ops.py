@@ -10,15 +10,17 @@ input (None: not asked for, or none).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from finetuned.graph.ir import BATCH, Dimension, Graph, Node, Shape, Value, scalar
+from finetuned.graph.ir import BATCH, IMAGE_RANK, Array, Dimension, Graph, Node, Shape, Value, scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Gradients = tuple[Value | None, ...]
 
@@ -33,11 +35,11 @@ class Primitive:
 
 
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────
-def _same(first: Shape, *_: Shape, **__: Any) -> Shape:
+def _same(first: Shape, *_: Shape, **__: object) -> Shape:
     return first
 
 
-def _broadcast(*shapes: Shape, **_: Any) -> Shape:
+def _broadcast(*shapes: Shape, **_: object) -> Shape:
     rank = max(len(s) for s in shapes)
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
     return tuple(_common(dimensions) for dimensions in zip(*padded, strict=True))
@@ -50,9 +52,9 @@ def _common(dimensions: tuple[Dimension, ...]) -> Dimension:
     return distinct.pop() if distinct else 1
 
 
-def _gemm(a: Shape, b: Shape, *_: Shape, transA: int = 0, transB: int = 0) -> Shape:
-    rows, inner_a = a[::-1] if transA else a
-    inner_b, columns = b[::-1] if transB else b
+def _gemm(a: Shape, b: Shape, *_: Shape, **transposed: int) -> Shape:
+    rows, inner_a = a[::-1] if transposed.get("transA") else a
+    inner_b, columns = b[::-1] if transposed.get("transB") else b
     if inner_a != inner_b:
         raise ValueError(f"{inner_a} inputs arrive, {inner_b} are expected")
     return (rows, columns)
@@ -79,7 +81,14 @@ def _window(size: int, kernel: int, stride: int, dilation: int, pads: int) -> in
     return out
 
 
-def _spatial(a: Shape, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> Shape:
+def _spatial(
+    a: Shape,
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+) -> Shape:
     half = len(pads) // 2
     return tuple(
         _window(int(size), k, s, d, pads[i] + pads[i + half])
@@ -87,21 +96,29 @@ def _spatial(a: Shape, kernel: Sequence[int], strides: Sequence[int], pads: Sequ
     )
 
 
-def _conv(x: Shape, w: Shape, *_: Shape, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int) -> Shape:
-    if len(x) != 4:
+def _conv(
+    x: Shape,
+    w: Shape,
+    *_: Shape,
+    group: int,
+    **window: Sequence[int],
+) -> Shape:
+    if len(x) != IMAGE_RANK:
         raise ValueError("an image [C, H, W] is expected")
     if x[1] != int(w[1]) * group:
         raise ValueError(f"{x[1]} channels arrive, {int(w[1]) * group} are expected")
-    return (x[0], w[0], *_spatial(x, [int(k) for k in w[2:]], strides, pads, dilations))
+    return (x[0], w[0], *_spatial(x, [int(k) for k in w[2:]], **window))
 
 
-def _pool(x: Shape, *, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int], **_: Any) -> Shape:
-    if len(x) != 4:
+def _pool(
+    x: Shape, *, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int], **_: object
+) -> Shape:
+    if len(x) != IMAGE_RANK:
         raise ValueError("an image [C, H, W] is expected")
-    return (*x[:2], *_spatial(x, kernel_shape, strides, pads, (1, 1)))
+    return (*x[:2], *_spatial(x, kernel_shape, strides=strides, pads=pads, dilations=(1, 1)))
 
 
-def _global(x: Shape, **_: Any) -> Shape:
+def _global(x: Shape, **_: object) -> Shape:
     return (*x[:2], *(1 for _ in x[2:]))
 
 
@@ -113,8 +130,8 @@ def _per_sample(a: Shape, b: Shape) -> Shape:
 
 # ── gradients ───────────────────────────────────────────────────────────────────────────────────
 def _gemm_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]) -> Gradients:
-    """y = A B + c, with A and B transposed or not: dA = dy Bᵀ, dB = Aᵀ dy, dc = Σ dy."""
-    a, b = node.inputs[:2]
+    """Of y = A B + c, with A and B transposed or not: dA = dy Bᵀ, dB = Aᵀ dy, dc = Σ dy."""
+    a, b, *biases = node.inputs
     trans_a, trans_b = node.attributes.get("transA", 0), node.attributes.get("transB", 0)
     da = db = None
     if a in wanted:
@@ -129,26 +146,29 @@ def _gemm_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]
             if trans_b
             else graph.add("Gemm", a, dy, transA=1 - trans_a, origin=node.origin)
         )
-    if len(node.inputs) == 2:
+    if not biases:
         return (da, db)
-    c = node.inputs[2]
-    dc = graph.add("ReduceSum", dy, axes=(0,), keepdims=0, origin=node.origin) if c in wanted else None
+    dc = (
+        graph.add("ReduceSum", dy, axes=(0,), keepdims=0, origin=node.origin) if biases[0] in wanted else None
+    )
     return (da, db, dc)
 
 
 def _relu_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
-    """dy where y > 0, else 0 (0 at the kink itself)."""
+    """Pass dy where y > 0, else 0 (0 at the kink itself)."""
     return (graph.add("Mul", dy, graph.add("Step", node.output, origin=node.origin), origin=node.origin),)
 
 
 def _sigmoid_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
-    """dy y (1 - y)."""
+    """Return dy y (1 - y)."""
     slope = graph.add("Mul", dy, node.output, origin=node.origin)
-    return (graph.add("Sub", slope, graph.add("Mul", slope, node.output, origin=node.origin), origin=node.origin),)
+    return (
+        graph.add("Sub", slope, graph.add("Mul", slope, node.output, origin=node.origin), origin=node.origin),
+    )
 
 
 def _tanh_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
-    """dy (1 - y²)."""
+    """Return dy (1 - y²)."""
     square = graph.add("Mul", node.output, node.output, origin=node.origin)
     return (graph.add("Sub", dy, graph.add("Mul", dy, square, origin=node.origin), origin=node.origin),)
 
@@ -191,14 +211,20 @@ def _emit_step(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
 
 def _emit_reshape(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
     shape = np.array((-1, *node.attributes["shape"]), dtype=np.int64)
-    return [_constant(shape, f"{output}.shape"), helper.make_node("Reshape", [inputs[0], f"{output}.shape"], [output])]
+    return [
+        _constant(shape, f"{output}.shape"),
+        helper.make_node("Reshape", [inputs[0], f"{output}.shape"], [output]),
+    ]
 
 
 def _emit_reduce(operator: str) -> Callable[[Node, Sequence[str], str], list[Any]]:
     def emit(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
         axes = np.array(node.attributes["axes"], dtype=np.int64)
         keep = node.attributes["keepdims"]
-        return [_constant(axes, f"{output}.axes"), helper.make_node(operator, [inputs[0], f"{output}.axes"], [output], keepdims=keep)]
+        return [
+            _constant(axes, f"{output}.axes"),
+            helper.make_node(operator, [inputs[0], f"{output}.axes"], [output], keepdims=keep),
+        ]
 
     return emit
 
@@ -238,7 +264,7 @@ def _emit_cast(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
     return [helper.make_node("Cast", list(inputs), [output], to=onnx.TensorProto.FLOAT)]
 
 
-def _constant(array: Any, name: str) -> Any:
+def _constant(array: Array, name: str) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array))
 
 

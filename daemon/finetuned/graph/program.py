@@ -9,6 +9,7 @@ Trained weights are inputs of `step` and `head`, so both read the memory that th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
 from finetuned.graph import loss as losses
@@ -16,7 +17,9 @@ from finetuned.graph.emit import emit
 from finetuned.graph.grad import gradients
 from finetuned.graph.ir import BATCH, Graph, Value
 from finetuned.graph.lower import Context, declare, lower
-from finetuned.spec.model import Layer, Loss, Model, Network
+
+if TYPE_CHECKING:
+    from finetuned.spec.model import Layer, Loss, Model, Network
 
 FEATURES = "features"
 LOSS = "loss"
@@ -66,7 +69,9 @@ class Training:
 def network_of(model: Model) -> Network:
     """Return the model's network; a `ModelError` names the kinds that have one."""
     if model.network is None:
-        raise ModelError(f"a {model.kind} has no network to run; finetuned runs neuralNetwork, neuralNetworkClassifier and neuralNetworkRegressor")
+        raise ModelError(
+            f"a {model.kind} has no network to run; finetuned runs neuralNetwork, neuralNetworkClassifier and neuralNetworkRegressor"
+        )
     return model.network
 
 
@@ -181,13 +186,21 @@ def _chain(cut: Cut, network: Network, features: Value) -> tuple[Context, Value]
     return context, context.blobs[losses.prediction_blob(network, cut.loss)]
 
 
-def _step(cut: Cut, network: Network, features: Value) -> tuple[Program, dict[str, tuple[int, ...]], tuple[int, ...]]:
+def _step(
+    cut: Cut, network: Network, features: Value
+) -> tuple[Program, dict[str, tuple[int, ...]], tuple[int, ...]]:
     """Loss = Σ weight · loss per sample; with weights 1/B it is the mini-batch's mean, whatever its size."""
     context, prediction = _chain(cut, network, features)
     graph = context.graph
     each = losses.losses(graph, cut.loss, prediction)
     weights = graph.input(SAMPLE_WEIGHTS, (BATCH,))
-    total = graph.add("ReduceSum", graph.add("Mul", each, weights, origin=cut.loss.name), axes=(0,), keepdims=1, origin=cut.loss.name)
+    total = graph.add(
+        "ReduceSum",
+        graph.add("Mul", each, weights, origin=cut.loss.name),
+        axes=(0,),
+        keepdims=1,
+        origin=cut.loss.name,
+    )
     fed = context.fed
     backward = gradients(graph, each, weights, list(fed.values()))
     results = {LOSS: total} | {f"{GRADIENT}{name}": value for name, value in zip(fed, backward, strict=True)}

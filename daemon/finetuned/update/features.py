@@ -6,9 +6,8 @@ a list of labels, or of class indices for a network that is no classifier, or fl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,9 @@ from finetuned.errors import ModelError, SampleError
 from finetuned.graph import loss as losses
 from finetuned.graph.program import find_cut, network_of
 from finetuned.spec.model import ArrayType, Feature, ImageType, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Array = NDArray[Any]
 
@@ -51,7 +53,9 @@ def inputs_of(model: Model, arrays: Mapping[str, Any]) -> dict[str, Array]:
 
 def _input(feature: Feature, arrays: Mapping[str, Any]) -> Array:
     if feature.name not in arrays:
-        raise SampleError(f"the input {feature.name!r} is missing; there is {', '.join(map(repr, arrays)) or 'nothing'}")
+        raise SampleError(
+            f"the input {feature.name!r} is missing; there is {', '.join(map(repr, arrays)) or 'nothing'}"
+        )
     array = np.asarray(arrays[feature.name])
     if isinstance(feature.type, ImageType):
         _shaped(feature.name, array, feature.type.shape)
@@ -109,7 +113,9 @@ def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) ->
     positions = {str(label): index for index, label in enumerate(labels)}
     unknown = sorted({str(value) for value in values} - set(positions))
     if unknown:
-        raise SampleError(f"the model has no label {', '.join(map(repr, unknown[:5]))}; it has {', '.join(map(str, labels))}")
+        raise SampleError(
+            f"the model has no label {', '.join(map(repr, unknown[:5]))}; it has {', '.join(map(str, labels))}"
+        )
     return np.array([positions[str(value)] for value in values], dtype=np.int64)
 
 
@@ -118,7 +124,9 @@ def _class_indices(values: Array, classes: int) -> Array:
     if not np.issubdtype(indices.dtype, np.number) or np.any(indices != np.floor(indices)):
         raise SampleError("the target of a cross entropy loss is a class index")
     if len(indices) and (indices.min() < 0 or indices.max() >= classes):
-        raise SampleError(f"the class indices reach from {indices.min()} to {indices.max()}; allowed: 0 to {classes - 1}")
+        raise SampleError(
+            f"the class indices reach from {indices.min()} to {indices.max()}; allowed: 0 to {classes - 1}"
+        )
     return indices.astype(np.int64)
 
 

@@ -7,9 +7,9 @@ the graph reads the weights (ENGINE.md).  Same model, samples, parameters, seed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from finetuned.update import optimizer
 from finetuned.update.features import Array, Encoded, inputs_of
 from finetuned.update.parameters import Number, update_of
 from finetuned.update.session import Bound, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _ALIGNMENT = 16  # float32s: every trained array starts on a cache line
 _MEASURED_AT_ONCE = 256
@@ -75,7 +78,9 @@ class Arena:
         self.weights = np.zeros(end, dtype=np.float32)
         self.gradient = np.zeros(end, dtype=np.float32)
         self.arrays = {n: self.weights[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()}
-        self.gradients = {n: self.gradient[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()}
+        self.gradients = {
+            n: self.gradient[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()
+        }
 
 
 class NetworkUpdate:
@@ -232,7 +237,9 @@ class NetworkUpdate:
     def encode(self) -> bytes:
         """Return the model file with the weights of this moment patched in; every other byte stays."""
         if not np.isfinite(self._arena.weights).all():
-            raise DivergenceError("a weight became infinite or NaN; nothing is saved: try a smaller learningRate")
+            raise DivergenceError(
+                "a weight became infinite or NaN; nothing is saved: try a smaller learningRate"
+            )
         return codec.encode(self.model, self.weights())
 
 
@@ -242,7 +249,9 @@ def measured(predictions: Array, targets: Array, loss: float) -> Measure:
     if targets.dtype == np.int64:
         hits = predictions.reshape(count, -1).argmax(axis=1) == targets
         return Measure(samples=count, loss=loss, accuracy=float(hits.mean()))
-    return Measure(samples=count, loss=loss, error=float(np.abs(predictions - targets).mean(dtype=np.float64)))
+    return Measure(
+        samples=count, loss=loss, error=float(np.abs(predictions - targets).mean(dtype=np.float64))
+    )
 
 
 def _chunks(data: Encoded) -> Iterator[tuple[Array, Array]]:

@@ -8,13 +8,15 @@ learning rate is constant (Adam: but for √v near eps).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetuned.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Flat = NDArray[np.float32]
 
@@ -101,4 +103,6 @@ def make(kind: str, size: int, parameters: Mapping[str, float]) -> Optimizer:
             beta2=float(parameters["beta2"]),
             eps=float(parameters["eps"]),
         )
-    raise ModelError(f"the optimizer {kind or '(none)'} is not known; Core ML has sgdOptimizer and adamOptimizer")
+    raise ModelError(
+        f"the optimizer {kind or '(none)'} is not known; Core ML has sgdOptimizer and adamOptimizer"
+    )

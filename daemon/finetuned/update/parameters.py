@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from finetuned.errors import ModelError, ParameterError
 from finetuned.spec.model import Model, Parameter, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Number = float | int | bool
 
@@ -143,7 +145,9 @@ def adjusted(update: Update, asked: Mapping[str, object]) -> dict[str, Number]:
     """Return what `resume(withParameters:)` may change in a running task, checked."""
     for name in asked:
         if name not in ADJUSTABLE:
-            raise ParameterError(f"{name} cannot change while a task runs; {', '.join(sorted(ADJUSTABLE))} can")
+            raise ParameterError(
+                f"{name} cannot change while a task runs; {', '.join(sorted(ADJUSTABLE))} can"
+            )
     rows = allowed(update)
     return {str(name): _checked(str(name), value, rows) for name, value in asked.items()}
 
@@ -154,7 +158,9 @@ def _checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
     number = PARAMETERS[name].read(name, value)
     row = rows[name]
     if row.allowed is not None and number not in row.allowed:
-        raise ParameterError(f"{name}={number} is not allowed by the model; allowed: {', '.join(map(str, row.allowed))}")
+        raise ParameterError(
+            f"{name}={number} is not allowed by the model; allowed: {', '.join(map(str, row.allowed))}"
+        )
     low, high = row.minimum, row.maximum
     if (low is not None and number < low) or (high is not None and number > high):
         raise ParameterError(f"{name}={number} is not allowed by the model; allowed: {low} to {high}")

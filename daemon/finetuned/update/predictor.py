@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetuned.graph.program import compile_inference, network_of
-from finetuned.spec.model import Model
 from finetuned.update.features import Array, inputs_of
 from finetuned.update.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from finetuned.spec.model import Model
 
 _AT_ONCE = 32
 
@@ -33,7 +36,9 @@ class Predictor:
         checked = inputs_of(self.model, inputs)
         used = {name: checked[name] for name in self._session.program.inputs}
         parts = [self._session.run(part) for part in _chunks(used)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._session.program.outputs}
+        return {
+            name: np.concatenate([part[name] for part in parts]) for name in self._session.program.outputs
+        }
 
     def probabilities(self, inputs: Mapping[str, Any]) -> Array:
         """Return a classifier's probabilities, float32 [N, labels]."""

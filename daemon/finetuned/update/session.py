@@ -10,15 +10,18 @@ import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from finetuned.errors import HostError, ModelError
-from finetuned.graph.program import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from finetuned.graph.program import Program
 
 Array = NDArray[Any]
 
@@ -45,12 +48,12 @@ class Session:
         self.program = program
         try:
             self._session = ort.InferenceSession(program.onnx, options, providers=list(providers))
-        except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen classes of its own, all "cannot run this"
+        except Exception as error:  # onnxruntime raises a dozen classes of its own, all "cannot run this"
             raise ModelError(f"onnxruntime cannot run the compiled model: {error}") from error
 
     @property
     def device(self) -> str:
-        """The provider that computes, in one word: `cpu`, `cuda` …"""
+        """The provider that computes, in one word: `cpu` or `cuda`, for example."""
         return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -58,7 +61,7 @@ class Session:
         names = list(self.program.outputs)
         try:
             results = self._session.run(names, dict(feeds))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             raise HostError(f"onnxruntime failed: {error}") from error
         return dict(zip(names, results, strict=True))
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetuned.errors import FinetunedError, SampleError
 from finetuned.spec import codec
-from finetuned.spec.model import Model
 from finetuned.states import TaskState, Verb, follow
 from finetuned.update.events import MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.features import Array, Encoded, target_name, targets_of
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import Number, adjusted, resolve, update_of
 from finetuned.update.predictor import Predictor
+
+if TYPE_CHECKING:
+    from finetuned.spec.model import Model
 
 Data = Mapping[str, Any]
 
@@ -143,7 +145,7 @@ class UpdateTask:
         self.state = follow(self.state, Verb.fail if error else Verb.complete)
         self.error = error
         self._events.close()
-        last = {k: v for k, v in self._metrics.items() if k is MetricKey.lossValue}
+        last = {key: self._metrics[key] for key in (MetricKey.lossValue,) if key in self._metrics}
         if self.handlers.completion is not None:
             self.handlers.completion(self._context(None, last))
         elif error is not None:
@@ -163,13 +165,23 @@ class UpdateTask:
         yield
 
     def _context(self, event: ProgressEvent | None, metrics: dict[MetricKey, float | int]) -> UpdateContext:
-        return UpdateContext(task=self, model=self.model, event=event, metrics=metrics, parameters=self.parameters)
+        return UpdateContext(
+            task=self, model=self.model, event=event, metrics=metrics, parameters=self.parameters
+        )
 
     def _told(self, step: MiniBatch | Epoch) -> tuple[ProgressEvent, dict[MetricKey, float | int]]:
         if isinstance(step, MiniBatch):
-            metrics = {MetricKey.miniBatchIndex: step.batch, MetricKey.epochIndex: step.epoch, MetricKey.lossValue: step.loss}
+            metrics = {
+                MetricKey.miniBatchIndex: step.batch,
+                MetricKey.epochIndex: step.epoch,
+                MetricKey.lossValue: step.loss,
+            }
             return ProgressEvent.miniBatchEnd, metrics
-        metrics = {MetricKey.epochIndex: step.epoch, MetricKey.lossValue: step.loss, MetricKey.lastMiniBatchLoss: step.last}
+        metrics = {
+            MetricKey.epochIndex: step.epoch,
+            MetricKey.lossValue: step.loss,
+            MetricKey.lastMiniBatchLoss: step.last,
+        }
         if self._validation is not None:
             metrics |= _validation_metrics(self._update.measure(self._validation))
         return ProgressEvent.epochEnd, metrics
@@ -192,7 +204,9 @@ def encoded(update: NetworkUpdate, data: Data) -> Encoded:
     """
     name = target_name(update.model)
     if name not in data:
-        raise SampleError(f"the target {name!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}")
+        raise SampleError(
+            f"the target {name!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
+        )
     targets = targets_of(update.model, data[name], update.training.target_shape)
     inputs = {f.name: data[f.name] for f in update.model.description.inputs if f.name in data}
     count = len(targets)
