@@ -21,7 +21,7 @@ from finetuned.spec.model import (
     Network,
     Weights,
 )
-from finetuned.spec.weights import array
+from finetuned.spec.weights import array, weight_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,16 +110,6 @@ class LayerWeights:
 
     weights: FloatArray
     bias: FloatArray | None = None
-
-
-def weight_shape(parameters: InnerProduct | Convolution) -> tuple[int, ...]:
-    """Return the shape of a layer's weights: [C_out, C_in], or a convolution's four dimensions."""
-    if isinstance(parameters, InnerProduct):
-        return (parameters.output_channels, parameters.input_channels)
-    outputs, inputs = parameters.output_channels, parameters.kernel_channels
-    if parameters.deconvolution:
-        return (inputs, outputs // parameters.groups, *parameters.kernel)
-    return (outputs, inputs, *parameters.kernel)
 
 
 def encode(model: Model, weights: Mapping[str, LayerWeights]) -> bytes:

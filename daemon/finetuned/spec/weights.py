@@ -13,7 +13,7 @@ import numpy as np
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from finetuned.errors import ModelError
-from finetuned.spec.model import FloatArray, Quantization, Weights
+from finetuned.spec.model import Convolution, FloatArray, InnerProduct, Quantization, Weights
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -71,6 +71,16 @@ def _quantization(message: pb.QuantizationParams) -> Quantization:
             return Quantization(bits=message.numberOfBits)
 
 
+def weight_shape(parameters: InnerProduct | Convolution) -> tuple[int, ...]:
+    """Return the shape of a layer's weights: [C_out, C_in], or a convolution's four dimensions."""
+    if isinstance(parameters, InnerProduct):
+        return (parameters.output_channels, parameters.input_channels)
+    outputs, inputs = parameters.output_channels, parameters.kernel_channels
+    if parameters.deconvolution:
+        return (inputs, outputs // parameters.groups, *parameters.kernel)
+    return (outputs, inputs, *parameters.kernel)
+
+
 # ── to float32 ──────────────────────────────────────────────────────────────────────────────────
 def array(weights: Weights, shape: tuple[int, ...], *, axis: int = 0) -> FloatArray:
     """Decode to a read-only float32 array of `shape`; ModelError when the lengths do not fit.
@@ -126,8 +136,11 @@ def _unpacked(data: bytes, bits: int, size: int) -> NDArray[np.uint8]:
     if bits == MOST_BITS:
         return np.frombuffer(data, np.uint8)
     stream = np.unpackbits(np.frombuffer(data, np.uint8), count=size * bits).reshape(size, bits)
-    places = np.left_shift(1, np.arange(bits - 1, -1, -1))
-    return (stream @ places).astype(np.uint8)
+    codes = np.zeros(size, np.uint8)
+    for bit in range(bits):
+        np.left_shift(codes, 1, out=codes)
+        np.bitwise_or(codes, stream[:, bit], out=codes)
+    return codes
 
 
 def _looked_up(codes: NDArray[np.uint8], quantization: Quantization) -> FloatArray:

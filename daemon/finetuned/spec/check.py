@@ -1,0 +1,68 @@
+"""Why a model cannot be updated: every reason, with its remedy.
+
+The rules are Apple's (apple/coremltools, mlmodel/src/Validation), in Apple's order; where Apple's validator
+lets something through that its engine cannot train, or reports only the first mistake, finetuned is stricter
+and says all.  `rules.later` holds what Core ML can do and this version cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from finetuned.spec.rules import container, inputs, later, layers, losses, parameters, paths
+from finetuned.spec.rules.case import Case, Reason, case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from finetuned.spec.model import Model
+
+__all__ = ["Reason", "reasons"]
+
+MODEL_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
+    container.specification_version,
+    container.features,
+    container.marked,
+    container.updatable_version,
+    container.model_type,
+    later.model_type,
+)
+
+NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
+    layers.wiring,
+    layers.weights,
+    layers.channels,
+    layers.groups,
+    layers.updatable_layers,
+    layers.marked_weights,
+    layers.float16,
+    layers.names,
+    losses.loss_count,
+    losses.loss_input,
+    losses.loss_target,
+    losses.labels,
+    parameters.optimizer,
+    parameters.epochs,
+    parameters.values,
+    paths.backpropagation,
+    paths.reached,
+    inputs.training_inputs,
+    inputs.needed,
+    inputs.target,
+    later.layers,
+)
+
+
+def reasons(model: Model) -> tuple[Reason, ...]:
+    """Return why this version cannot update the model; empty when it can.
+
+    A network without any trace of update data is only told that it is not marked: Core ML ignores the rest.
+    """
+    found = [reason for rule in MODEL_RULES for reason in rule(model)]
+    network = model.network
+    if network is not None and (
+        model.updatable or network.update or any(layer.updatable for layer in network.layers)
+    ):
+        judged = case(model, network)
+        found += [reason for rule in NETWORK_RULES for reason in rule(judged)]
+    return tuple(found)
