@@ -37,9 +37,9 @@ def judge(before: Measured, after: Measured, *, held_out: bool) -> Promotion:
     A regressor has a loss only.  `held_out` tells whether the samples were kept from training; a candidate that
     is judged on what it learnt from says so.  One that cannot be measured (NaN, infinite) is never promoted.
     """
-    where = _where(after.samples, held_out=held_out)
     if not _finite(after):
-        return Promotion(promotion="kept", reason=f"its loss is not a finite number on the {where}")
+        return Promotion(promotion="kept", reason="its loss is not a finite number")
+    where = _where(after.samples, held_out=held_out)
     if not _finite(before) or _rank(after) > _rank(before):
         return Promotion(promotion="promoted", reason=f"better on {where}")
     word = "no better" if _rank(after) == _rank(before) else "worse"

@@ -1,0 +1,363 @@
+"""The rows of the drawing in `policy/budget.py`, and what holds for every history of readings."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetuned.policy.budget import (
+    Budget,
+    Kind,
+    Missing,
+    Mode,
+    Pace,
+    Reading,
+    Verdict,
+    Zone,
+    assess,
+    battery_zone,
+    decide,
+    may_start,
+    thermal_zone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TICK = 4.0
+LIE = math.nan
+FULL, HALF, QUARTER, PAUSED = ("full", 1.0), ("slow", 0.5), ("slow", 0.25), ("paused", 0.0)
+
+
+# ── builders ────────────────────────────────────────────────────────────────────────────────────
+def heat(value: float | None, passive: float | None = None, name: str = "cpu") -> Reading:
+    return Reading(zone="thermal", name=name, value=value, passive=passive)
+
+
+def charge(value: float | None, *, on_battery: bool) -> Reading:
+    return Reading(zone="battery", name="BAT0", value=value, on_battery=on_battery)
+
+
+def history(
+    rounds: Sequence[tuple[Reading, ...]], budget: Budget | None = None, *, accelerator: bool = False
+) -> list[Verdict]:
+    """Return the verdict after each round of readings, four seconds apart."""
+    verdicts: list[Verdict] = []
+    for index, readings in enumerate(rounds):
+        before = verdicts[-1] if verdicts else None
+        verdicts.append(decide(budget or Budget(), before, readings, index * TICK, accelerator=accelerator))
+    return verdicts
+
+
+def temperatures(*values: float) -> list[tuple[Reading, ...]]:
+    return [(heat(value),) for value in values]
+
+
+def paces(verdicts: list[Verdict]) -> list[tuple[str, float]]:
+    return [(str(verdict.pace), verdict.duty) for verdict in verdicts]
+
+
+# ── the rows of the drawing ─────────────────────────────────────────────────────────────────────
+def test_the_way_down_and_up_is_the_one_that_is_drawn() -> None:
+    rows = [  # °C, readings in a row, the pace after the last of them and before it, reasons
+        (60, 5, FULL, FULL, ()),
+        (69.9, 5, FULL, FULL, ()),  # between resume and throttle nothing moves
+        (70, 3, FULL, HALF, ("thermal",)),
+        (75, 3, HALF, QUARTER, ("thermal",)),
+        (79.9, 9, QUARTER, QUARTER, ("thermal",)),  # a throttle trip goes no further
+        (67, 9, QUARTER, QUARTER, ("thermal",)),
+        (64.9, 3, QUARTER, HALF, ("thermal",)),
+        (64.9, 3, HALF, FULL, ()),
+        (80, 1, FULL, PAUSED, ("thermal",)),
+        (70, 20, PAUSED, PAUSED, ("thermal",)),  # cooler, but not below resume, for longer than the minimum
+        (64.9, 3, PAUSED, QUARTER, ("thermal",)),
+        (64.9, 3, QUARTER, HALF, ("thermal",)),
+        (64.9, 3, HALF, FULL, ()),
+    ]
+    verdicts = history(temperatures(*(value for value, times, *_ in rows for _ in range(times))))
+    end = -1
+    for value, times, before, after, reasons in rows:
+        start, end = end, end + times
+        assert paces(verdicts[start + 1 : end]) == [before] * (times - 1), f"before the last at {value} °C"
+        assert paces([verdicts[end]]) == [after], f"after {times} at {value} °C"
+        assert verdicts[end].reasons == reasons
+
+
+def test_an_accelerator_is_left_first() -> None:
+    down = paces(history(temperatures(*[75] * 9), accelerator=True))[2::3]
+    assert down == [("cpu", 1.0), HALF, QUARTER]
+
+
+def test_a_task_that_leaves_its_accelerator_counts_as_slow_from_then_on() -> None:
+    verdict = history(temperatures(75, 75, 75), accelerator=True)[-1]
+    assert paces([decide(Budget(), verdict, [heat(67)], 12.0)]) == [HALF]
+
+
+@pytest.mark.parametrize("spoiler", [69.0, 60.0])
+def test_two_hot_readings_and_another_are_not_three_in_a_row(spoiler: float) -> None:
+    assert paces(history(temperatures(75, 75, spoiler, 75, 75)))[-1] == FULL
+
+
+def test_a_pause_lasts_its_minimum_however_cool_it_is() -> None:
+    pace = paces(history(temperatures(85, *[40] * 15)))
+    assert pace[14] == PAUSED
+    assert pace[15] == QUARTER  # 60 s after the trip
+
+
+def test_what_was_resumed_runs_its_minimum_before_it_is_throttled_but_not_before_it_is_paused() -> None:
+    budget = Budget(min_paused_s=0)
+    cooled = temperatures(85, 40, 40, 40, *[40] * 6)  # back at full at 36 s
+    assert paces(history(cooled, budget))[-1] == FULL
+    throttled = paces(history(cooled + temperatures(*[75] * 9), budget))[len(cooled) :]
+    assert throttled.index(HALF) == 7  # at 68 s: the first reading 30 s after the last step up
+    assert paces(history(cooled + temperatures(80), budget))[-1] == PAUSED
+
+
+def test_what_was_throttled_stays_so_for_its_minimum() -> None:
+    pace = paces(history(temperatures(75, 75, 75, *[40] * 9)))  # throttled at 8 s
+    assert pace[9] == HALF
+    assert pace[10] == FULL  # at 40 s
+
+
+def test_the_cause_names_the_reading_and_the_trip() -> None:
+    slowed, paused = history(temperatures(75, 75, 75, 85))[-2:]
+    assert [(cause.reading, cause.trip) for cause in slowed.causes + paused.causes] == [(75, 70), (85, 80)]
+
+
+# ── batteries ───────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("rounds", "pace", "reasons"),
+    [
+        ([charge(90, on_battery=True)] * 3, HALF, ("battery",)),
+        ([charge(90, on_battery=True)] * 6, QUARTER, ("battery",)),
+        ([charge(30, on_battery=True)], FULL, ()),
+        ([charge(29, on_battery=True)], PAUSED, ("battery",)),
+        ([charge(5, on_battery=False)] * 6, FULL, ()),
+        ([charge(29, on_battery=True)] + [charge(35, on_battery=True)] * 20, PAUSED, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(41, on_battery=True)] * 15, QUARTER, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(41, on_battery=True)] * 40, QUARTER, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(29, on_battery=False)] * 15, QUARTER, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(29, on_battery=False)] * 21, FULL, ()),
+        ([charge(29, on_battery=True)] + [charge(None, on_battery=False)] * 21, FULL, ()),
+    ],
+)
+def test_a_battery_slows_and_a_drained_one_pauses_until_it_is_charged_or_plugged_in(
+    rounds: list[Reading], pace: tuple[str, float], reasons: tuple[str, ...]
+) -> None:
+    verdict = history([(reading,) for reading in rounds])[-1]
+    assert (paces([verdict]), verdict.reasons) == ([pace], reasons)
+
+
+def test_where_a_battery_may_not_throttle_only_its_pause_trip_is_left() -> None:
+    budget = Budget(zones=(battery_zone(throttle_on_battery=False),))
+    rounds = [(charge(90, on_battery=True),)] * 9 + [(charge(20, on_battery=True),)]
+    assert paces(history(rounds, budget))[-2:] == [FULL, PAUSED]
+
+
+def test_a_task_goes_on_when_the_last_reason_is_gone() -> None:
+    both = (heat(85), charge(20, on_battery=True))
+    only_heat = (heat(85), charge(20, on_battery=False))
+    none = (heat(50), charge(20, on_battery=False))
+    verdicts = history([both, *[only_heat] * 15, *[none] * 3])
+    assert [verdicts[0].reasons, verdicts[15].reasons] == [("battery", "thermal"), ("thermal",)]
+    assert paces(verdicts)[17:] == [PAUSED, QUARTER]
+
+
+# ── zones as data ───────────────────────────────────────────────────────────────────────────────
+def test_a_zone_that_is_only_data_obeys_the_same_drawing() -> None:
+    budget = Budget(zones=(Zone(name="memory", throttle=20, pause=60, resume=10),), min_paused_s=0)
+    pressures = [30, 30, 30, 70, 5, 5, 5]
+    rounds = [(Reading(zone="memory", name="some avg10", value=value),) for value in pressures]
+    assert paces(history(rounds, budget))[2:] == [HALF, PAUSED, PAUSED, PAUSED, QUARTER]
+
+
+def test_a_zone_below_its_trip_may_have_no_throttle() -> None:
+    disk = Zone(name="disk", kind=Kind.below, throttle=None, pause=500, resume=600)
+    budget = Budget(zones=(disk,), min_paused_s=0)
+    rounds = [
+        (Reading(zone="disk", name="/", value=value),) for value in [550, 499, 601, 601, 601, 601, 601, 601]
+    ]
+    assert paces(history(rounds, budget))[:5] == [FULL, PAUSED, PAUSED, PAUSED, QUARTER]
+
+
+def test_the_hottest_place_counts() -> None:
+    verdict = history([(heat(40, name="cpu0"), heat(85, name="cpu1"), heat(None, name="cpu2"))])[-1]
+    assert (paces([verdict]), verdict.causes[0].reading) == ([PAUSED], 85)
+
+
+@pytest.mark.parametrize(
+    ("passive", "celsius", "pace"),
+    [
+        (60, 54.9, HALF),  # throttle at 50, pause at 55
+        (60, 55, PAUSED),
+        (60, 49.9, FULL),
+        (95, 75, HALF),  # a higher one moves nothing
+        (95, 80, PAUSED),
+        (0, 60, FULL),  # and one that cannot be meant neither
+    ],
+)
+def test_a_lower_passive_trip_point_of_the_zone_lowers_its_trips(
+    passive: float, celsius: float, pace: tuple[str, float]
+) -> None:
+    assert paces(history([(heat(celsius, passive),)] * 3))[-1] == pace
+
+
+def test_a_zone_with_lowered_trips_resumes_at_its_usual_distance_below() -> None:
+    budget = Budget(min_paused_s=0)
+    rounds = [(heat(value, passive=60),) for value in [56, *[46] * 9, 44.9, 44.9, 44.9]]
+    assert paces(history(rounds, budget))[-2:] == [PAUSED, QUARTER]
+
+
+# ── missing readings ────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("lie", [None, math.nan, math.inf, -273.0, 1000.0])
+def test_a_missing_reading_means_what_the_budget_says(lie: float | None) -> None:
+    def after(missing: Missing, times: int) -> tuple[str, float]:
+        return paces(history([(heat(lie),)] * times, Budget(missing=missing)))[-1]
+
+    assert after(Missing.ignore, 9) == FULL
+    assert [after(Missing.throttle, 2), after(Missing.throttle, 3)] == [FULL, HALF]
+    assert after(Missing.pause, 1) == PAUSED
+
+
+def test_an_ignored_reading_breaks_no_row_of_three() -> None:
+    assert paces(history(temperatures(75, 75, LIE, 75)))[-1] == HALF
+
+
+def test_a_zone_whose_readings_stay_away_no_longer_counts() -> None:
+    paused = history(temperatures(85, *[LIE] * 14))[-1]
+    assert paces([paused]) == [PAUSED]
+    assert paces(history(temperatures(85, *[LIE] * 26)))[-1] == FULL
+    assert paces(history([(heat(85),), *[()] * 26]))[-1] == FULL
+
+
+def test_after_a_missing_reading_has_paused_any_harmless_one_lets_go() -> None:
+    budget = Budget(missing=Missing.pause, min_paused_s=0)
+    assert paces(history(temperatures(67, LIE, 67, 67, 67), budget))[-1] == QUARTER
+    assert paces(history(temperatures(85, LIE, 67, 67, 67, 67), budget))[-1] == PAUSED
+
+
+# ── starting ────────────────────────────────────────────────────────────────────────────────────
+def test_no_task_starts_while_a_throttle_trip_holds_although_one_that_runs_goes_on() -> None:
+    verdict = history(temperatures(70))[-1]
+    start = may_start(Budget(), verdict)
+    assert (verdict.pace, start.allowed, start.reasons) == (Pace.full, False, ("thermal",))
+
+
+def test_a_task_may_start_at_full_speed_when_nothing_holds() -> None:
+    start = may_start(Budget(), history(temperatures(75, 60))[-1])
+    assert (start.allowed, start.duty, start.reasons) == (True, 1.0, ())
+
+
+def test_after_six_hours_a_held_task_starts_slow_unless_a_pause_trip_holds() -> None:
+    throttled, paused = history(temperatures(75, 85))
+    budget = Budget()
+    assert not may_start(budget, throttled, held_s=6 * 3600 - 1).allowed
+    late = may_start(budget, throttled, held_s=6 * 3600)
+    assert (late.allowed, late.duty) == (True, 0.5)
+    assert not may_start(budget, paused, held_s=7 * 3600).allowed
+
+
+# ── modes ───────────────────────────────────────────────────────────────────────────────────────
+def test_in_mode_always_only_the_trips_that_protect_the_machine_hold() -> None:
+    budget = Budget(mode=Mode.always)
+    drained = charge(5, on_battery=True)
+    verdict = history([(heat(75), drained)] * 9, budget)[-1]
+    assert (paces([verdict]), verdict.reasons, may_start(budget, verdict).allowed) == ([FULL], (), True)
+    hot = history([(heat(85), drained)], budget)[-1]
+    assert (paces([hot]), hot.reasons, may_start(budget, hot).allowed) == ([PAUSED], ("thermal",), False)
+
+
+def test_in_mode_never_the_user_is_the_reason() -> None:
+    budget = Budget(mode=Mode.never)
+    verdict = history(temperatures(40), budget)[-1]
+    assert (paces([verdict]), verdict.reasons) == ([PAUSED], ("user",))
+    assert may_start(budget, verdict).reasons == ("user",)
+
+
+def test_a_change_of_mode_acts_at_once_and_forgets_nothing() -> None:
+    slow = history(temperatures(75, 75, 75))[-1]
+    always = assess(Budget(mode=Mode.always), slow, 9.0)
+    assert paces([always, assess(Budget(), always, 10.0)]) == [FULL, HALF]
+
+
+def test_a_pause_that_lasts_releases_the_memory() -> None:
+    verdicts = history(temperatures(*[85] * 4, *[40] * 3), Budget(release_after_s=8, min_paused_s=0))
+    expected = ["paused", "paused", "released", "released", "released", "released", "slow"]
+    assert [str(verdict.pace) for verdict in verdicts] == expected
+
+
+# ── what holds for every history ────────────────────────────────────────────────────────────────
+heats = st.one_of(st.none(), st.sampled_from([40.0, 64.0, 67.0, 72.0, 78.0, 85.0, LIE, 1000.0]))
+supplies = st.tuples(st.sampled_from([None, 10.0, 35.0, 45.0, 90.0]), st.booleans())
+rounds = st.lists(
+    st.builds(
+        lambda celsius, supply: (heat(celsius), charge(supply[0], on_battery=supply[1])), heats, supplies
+    ),
+    min_size=1,
+    max_size=120,
+)
+calm = rounds.map(lambda some: [each for each in some for _ in range(4)])  # so that whole ladders are walked
+budgets = st.builds(Budget, missing=st.sampled_from(Missing))
+
+
+@given(budgets, st.one_of(rounds, calm), st.booleans())
+def test_it_never_moves_up_by_more_than_one_pace(
+    budget: Budget,
+    rounds: list[tuple[Reading, ...]],
+    accelerator: bool,  # noqa: FBT001 - hypothesis gives it
+) -> None:
+    ladder = (
+        [("full", 1.0), ("cpu", 1.0), HALF, QUARTER, PAUSED] if accelerator else [FULL, HALF, QUARTER, PAUSED]
+    )
+    places = [ladder.index(pace) for pace in paces(history(rounds, budget, accelerator=accelerator))]
+    assert all(after >= before - 1 for before, after in pairwise(places))
+
+
+@given(budgets, st.one_of(rounds, calm))
+def test_it_never_flaps_faster_than_the_minimum_times(
+    budget: Budget, rounds: list[tuple[Reading, ...]]
+) -> None:
+    duties = [(index * TICK, verdict.duty) for index, verdict in enumerate(history(rounds, budget))]
+    moves = [(now, old, new) for (_, old), (now, new) in pairwise(duties) if old != new]
+    for (then, before, at), (now, _, after) in pairwise(moves):
+        if at == 0.0:
+            assert now - then >= budget.min_paused_s, "a pause lasts"
+        elif after > 0.0 and (at > before) != (after > at):
+            assert now - then >= budget.min_running_s, "a turn waits, except for a pause trip"
+
+
+@given(budgets, st.one_of(rounds, calm))
+def test_it_never_runs_on_after_a_valid_reading_beyond_a_pause_trip(
+    budget: Budget, rounds: list[tuple[Reading, ...]]
+) -> None:
+    for (hot, supply), verdict in zip(rounds, history(rounds, budget), strict=True):
+        drained = supply.on_battery and supply.value is not None and supply.value < 30
+        if hot.value == 85.0 or drained:
+            assert verdict.pace is Pace.paused
+
+
+@given(budgets, st.one_of(rounds, calm))
+def test_it_always_comes_back_to_full_speed_when_every_reason_is_gone(
+    budget: Budget, rounds: list[tuple[Reading, ...]]
+) -> None:
+    fine = (heat(40), charge(90, on_battery=False))
+    verdict = history([*rounds, *[fine] * 24], budget)[-1]  # 60 s paused, then three paces of three readings
+    assert (paces([verdict]), verdict.reasons) == ([FULL], ())
+
+
+@given(budgets, rounds)
+def test_it_has_reasons_exactly_when_it_is_not_at_full_speed(
+    budget: Budget, rounds: list[tuple[Reading, ...]]
+) -> None:
+    assert all(
+        bool(verdict.reasons) == (verdict.pace is not Pace.full) for verdict in history(rounds, budget)
+    )
+
+
+def test_the_defaults_are_those_of_the_two_zones() -> None:
+    assert Budget().zones == (thermal_zone(), battery_zone())
