@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pluggy
 
 from finetuned.errors import PluginError
+from finetuned.policy.zones import PLAUSIBLE, Sensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
     from finetuned.service.messages import InputSpec
 
 GROUP = "finetuned"
-ZONES = ("thermal", "battery")
+ZONES = tuple(PLAUSIBLE)
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
-T = TypeVar("T")
-R_co = TypeVar("R_co", covariant=True)
+__all__ = ["Decoder", "Hooks", "Plugins", "Sensor", "hookimpl", "load"]
 
 
 # ── the sockets ─────────────────────────────────────────────────────────────────────────────────
@@ -49,22 +49,6 @@ class Decoder(Protocol):
         """Return an array of `want.shape` and `want.dtype` in C order; raise `SampleError` with a sentence."""
 
 
-@runtime_checkable
-class Sensor(Protocol[R_co]):
-    """One thing that can be read of the machine: a frozen value, so that it can be read in any thread."""
-
-    @property
-    def zone(self) -> str:
-        """`thermal` or `battery`."""
-
-    @property
-    def name(self) -> str:
-        """What the kernel calls it."""
-
-    def read(self) -> R_co:
-        """Return a `policy.budget.Reading`; may block, and may raise `OSError` or `ValueError`."""
-
-
 class Hooks:
     """The hooks that a plugin may implement."""
 
@@ -74,7 +58,7 @@ class Hooks:
         raise NotImplementedError
 
     @hookspec
-    def finetuned_sensors(self, root: Path) -> list[Sensor[object]]:
+    def finetuned_sensors(self, root: Path) -> list[Sensor]:
         """Return the sensors that are there; `root` is where sysfs is mounted."""
         raise NotImplementedError
 
@@ -91,7 +75,7 @@ class Plugins:
         """Ask every plugin for its decoders; one that answers wrongly is added to `errors` and left out."""
         return self._ask(self.manager.hook.finetuned_decoders, decoder_faults)
 
-    def sensors(self, root: Path) -> list[Sensor[Any]]:
+    def sensors(self, root: Path) -> list[Sensor]:
         """Ask every plugin for its sensors below `root` (`/sys`); one that answers wrongly is left out."""
         return self._ask(self.manager.hook.finetuned_sensors, sensor_faults, root=root)
 
@@ -167,6 +151,8 @@ def decoder_faults(item: object) -> str:
 
 def sensor_faults(item: object) -> str:
     """Say what keeps `item` from being a sensor, or nothing."""
-    if not isinstance(item, Sensor):
-        return "a sensor has zone, name and read()"
-    return "" if item.zone in ZONES else f"a sensor's zone is one of {', '.join(ZONES)}, not {item.zone!r}"
+    missing = [name for name in ("zone", "name", "read") if not hasattr(item, name)]
+    if missing:
+        return f"a sensor has zone, name and read(); there is no {' and no '.join(missing)}"
+    zone = getattr(item, "zone", "")
+    return "" if zone in ZONES else f"a sensor's zone is one of {', '.join(ZONES)}, not {zone!r}"

@@ -1,0 +1,124 @@
+"""`inputs.db`: the decoded inputs of a (model, user), and the frozen features computed from them.
+
+A cache: whatever is in it can be made again from the samples and the model, so a damaged one is thrown away.  The
+daemon writes inputs, the worker reads them and writes features; everything is raw bytes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+from finetuned.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+BUSY_TIMEOUT_S = 30.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS inputs (
+    digest       TEXT NOT NULL,     -- SHA-256 of the sample's content
+    signature    TEXT NOT NULL,     -- InputSpec.signature: what it was decoded to
+    data         BLOB NOT NULL,
+    PRIMARY KEY (digest, signature)
+) STRICT;
+CREATE TABLE IF NOT EXISTS features (
+    digest       TEXT NOT NULL,
+    model_digest TEXT NOT NULL,     -- SHA-256 of the model whose frozen part computed them
+    data         BLOB NOT NULL,
+    PRIMARY KEY (digest, model_digest)
+) STRICT;
+"""
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file, making it where there is none, anew where it is damaged; `HostError` where that cannot be."""
+    db = _usable(path)
+    try:
+        yield db
+    except sqlite3.OperationalError as error:
+        raise HostError(f"{path} cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a mistake in a query, not in the file
+            raise
+        discard(path)
+        raise HostError(f"{path} was damaged ({error}) and will be made anew") from error
+    finally:
+        db.close()
+
+
+def discard(path: Path) -> None:
+    """Remove the database and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def put_inputs(db: sqlite3.Connection, signature: str, rows: Iterable[tuple[str, bytes]]) -> None:
+    """Keep decoded inputs, (digest, data) each, in one transaction."""
+    with db:
+        db.executemany(
+            "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)", ((d, signature, raw) for d, raw in rows)
+        )
+
+
+def missing_inputs(db: sqlite3.Connection, signature: str, digests: Iterable[str]) -> list[str]:
+    """Return those of `digests`, in order, that are not there."""
+    query = "SELECT 1 FROM inputs WHERE (digest, signature) = (?, ?)"
+    return [digest for digest in digests if db.execute(query, (digest, signature)).fetchone() is None]
+
+
+def read_inputs(db: sqlite3.Connection, signature: str, digests: Sequence[str]) -> Iterator[bytes]:
+    """Yield the inputs of `digests` in order; `HostError` when one is missing."""
+    for digest in digests:
+        query = "SELECT data FROM inputs WHERE (digest, signature) = (?, ?)"
+        row = db.execute(query, (digest, signature)).fetchone()
+        if row is None:
+            raise HostError(
+                f"the decoded input {digest[:12]} ({signature}) is missing; it is made anew for the next task"
+            )
+        yield row[0]
+
+
+def put_features(db: sqlite3.Connection, model_digest: str, rows: Iterable[tuple[str, bytes]]) -> None:
+    """Keep frozen features, (digest, data) each, in one transaction."""
+    with db:
+        db.executemany(
+            "INSERT OR REPLACE INTO features VALUES (?, ?, ?)", ((d, model_digest, raw) for d, raw in rows)
+        )
+
+
+def read_features(
+    db: sqlite3.Connection, model_digest: str, digests: Sequence[str]
+) -> Iterator[bytes | None]:
+    """Yield the features of `digests` in order, None for one that is not there."""
+    for digest in digests:
+        query = "SELECT data FROM features WHERE (digest, model_digest) = (?, ?)"
+        row = db.execute(query, (digest, model_digest)).fetchone()
+        yield row and row[0]
+
+
+def _usable(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path)
+    except (
+        sqlite3.OperationalError
+    ) as error:  # locked, not writable, a full disk: nothing is wrong with the file
+        raise HostError(f"{path} cannot be opened: {error}") from error
+    except sqlite3.DatabaseError:
+        discard(path)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
