@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finetuned.edge.config import password
 from finetuned.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from finetuned.edge.config import Tls
+    from finetuned.edge.config import Mqtt, Tls
 
 FILE = "broker.json"
 LOOPBACK = "127.0.0.1"
@@ -49,6 +50,23 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     node: str
 
 
+def external(mqtt: Mqtt, environ: Mapping[str, str] = os.environ, node: str = "") -> Address:
+    """Return the address of the broker that the configuration names.
+
+    Raises:
+        ConfigurationError: the password cannot be had.
+    """
+    secret = password(mqtt, environ)
+    return Address(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=secret.get_secret_value() if secret else "",
+        tls=mqtt.tls,
+        node=node,
+    )
+
+
 @asynccontextmanager
 async def embedded(runtime: Path, node: str, port: int = 0) -> AsyncIterator[Address]:
     """Run a broker in this process, on loopback only, and tell where it is in `broker.json` (0600).
@@ -61,9 +79,9 @@ async def embedded(runtime: Path, node: str, port: int = 0) -> AsyncIterator[Add
     # Only here: a daemon that uses an external broker shall not carry amqtt (5 MB, 0.2 s).
     from finetuned.edge.embedded import serve  # noqa: PLC0415
 
-    user, password = f"{USER}-{secrets.token_urlsafe(8)}", secrets.token_urlsafe(32)
-    async with serve(LOOPBACK, port, user, password) as bound:
-        address = Address(host=LOOPBACK, port=bound, username=user, password=password, node=node, mqtt5=False)
+    user, secret = f"{USER}-{secrets.token_urlsafe(8)}", secrets.token_urlsafe(32)
+    async with serve(LOOPBACK, port, user, secret) as bound:
+        address = Address(host=LOOPBACK, port=bound, username=user, password=secret, node=node, mqtt5=False)
         text = write(runtime, address)
         try:
             yield address

@@ -27,7 +27,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from finetuned.errors import ConfigurationError
+from finetuned.errors import ConfigurationError, RequestError
+from finetuned.service.names import model_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,13 @@ def _absolute(path: str) -> str:
     return str(expanded)
 
 
+def _model_name(name: str) -> str:
+    try:
+        return model_name(name)
+    except RequestError as error:
+        raise ValueError(str(error)) from None
+
+
 def _number(value: object) -> object:
     """Say in one sentence what a union of three types would say in three."""
     if not isinstance(value, bool | int | float):
@@ -60,7 +68,7 @@ def _number(value: object) -> object:
 
 FilePath = Annotated[str, AfterValidator(_absolute)]
 Level = Annotated[str, StringConstraints(pattern=r"^[^+#/$\x00-\x1f]{1,64}$")]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f._][^/\x00-\x1f]{0,63}$")]
+ModelName = Annotated[str, AfterValidator(_model_name)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Celsius = Annotated[float, Field(ge=0, le=120)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -264,7 +272,7 @@ SENTENCES = {
     "greater_than": "{value} is too low (allowed: above {gt:g})",
     "less_than_equal": "{value} is too high (allowed: up to {le:g})",
     "literal_error": "{value} is not known (allowed: {expected})",
-    "string_pattern_mismatch": "{value} is no name (1 to 64 characters, no / and no control characters; a prefix has no + # $ either, a model begins with none of . _)",
+    "string_pattern_mismatch": "{value} is no topic level (1 to 64 characters, no / + # $ and no control characters)",
     "string_too_short": "must not be empty",
     "finite_number": "{value} is not a number",
     "missing": "is missing",

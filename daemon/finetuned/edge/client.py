@@ -1,0 +1,209 @@
+"""How a command talks to the daemon: over MQTT, as everybody does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiomqtt import MqttError
+
+from finetuned.edge import broker
+from finetuned.edge.config import places
+from finetuned.edge.connection import Connection, Refused
+from finetuned.edge.connection import connected as _connection
+from finetuned.edge.topics import ONLINE, Topics, name_of
+from finetuned.errors import HostError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from finetuned.edge.broker import Address
+    from finetuned.edge.config import Config
+
+SYSTEM_RUNTIME = Path("/run/finetuned")
+DISCOVERY_S = 2.0
+
+
+def find(config: Config, environ: Mapping[str, str] = os.environ) -> Address:
+    """Return where the daemon of this configuration is to be met.
+
+    Raises:
+        HostError: no external broker is configured, and no embedded one can be seen.
+        ConfigurationError: the password for the external one cannot be had.
+    """
+    if config.mqtt.host:
+        return broker.external(config.mqtt, environ)
+    runtimes = list(dict.fromkeys(_runtimes(config, environ)))
+    for runtime in runtimes:
+        if address := broker.read(runtime):
+            return address
+    looked = ", ".join(str(runtime / broker.FILE) for runtime in runtimes)
+    raise HostError(
+        f"no daemon can be seen: no readable {looked}; is one running (`finetuned run`), and as this user?"
+    )
+
+
+def _runtimes(config: Config, environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield where a daemon may have left `broker.json`: one of this session, of this state folder, of the system."""
+    known = places(config, environ)
+    yield from (known.runtime, known.state / "run", SYSTEM_RUNTIME)
+
+
+@asynccontextmanager
+async def connected(
+    address: Address, prefix: str = "finetuned", *, events: bool = False, timeout: float = 10.0
+) -> AsyncIterator[Daemon]:
+    """Meet the daemon; with `events`, everything that it says from now on is there to iterate over.
+
+    Raises:
+        HostError: the broker is not there, lets nobody in, or no daemon can be made out.
+    """
+    with _host_errors(address):
+        async with _connection(address, f"finetuned-{secrets.token_hex(8)}", timeout=timeout) as connection:
+            node = address.node or await _discover(connection, prefix)
+            daemon = Daemon(
+                connection=connection, topics=Topics(prefix, node), address=replace(address, node=node)
+            )
+            if events:
+                await connection.listen(*daemon.topics.told)
+            reader = asyncio.create_task(daemon.read(), name="client read")
+            try:
+                yield daemon
+            finally:
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """A daemon that is spoken to; made by `connected`."""
+
+    connection: Connection
+    topics: Topics
+    address: Address
+    _answers: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    _heard: asyncio.Queue[tuple[str, dict[str, Any]] | None] = field(default_factory=asyncio.Queue)
+    _verbs: set[str] = field(default_factory=set)
+
+    async def request(self, verb: str, body: Mapping[str, Any] | None = None, timeout: float = 10.0) -> Any:  # noqa: ANN401 - JSON
+        """Ask for something; return the answer's data.
+
+        Raises:
+            RequestError: the daemon refuses, in its own words.
+            HostError: no answer within `timeout` seconds, or the connection broke.
+        """
+        with _host_errors(self.address):
+            if verb not in self._verbs:
+                await self.connection.listen(self.topics.response(verb))
+                self._verbs.add(verb)
+            transaction = secrets.token_hex(16)
+            payload = msgspec.json.encode({**(body or {}), "transaction": transaction})
+            answer = self._answers[transaction] = asyncio.get_running_loop().create_future()
+            try:
+                await self.connection.send(self.topics.request(verb), payload, qos=1, retain=False)
+                response = await asyncio.wait_for(answer, timeout)
+            except TimeoutError:
+                raise HostError(self._unanswered(verb, timeout)) from None
+            finally:
+                del self._answers[transaction]
+        if response.get("status") != "ok":
+            raise RequestError(str(response.get("error", "the daemon gives no reason")))
+        return response.get("data")
+
+    async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield (topic below finetuned/<node>, payload): events and states, the retained states first.
+
+        A cleared state's payload is {}; the availability's {"availability": "online"}.  Raises HostError when
+        the connection breaks.
+        """
+        while (heard := await self._heard.get()) is not None:
+            yield heard
+        raise HostError(f"the connection to the broker {_where(self.address)} broke")
+
+    async def read(self) -> None:
+        """Sort what comes in until the connection breaks; `connected` runs this."""
+        try:
+            async for message in self.connection.messages:
+                topic = self.topics.below(str(message.topic))
+                self._sort(topic, _payload(topic, message.payload))
+        except MqttError as error:
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(MqttError(str(error)))
+        finally:
+            self._heard.put_nowait(None)
+
+    def _sort(self, topic: str, payload: dict[str, Any] | None) -> None:
+        if not topic or payload is None:
+            return
+        if not topic.startswith("response/"):
+            self._heard.put_nowait((topic, payload))
+            return
+        answer = self._answers.get(str(payload.get("transaction", "")))
+        if answer and not answer.done():
+            answer.set_result(payload)
+
+    def _unanswered(self, verb: str, timeout: float) -> str:
+        return (
+            f"no answer to `{verb}` within {timeout:g} s from {self.topics.node} at {_where(self.address)}: "
+            "is the daemon running, does its log say that it is connected to this broker, "
+            "and does the broker's access list allow request/# and response/#?"
+        )
+
+
+def _payload(topic: str, payload: bytes) -> dict[str, Any] | None:
+    """Return the payload as an object; None for what no daemon of ours sends."""
+    if topic == "availability":
+        return {"availability": payload.decode(errors="replace")}
+    if not payload:
+        return {}
+    try:
+        found: dict[str, Any] = msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found
+
+
+async def _discover(connection: Connection, prefix: str) -> str:
+    """Return the one node that is online; of several, the one of this machine."""
+    found: set[str] = set()
+    availability = f"{prefix}/+/availability"
+    await connection.listen(availability)
+    try:
+        async with asyncio.timeout(DISCOVERY_S):
+            async for message in connection.messages:
+                if message.payload == ONLINE and message.topic.matches(availability):
+                    found.add(name_of(str(message.topic).split("/")[-2]))
+    except TimeoutError:
+        pass
+    await connection.unsubscribe(availability)
+    here = {node for node in found if node.rpartition("-")[0] == socket.gethostname()}
+    if len(here or found) != 1:
+        raise HostError(
+            f"{len(found) or 'no'} daemons are online below {prefix}/ on this broker, "
+            f"and none of this machine: {', '.join(sorted(found)) or 'is one running?'}"
+        )
+    return (here or found).pop()
+
+
+@contextmanager
+def _host_errors(address: Address) -> Iterator[None]:
+    try:
+        yield
+    except MqttError as error:
+        raise HostError(
+            f"the broker {_where(address)} cannot be used: {error}; is it (or the daemon that runs it) running?"
+        ) from error
+    except Refused as refused:
+        raise HostError(f"the broker {_where(address)} refuses {refused}; check its access list") from refused
+
+
+def _where(address: Address) -> str:
+    return f"{address.host}:{address.port}"

@@ -1,0 +1,146 @@
+"""Requests: bytes from anybody on the broker become a verb and a body for the daemon, or a sentence of refusal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from finetuned.edge.logs import get_logger
+from finetuned.errors import FinetunedError, RequestError
+from finetuned.service.ledger_requests import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+MAX_BYTES = 64 * 1024
+MAX_TRANSACTION = 128
+SHOWN = 40
+log = get_logger("requests")
+
+Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
+"""Does what a verb asks; returns what msgspec can write as JSON; raises RequestError and its like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The ledger's memory of answers: `remember` returns the answer that counts, which is the first."""
+
+    recall: Callable[[str], Awaitable[Answer | None]]
+    remember: Callable[[str, Answer], Awaitable[Answer]]
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The payload of response/<verb>; `transaction` is "" where the request had none that could be read."""
+
+    transaction: str
+    status: str
+    data: Any = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request that can be understood."""
+
+    verb: str
+    transaction: str
+    body: dict[str, Any]
+    expires: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Answers requests, one at a time, each transaction once."""
+
+    allow: Collection[str]
+    handler: Handler
+    memory: Memory
+    now: Callable[[], float] = time.time
+
+    async def answer(self, verb: str, payload: bytes, *, retained: bool) -> bytes:
+        """Return the response's payload; whatever the request is, this is an answer and never an exception."""
+        transaction = ""
+        try:
+            request = understood(verb, payload, retained=retained)
+            transaction = request.transaction
+            return (await self._remembered(request)).encode()
+        except FinetunedError as error:
+            return _refusal(transaction, str(error))
+        except Exception:
+            log.exception("a request could not be answered", verb=verb[:SHOWN])
+            return _refusal(transaction, "an error of the daemon's own; its log says more")
+
+    async def _remembered(self, request: Request) -> str:
+        """Return the first answer to this transaction, which may be the one that is made now."""
+        if known := await self.memory.recall(request.transaction):
+            if known.verb == request.verb:
+                return known.response
+            raise RequestError(f"this transaction was a {known.verb}; take a new one for every request")
+        self._check(request)
+        response = await self._response(request)
+        answer = Answer(verb=request.verb, response=response.decode())
+        return (await self.memory.remember(request.transaction, answer)).response
+
+    def _check(self, request: Request) -> None:
+        if request.verb not in self.allow:
+            raise RequestError(
+                f"{request.verb[:SHOWN]!r} is not obeyed; allowed: {', '.join(self.allow) or 'nothing'}"
+            )
+        if request.expires is not None and _seconds(request.expires) < self.now():
+            raise RequestError(f"the request expired at {request.expires}")
+
+    async def _response(self, request: Request) -> bytes:
+        try:
+            data = await self.handler(request.verb, request.body)
+        except FinetunedError as error:
+            return _refusal(request.transaction, str(error))
+        return msgspec.json.encode(Response(transaction=request.transaction, status="ok", data=data))
+
+
+def understood(verb: str, payload: bytes, *, retained: bool = False) -> Request:
+    """Return the request that these bytes are.
+
+    Raises:
+        RequestError: they are none; the message says what is wrong, without repeating much of it.
+    """
+    if retained:
+        raise RequestError("a retained request is refused: it would be obeyed again at every start")
+    if len(payload) > MAX_BYTES:
+        raise RequestError(f"{len(payload)} bytes are too many (allowed: up to {MAX_BYTES})")
+    body = _object(payload)
+    transaction = body.pop("transaction", None)
+    if not isinstance(transaction, str) or not 0 < len(transaction) <= MAX_TRANSACTION:
+        raise RequestError(
+            f"needs a `transaction`: a string of 1 to {MAX_TRANSACTION} characters of your own"
+        )
+    expires = body.pop("expires", None)
+    if expires is not None and not isinstance(expires, str):
+        raise RequestError('`expires` is no time: write it as "2026-11-23T04:50:12Z"')
+    return Request(verb=verb, transaction=transaction, body=body, expires=expires)
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        body: dict[str, Any] = msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"the payload is not a JSON object: {error}") from None
+    return body
+
+
+def _seconds(expires: str) -> float:
+    try:
+        time = datetime.fromisoformat(expires)
+    except ValueError:
+        time = datetime.min  # noqa: DTZ901 - naive, hence refused below
+    if time.tzinfo is None:
+        raise RequestError('`expires` is no time: write it as "2026-11-23T04:50:12Z"')
+    return time.timestamp()
+
+
+def _refusal(transaction: str, error: str) -> bytes:
+    return msgspec.json.encode(Response(transaction=transaction, status="error", error=error))
