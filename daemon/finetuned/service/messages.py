@@ -111,7 +111,8 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     """Everything that a worker needs to run one attempt of a task; kept as tasks/<task>/spec.json.
 
     `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the
-    decoded samples, `result_path` where the updated model goes.  `threads` never changes within a task.
+    decoded samples, `result_path` where the updated model goes.  `seed` is used where neither model nor parameters
+    have one; `threads` never changes within a task.
     `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
     """
 
@@ -127,6 +128,7 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     samples: tuple[SampleRef, ...]
     result_path: str
     parameters: dict[str, float | int | bool] = {}
+    seed: int = 0
     threads: int = 1
     report_interval_s: float = 0.2
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from finetuned.parameters import Parameter
 
 FloatArray = NDArray[np.float32]
 
@@ -242,16 +246,6 @@ class Preprocessing:
 
 
 # ── update parameters ───────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """An update parameter: its default and what a run may set it to (a range, a set, or anything)."""
-
-    default: float | int | bool
-    minimum: float | int | None = None
-    maximum: float | int | None = None
-    allowed: tuple[int, ...] | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """`kind` is categoricalCrossEntropyLossLayer or meanSquaredErrorLossLayer."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from finetuned.parameters import Parameter
 from finetuned.spec import coreml_pb2 as pb
-from finetuned.spec.model import Loss, Parameter, Update
+from finetuned.spec.model import Loss, Update
 
 NumberParameter = pb.Int64Parameter | pb.DoubleParameter
 

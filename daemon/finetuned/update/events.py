@@ -8,7 +8,7 @@ from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from finetuned.update.parameters import Number
+    from finetuned.parameters import Number
     from finetuned.update.task import UpdatedModel, UpdateTask
 
 

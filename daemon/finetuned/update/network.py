@@ -29,11 +29,13 @@ from finetuned.spec import check, codec
 from finetuned.spec.model import InnerProduct, Layer, Model
 from finetuned.update import optimizer
 from finetuned.update.features import Array, Encoded, inputs_of
-from finetuned.update.parameters import Number, update_of
+from finetuned.update.parameters import update_of
 from finetuned.update.session import Bound, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from finetuned.parameters import Number
 
 _ALIGNMENT = 16  # float32s: every trained array starts on a cache line
 _MEASURED_AT_ONCE = 256

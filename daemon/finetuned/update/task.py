@@ -18,10 +18,11 @@ from finetuned.states import TaskState, Verb, follow
 from finetuned.update.events import MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.features import Array, Encoded, target_name, targets_of
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
-from finetuned.update.parameters import Number, adjusted, resolve, update_of
+from finetuned.update.parameters import adjusted, resolve, update_of
 from finetuned.update.predictor import Predictor
 
 if TYPE_CHECKING:
+    from finetuned.parameters import Number
     from finetuned.spec.model import Model
 
 Data = Mapping[str, Any]

@@ -10,7 +10,7 @@ from finetuned.spec.rules.case import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finetuned.spec.model import Parameter
+    from finetuned.parameters import Parameter
     from finetuned.spec.rules.case import Case
 
 # momentum may be missing (then it is 0); everything else must be there.

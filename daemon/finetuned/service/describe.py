@@ -1,0 +1,124 @@
+"""What may be known of a model, as the JSON of `check` and of the ledger: from the values of spec to `ModelInfo`.
+
+It runs in a worker or in a command, never in the daemon: reading a model means protobuf and NumPy.
+"""
+
+from __future__ import annotations
+
+from finetuned.errors import ModelError
+from finetuned.graph.program import compile_inference, compile_training
+from finetuned.service.messages import FeatureInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
+from finetuned.spec import check
+from finetuned.spec.model import (
+    ArrayType,
+    Convolution,
+    DictionaryType,
+    Feature,
+    FeatureType,
+    ImageType,
+    InnerProduct,
+    Layer,
+    Model,
+    Parameter,
+)
+from finetuned.update.features import target_name
+from finetuned.update.parameters import allowed
+
+
+def describe(model: Model) -> ModelInfo:
+    """Return everything that a person or the daemon may know of the model; nothing here raises on a bad one."""
+    reasons = list(why_not(model))
+    network = model.network
+    update = network.update if network else None
+    return ModelInfo(
+        updatable=not reasons,
+        kind=model.kind,
+        specification_version=model.specification_version,
+        reasons=tuple(reasons),
+        inputs=_features(model.description.inputs),
+        outputs=_features(model.description.outputs),
+        training_inputs=_features(model.description.training_inputs),
+        layers=tuple(_layer(layer) for layer in network.layers) if network else (),
+        losses=tuple(
+            {"name": x.name, "type": x.kind, "input": x.input, "target": x.target} for x in update.losses
+        )
+        if update
+        else (),
+        optimizer=update.optimizer if update else "",
+        parameters={name: _parameter(row) for name, row in allowed(update).items()} if update else {},
+        class_labels=network.class_labels if network else (),
+        metadata=dict(model.description.metadata),
+        sample_inputs=sample_inputs(model),
+        target=target_name(model) if not reasons else "",
+    )
+
+
+def why_not(model: Model) -> tuple[str, ...]:
+    """Return every reason why this model cannot be updated, each a sentence with its remedy.
+
+    The rules come first; a model that breaks none is compiled, so that a layer which cannot be run is told now and
+    not by the first task.
+    """
+    broken = tuple(f"{reason.message}. {reason.remedy}" for reason in check.reasons(model))
+    if broken:
+        return broken
+    try:
+        compile_training(model)
+        compile_inference(model)
+    except ModelError as error:
+        return (str(error),)
+    return ()
+
+
+# ── rows ────────────────────────────────────────────────────────────────────────────────────────
+def _features(features: tuple[Feature, ...]) -> tuple[FeatureInfo, ...]:
+    return tuple(FeatureInfo(name=f.name, type=_in_words(f.type), shape=_shape(f.type)) for f in features)
+
+
+def _in_words(type_: FeatureType) -> str:
+    if isinstance(type_, ImageType):
+        return f"image {type_.width} × {type_.height} {type_.color}"
+    if isinstance(type_, ArrayType):
+        return f"multiArray {' × '.join(map(str, type_.shape))} {type_.dtype}"
+    if isinstance(type_, DictionaryType):
+        return f"dictionary {type_.key} → double"
+    return type_.kind
+
+
+def _shape(type_: FeatureType) -> tuple[int, ...]:
+    return type_.shape if isinstance(type_, (ImageType, ArrayType)) else ()
+
+
+def _layer(layer: Layer) -> LayerInfo:
+    return LayerInfo(name=layer.name, type=layer.type, trainable=layer.updatable, parameters=_count(layer))
+
+
+def _count(layer: Layer) -> int:
+    p = layer.parameters
+    if isinstance(p, InnerProduct):
+        return p.input_channels * p.output_channels + (p.output_channels if p.bias else 0)
+    if isinstance(p, Convolution):
+        kernel = p.kernel[0] * p.kernel[1] * p.kernel_channels * p.output_channels
+        return kernel + (p.output_channels if p.bias else 0)
+    return 0
+
+
+def _parameter(row: Parameter) -> ParameterInfo:
+    if row.allowed is not None:
+        return ParameterInfo(default=row.default, set=row.allowed)
+    if row.minimum is None or row.maximum is None:
+        return ParameterInfo(default=row.default)
+    return ParameterInfo(default=row.default, range=(row.minimum, row.maximum))
+
+
+def sample_inputs(model: Model) -> tuple[InputSpec, ...]:
+    """What a decoder makes of files for this model; inputs that no file can fill are left out."""
+    specs = []
+    for feature in model.description.inputs:
+        if isinstance(feature.type, ImageType):
+            specs.append(
+                InputSpec(name=feature.name, shape=feature.type.shape, color=feature.type.color.value)
+            )
+        elif isinstance(feature.type, ArrayType):
+            specs.append(InputSpec(name=feature.name, shape=feature.type.shape))
+    return tuple(specs)
