@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetuned.edge.config import Config, Section, default_file, load, parse, password, places
+from finetuned.errors import ConfigurationError
+
+REFERENCE = Path(__file__).parents[2] / "config" / "finetuned.toml"
+
+
+def keys(section: Section, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        found |= keys(value, f"{prefix}{name}.") if isinstance(value, Section) else {f"{prefix}{name}": value}
+    return found
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text)
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+# ── the reference ───────────────────────────────────────────────────────────────────────────────
+def test_the_reference_holds_every_key_at_its_default() -> None:
+    written = flat(tomllib.loads(REFERENCE.read_text()))
+    defaults = keys(Config())
+    del defaults["models"]  # registered there by example only
+    assert {key: tuple(v) if isinstance(v, list) else v for key, v in written.items()} == defaults
+
+
+def test_the_example_of_a_model_in_the_reference_can_be_taken_as_it_stands() -> None:
+    _, _, example = REFERENCE.read_text().partition("# [models.gestures]")
+    config = parse("[models.gestures]" + example.replace("\n# ", "\n"))
+    assert config.models["gestures"].labels == {"rock": "✊", "paper": "✋"}
+    assert config.models["gestures"].parameters == {"epochs": 30, "learningRate": 0.01}
+
+
+# ── what is wrong ───────────────────────────────────────────────────────────────────────────────
+def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
+    assert mistakes("""
+        [budget.thermal]
+        pause = 999
+        [ingest]
+        users = 1
+        max_file_mb = 1.5
+        [log]
+        level = "loud"
+        [models.hands]
+        fit = "crop"
+    """) == [
+        "ingest.users: 1 is not true or false",
+        "ingest.max_file_mb: 1.5 is not a whole number",
+        "budget.thermal.pause: 999 is too high (allowed: up to 120)",
+        "log.level: 'loud' is not known (allowed: 'debug', 'info', 'warning' or 'error')",
+        "models.hands.path: is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("mqtt = {prot = 1}", "mqtt.prot: unknown; did you mean mqtt.port?"),
+        ("thermal = {pause = 70}", "thermal: unknown; did you mean budget.thermal?"),
+        (
+            'models = {m = {path = "/m", weights = 1}}',
+            "models.m.weights: unknown (allowed: path, fit, labels, parameters)",
+        ),
+        ("budget.thermal.resume = 71", "budget.thermal.resume: 71 must be below throttle (70)"),
+        ("budget.thermal.throttle = 80", "budget.thermal.throttle: 80 must be below pause (80)"),
+        ("budget.battery.pause = 40", "budget.battery.pause: 40 must be below resume (40)"),
+        ("trigger.max_wait_s = 1", "trigger.quiet_s: 5 must be below max_wait_s (1)"),
+        ("ingest.settle_s = nan", "ingest.settle_s: nan is not a number"),
+        ('state = "here"', "state: 'here' is relative; give an absolute path, or one that begins with ~/"),
+        ('mqtt.prefix = "a/b"', "mqtt.prefix: 'a/b' is no topic level (1 to 64 characters, no / + # $ and no control characters)"),
+        ('mqtt.allow = ["forget"]', "mqtt.allow.0: 'forget' is not known (allowed: 'train', 'pause', 'resume', 'cancel' or 'status')"),
+        ('mqtt.username = "u"', "mqtt.username: is for an external broker: set mqtt.host"),
+        ('mqtt.host = "h"\nmqtt.password_file = "/p"', "mqtt.password_file: needs username as well"),
+        ('mqtt.tls.key_file = "/k"', "mqtt.tls.key_file: needs cert_file as well"),
+        ('models.m = {path = "/m", parameters = {epochs = "x"}}', "models.m.parameters.epochs: 'x' is neither a number nor true or false"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_what_is_allowed(text: str, line: str) -> None:
+    assert mistakes(text) == [line]
+
+
+def test_the_value_of_an_unknown_key_is_not_repeated() -> None:
+    assert "hunter2" not in "".join(mistakes('mqtt.password = "hunter2"'))
+
+
+def test_a_model_whose_name_cannot_be_a_folder_is_refused() -> None:
+    (line,) = mistakes('models."../x" = {path = "/m"}')
+    assert line.startswith("models.../x: '../x' cannot be a model's name")
+
+
+def test_a_syntax_error_says_its_line() -> None:
+    with pytest.raises(ConfigurationError, match="line 2"):
+        parse("[mqtt]\nport =\n")
+
+
+# ── where things are ────────────────────────────────────────────────────────────────────────────
+def test_a_default_file_that_is_missing_means_the_defaults(tmp_path: Path) -> None:
+    assert load(environ={"CONFIGURATION_DIRECTORY": str(tmp_path)}) == Config()
+
+
+def test_a_default_file_that_is_there_is_read(tmp_path: Path) -> None:
+    (tmp_path / "finetuned.toml").write_text("worker.nice = 3\n")
+    assert load(environ={"CONFIGURATION_DIRECTORY": str(tmp_path)}).worker.nice == 3
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("uid", "environ", "expected"),
+    [
+        (0, {}, ("/etc/finetuned", "/var/lib/finetuned", "/var/lib/finetuned/run")),
+        (1000, {"HOME": "/home/a"}, ("/home/a/.config/finetuned", "/home/a/.local/state/finetuned", "/home/a/.local/state/finetuned/run")),
+        (1000, {"HOME": "/home/a", "XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/r"}, ("/c/finetuned", "/s/finetuned", "/r/finetuned")),
+        (1000, {"HOME": "/home/a", "XDG_STATE_HOME": "relative"}, ("/home/a/.config/finetuned", "/home/a/.local/state/finetuned", "/home/a/.local/state/finetuned/run")),
+        (500, {"CONFIGURATION_DIRECTORY": "/C:/D", "STATE_DIRECTORY": "/S", "RUNTIME_DIRECTORY": "/R", "XDG_RUNTIME_DIR": "/r"}, ("/C", "/S", "/R")),
+    ],
+)  # fmt: skip
+def test_folders_are_systemds_or_the_systems_or_the_users(
+    monkeypatch: pytest.MonkeyPatch, uid: int, environ: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    found = places(Config(), environ)
+    config, state, runtime = map(Path, expected)
+    assert default_file(environ) == config / "finetuned.toml"
+    assert (found.state, found.inbox, found.runtime) == (state, state / "inbox", runtime)
+
+
+def test_configured_folders_win() -> None:
+    found = places(parse('state = "/a"\ninbox = "/b"'), {"STATE_DIRECTORY": "/S"})
+    assert (found.state, found.inbox, found.runtime) == (Path("/a"), Path("/b"), Path("/a/run"))
+
+
+# ── the password ────────────────────────────────────────────────────────────────────────────────
+def external(path: Path) -> Config:
+    return parse(f'mqtt = {{host = "h", username = "u", password_file = "{path}"}}')
+
+
+def secret(path: Path, content: bytes, mode: int = 0o600) -> Path:
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+def test_the_password_comes_from_its_file_and_hides_itself(tmp_path: Path) -> None:
+    found = password(external(secret(tmp_path / "p", b"hunter2\n")).mqtt, {})
+    assert found is not None
+    assert found.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(found)
+
+
+def test_without_a_file_it_is_systemds_credential(tmp_path: Path) -> None:
+    secret(tmp_path / "mqtt-password", b"hunter2", 0o440)
+    found = password(Config().mqtt, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found is not None
+    assert found.get_secret_value() == "hunter2"
+    assert password(Config().mqtt, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        (b"hunter2", 0o644, "everybody can read this password; chmod o="),
+        (b"hunter2\nhunter3\n", 0o600, "found 2"),
+        (b"", 0o600, "found 0"),
+        (b"\xff\n", 0o600, "not UTF-8"),
+    ],
+)
+def test_a_password_file_that_is_no_secret_or_no_line_is_refused(
+    tmp_path: Path, content: bytes, mode: int, reason: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        password(external(secret(tmp_path / "p", content, mode)).mqtt, {})
+    assert "hunter" not in str(caught.value)
+
+
+def test_a_password_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        password(external(tmp_path / "none").mqtt, {})
