@@ -32,14 +32,13 @@ def emit(graph: Graph) -> bytes:
     """Return the graph as a serialized ONNX model; inputs and outputs carry their own names."""
     leaves = {*graph.inputs, *graph.constants}
     renamed = {value: name for name, value in graph.outputs.items() if value not in leaves}
-    nodes = _needed(graph.nodes, graph.outputs.values())
-    used = {value for node in nodes for value in node.inputs} | set(graph.outputs.values())
+    nodes, used = _needed(graph.nodes, graph.outputs.values())
     body = [made for node in nodes for made in _emitted(node, renamed)]
     body += [helper.make_node("Identity", [v.name], [n]) for n, v in graph.outputs.items() if v in leaves]
     proto = helper.make_graph(
         body,
         "finetuned",
-        [_declared(value.name, value) for value in graph.inputs if value in used],
+        [_declared(value.name, value) for value in used_inputs(graph)],
         [_declared(name, value) for name, value in graph.outputs.items()],
         [
             numpy_helper.from_array(array, value.name)
@@ -51,14 +50,20 @@ def emit(graph: Graph) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _needed(nodes: list[Node], outputs: Iterable[Value]) -> list[Node]:
-    """The nodes that an output depends on, in order."""
+def used_inputs(graph: Graph) -> list[Value]:
+    """Return the inputs that an output depends on: the emitted model has no others."""
+    _, used = _needed(graph.nodes, graph.outputs.values())
+    return [value for value in graph.inputs if value in used]
+
+
+def _needed(nodes: list[Node], outputs: Iterable[Value]) -> tuple[list[Node], set[Value]]:
+    """The nodes that an output depends on, in order, and every value that they and the outputs are made from."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if node.output in wanted:
             kept.append(node)
             wanted.update(node.inputs)
-    return kept[::-1]
+    return kept[::-1], wanted
 
 
 def _emitted(node: Node, names: dict[Value, str]) -> list[Any]:

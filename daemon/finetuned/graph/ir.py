@@ -7,6 +7,7 @@ Shapes are computed when a node is added: a layer that cannot be lowered fails t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ IMAGE_RANK = 4
 """Axes of a batch of images, [N, C, H, W]."""
 VECTOR_RANK = 2
 """Axes of a batch of vectors, [N, C]."""
+LARGEST = 1 << 28
+"""Numbers of one sample in one value (1 GiB): a file that asks for more is broken, or means harm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +89,10 @@ class Graph:
             shapes = ", ".join(str(list(v.shape)) for v in inputs)
             raise ModelError(f"layer {origin!r}: {op} cannot take {shapes}: {error}") from error
         value = Value(name=f"{origin or op}/{len(self.nodes)}", shape=shape)
+        if prod(value.sizes) > LARGEST:
+            raise ModelError(
+                f"layer {origin!r}: {op} makes {list(shape)}, more than {LARGEST} numbers a sample"
+            )
         self.nodes.append(Node(op=op, inputs=inputs, attributes=attributes, output=value, origin=origin))
         return value
 

@@ -30,7 +30,7 @@ def prediction_blob(network: Network, loss: Loss) -> str:
 def softmax_layer(network: Network, loss: Loss) -> Layer:
     """Return the softmax that feeds a cross entropy loss directly."""
     for layer in network.layers:
-        if loss.input in layer.outputs and layer.type == "softmax":
+        if layer.type == "softmax" and layer.inputs and loss.input in layer.outputs[:1]:
             return layer
     raise ModelError(f"loss {loss.name!r} reads {loss.input!r}, which no softmax layer makes")
 

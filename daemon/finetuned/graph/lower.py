@@ -82,10 +82,13 @@ def lower(context: Context, layers: tuple[Layer, ...]) -> None:
             raise ModelError(
                 f"layer {layer.name!r} is of type {layer.type}, which finetuned cannot run; it runs {', '.join(sorted(LOWERINGS))}"
             )
-        if len(layer.outputs) != 1 or not layer.inputs:
+        most = MOST_INPUTS.get(layer.type, 1)
+        if len(layer.outputs) != 1 or not 1 <= len(layer.inputs) <= most:
             raise ModelError(
                 f"layer {layer.name!r} ({layer.type}) has {len(layer.inputs)} inputs and {len(layer.outputs)} outputs"
             )
+        if layer.outputs[0] in context.blobs:
+            raise ModelError(f"layer {layer.name!r} makes {layer.outputs[0]!r}, which is there already")
         inputs = [context.blob(name, layer) for name in layer.inputs]
         context.blobs[layer.outputs[0]] = rule(context, layer, inputs)
 
@@ -155,14 +158,10 @@ def _as_map(context: Context, value: Value, layer: Layer) -> Value:
 
 
 def _as_vector(context: Context, value: Value, layer: Layer) -> Value:
-    """[N, C, 1, 1] → [N, C]; anything with more positions than one is no vector."""
+    """[N, C, H, W] → [N, C·H·W], row-major (NeuralNetwork.proto, InnerProductLayerParams)."""
     if len(value.shape) == VECTOR_RANK:
         return value
-    if value.sizes[1:] != (1, 1):
-        raise ModelError(
-            f"layer {layer.name!r} ({layer.type}) wants a vector; {list(value.sizes)} arrives: a flatten layer is missing"
-        )
-    return context.graph.add("Reshape", value, shape=value.sizes[:1], origin=layer.name)
+    return context.graph.add("Reshape", value, shape=(prod(value.sizes),), origin=layer.name)
 
 
 # ── layers ──────────────────────────────────────────────────────────────────────────────────────
@@ -234,7 +233,7 @@ def _last_pixel_pads(
 ) -> tuple[int, int]:
     pad = padding.amounts[axis][0]
     out = -(-(size + 2 * pad - kernel) // stride) + 1
-    if pad and (out - 1) * stride >= size + pad:
+    if any(amount for amount, _ in padding.amounts) and (out - 1) * stride >= size + pad:
         out -= 1
     return pad, max((out - 1) * stride + kernel - size - pad, 0)
 
@@ -334,6 +333,9 @@ def _add(context: Context, layer: Layer, inputs: list[Value]) -> Value:
         total = context.graph.add("Add", total, value, origin=layer.name)
     return total
 
+
+MOST_INPUTS = {"add": 1000}
+"""Types that take more than one input; a convolution's second input (its weights) is not supported."""
 
 LOWERINGS: dict[str, Lowering] = {
     "activation": _activation,

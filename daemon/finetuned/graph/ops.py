@@ -11,6 +11,7 @@ input (None: not asked for, or none).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,9 @@ def _gemm(a: Shape, b: Shape, *_: Shape, **transposed: int) -> Shape:
     return (rows, columns)
 
 
-def _reshape(_: Shape, *, shape: tuple[int, ...]) -> Shape:
+def _reshape(a: Shape, *, shape: tuple[int, ...]) -> Shape:
+    if prod(int(d) for d in a[1:]) != prod(shape):
+        raise ValueError(f"{list(shape)} holds another count of numbers")
     return (BATCH, *shape)
 
 
@@ -209,6 +212,17 @@ def _emit_step(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
     return [helper.make_node("HardSigmoid", list(inputs), [output], alpha=1e38, beta=0.0)]
 
 
+def _emit_thresholded_relu(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """Return x where x >= alpha, else 0; ONNX's own operator says > (NeuralNetwork.proto says >=)."""
+    alpha, zero, kept = (f"{output}.{part}" for part in ("alpha", "zero", "kept"))
+    return [
+        _constant(scalar(node.attributes["alpha"]), alpha),
+        _constant(scalar(0.0), zero),
+        helper.make_node("GreaterOrEqual", [inputs[0], alpha], [kept]),
+        helper.make_node("Where", [kept, inputs[0], zero], [output]),
+    ]
+
+
 def _emit_reshape(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
     shape = np.array((-1, *node.attributes["shape"]), dtype=np.int64)
     return [
@@ -296,7 +310,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "LeakyRelu": Primitive(shape=_same),
     "Elu": Primitive(shape=_same),
     "HardSigmoid": Primitive(shape=_same),
-    "ThresholdedRelu": Primitive(shape=_same),
+    "ThresholdedRelu": Primitive(shape=_same, emit=_emit_thresholded_relu),
     "Softplus": Primitive(shape=_same),
     "Softsign": Primitive(shape=_same),
 }

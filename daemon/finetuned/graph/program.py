@@ -9,11 +9,12 @@ Trained weights are inputs of `step` and `head`, so both read the memory that th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
 from finetuned.graph import loss as losses
-from finetuned.graph.emit import emit
+from finetuned.graph.emit import emit, used_inputs
 from finetuned.graph.grad import gradients
 from finetuned.graph.ir import BATCH, Graph, Value
 from finetuned.graph.lower import Context, declare, lower
@@ -97,6 +98,8 @@ def find_cut(network: Network) -> Cut:
     if not first:
         raise ModelError(f"no updatable layer lies on the way to the loss {loss.name!r}")
     chain = tuple(reversed(walked[:first]))
+    if not chain[0].inputs:
+        raise ModelError(f"layer {chain[0].name!r} has no input")
     cut = chain[0].inputs[0]
     return Cut(
         blob=cut,
@@ -128,6 +131,8 @@ def compile_training(model: Model) -> Training:
     front = _front(model, network, cut)
     features = front.blobs[cut.blob]
     step, shapes, target = _step(cut, network, features)
+    if cut.loss.kind == losses.CROSS_ENTROPY:
+        _check_labels(network, target)
     return Training(
         cut=cut,
         features=None if features in front.graph.inputs else _program(front.graph, {FEATURES: features}),
@@ -143,11 +148,16 @@ def compile_inference(model: Model) -> Program:
     """Compile the whole model: its inputs to its output blobs (a classifier: to the probabilities alone)."""
     network = network_of(model)
     names = output_blobs(model, network)
+    made = {name for layer in network.layers for name in layer.outputs}
+    missing = [name for name in names if name not in made]
+    if missing or not names:
+        raise ModelError(
+            f"no layer makes the output {missing[0]!r}" if missing else "the model has no output"
+        )
     context = _declared(model, network)
     lower(context, needed(network.layers, set(names)))
-    missing = [name for name in names if name not in context.blobs]
-    if missing:
-        raise ModelError(f"no layer makes the output {missing[0]!r}")
+    if network.class_labels:
+        _check_labels(network, context.blobs[names[0]].sizes)
     return _program(context.graph, {name: context.blobs[name] for name in names})
 
 
@@ -157,8 +167,15 @@ def output_blobs(model: Model, network: Network) -> tuple[str, ...]:
     A classifier has one: `labelProbabilityLayerName`, or where that is empty the output of the last layer.
     """
     if network.class_labels:
-        return (network.probability_layer or network.layers[-1].outputs[0],) if network.layers else ()
+        last = network.layers[-1].outputs[:1] if network.layers else ()
+        return (network.probability_layer,) if network.probability_layer else last
     return tuple(feature.name for feature in model.description.outputs)
+
+
+def _check_labels(network: Network, sizes: tuple[int, ...]) -> None:
+    """Core ML compares the two nowhere (COREML.md §2.8)."""
+    if network.class_labels and len(network.class_labels) != prod(sizes):
+        raise ModelError(f"the model has {len(network.class_labels)} labels for {prod(sizes)} classes")
 
 
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────
@@ -223,6 +240,6 @@ def _program(graph: Graph, outputs: dict[str, Value]) -> Program:
     graph.outputs.update(outputs)
     return Program(
         onnx=emit(graph),
-        inputs={value.name: value.sizes for value in graph.inputs},
+        inputs={value.name: value.sizes for value in used_inputs(graph)},
         outputs={name: value.sizes for name, value in outputs.items()},
     )
