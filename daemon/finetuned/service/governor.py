@@ -103,6 +103,7 @@ class Governor:
         self._mode_until: float | None = None
         self._said: set[str] = set()
         self._changed = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     # ── what it knows ──
     @property
@@ -139,10 +140,13 @@ class Governor:
 
     async def look(self) -> Verdict:
         """Read every sensor once, all at the same time, and decide."""
-        answers = await asyncio.gather(*(probe.read(self._deadline_s) for probe in self._probes))
-        now = self._clock()
+        async with self._looking:
+            answers = await asyncio.gather(*(probe.read(self._deadline_s) for probe in self._probes))
+            self._readings = tuple(reading for readings in answers for reading in readings)
+            return self._decide(self._clock())
+
+    def _decide(self, now: float) -> Verdict:
         self._end_mode(now)
-        self._readings = tuple(reading for readings in answers for reading in readings)
         previous = self._verdict if self._looked else None
         self._looked = True
         verdict = decide(self._budget, previous, self._readings, now, accelerator=self.accelerator)
