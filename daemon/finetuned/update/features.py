@@ -18,9 +18,12 @@ from finetuned.graph.program import find_cut, network_of
 from finetuned.spec.model import ArrayType, Feature, ImageType, Model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
 Array = NDArray[Any]
+
+_REAL = "biuf"
+"""NumPy's kinds of dtypes that hold real numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +41,18 @@ class Encoded:
         return len(self.targets)
 
 
-def inputs_of(model: Model, arrays: Mapping[str, Any]) -> dict[str, Array]:
+def inputs_of(
+    model: Model, arrays: Mapping[str, Any], *, needed: Container[str] | None = None
+) -> dict[str, Array]:
     """Return the model's inputs out of `arrays`, checked and in the types that the programs take.
+
+    `needed` names those that are (all, where it is None): what nothing depends on may be missing.
 
     Raises:
         SampleError: one is missing, has the wrong shape or type, or is not finite.
     """
-    chosen = {f.name: _input(f, arrays) for f in model.description.inputs}
+    features = [f for f in model.description.inputs if needed is None or f.name in needed]
+    chosen = {feature.name: _input(feature, arrays) for feature in features}
     counts = {name: len(array) for name, array in chosen.items()}
     if len(set(counts.values())) > 1:
         raise SampleError(f"the inputs have different numbers of samples: {counts}")
@@ -56,7 +64,7 @@ def _input(feature: Feature, arrays: Mapping[str, Any]) -> Array:
         raise SampleError(
             f"the input {feature.name!r} is missing; there is {', '.join(map(repr, arrays)) or 'nothing'}"
         )
-    array = np.asarray(arrays[feature.name])
+    array = _array(feature.name, arrays[feature.name])
     if isinstance(feature.type, ImageType):
         _shaped(feature.name, array, feature.type.shape)
         if array.dtype != np.uint8:
@@ -68,16 +76,23 @@ def _input(feature: Feature, arrays: Mapping[str, Any]) -> Array:
     return _floats(feature.name, array)
 
 
+def _array(name: str, values: object) -> Array:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"{name!r} is no array: {error}") from error
+
+
 def _shaped(name: str, array: Array, shape: tuple[int, ...]) -> None:
     if array.shape[1:] != shape or array.ndim == 0:
         raise SampleError(f"the input {name!r} has shape {list(array.shape)}; {['N', *shape]} is expected")
 
 
 def _floats(name: str, array: Array) -> Array:
-    try:
+    if array.dtype.kind not in _REAL:
+        raise SampleError(f"{name!r} holds {array.dtype}, which are no real numbers")
+    with np.errstate(over="ignore"):  # what is too large for a float32 is infinite below
         floats = np.ascontiguousarray(array, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise SampleError(f"{name!r} holds {array.dtype}, which are no numbers") from error
     if not np.isfinite(floats).all():
         raise SampleError(f"{name!r} holds numbers that are infinite or NaN")
     return floats
@@ -102,14 +117,15 @@ def targets_of(model: Model, values: Sequence[Any] | Array, shape: tuple[int, ..
     """
     network = network_of(model)
     if find_cut(network).loss.kind == losses.SQUARED_ERROR:
-        return _regression_targets(np.asarray(values), shape)
+        return _regression_targets(_array("the target", values), shape)
     if network.class_labels:
         return label_indices(network.class_labels, values)
-    return _class_indices(np.asarray(values), shape[0])
+    return _class_indices(_column(values), shape[0])
 
 
 def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) -> Array:
     """Return the position of each value among the labels; an int64 label may come as text."""
+    values = _column(values)
     positions = {str(label): index for index, label in enumerate(labels)}
     unknown = sorted({str(value) for value in values} - set(positions))
     if unknown:
@@ -119,9 +135,16 @@ def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) ->
     return np.array([positions[str(value)] for value in values], dtype=np.int64)
 
 
-def _class_indices(values: Array, classes: int) -> Array:
-    indices = values.reshape(len(values), -1)[:, 0] if values.ndim else values.reshape(1)
-    if not np.issubdtype(indices.dtype, np.number) or np.any(indices != np.floor(indices)):
+def _column(values: Sequence[Any] | Array) -> Array:
+    """One value per sample, [N] or [N, 1]; a text is one value, not its letters."""
+    array = _array("the target", values)
+    if array.ndim == 0 or array.size != len(array):
+        raise SampleError(f"the target has shape {list(array.shape)}; one value per sample is expected")
+    return array.reshape(len(array))
+
+
+def _class_indices(indices: Array, classes: int) -> Array:
+    if indices.dtype.kind not in _REAL or np.any(indices != np.floor(indices)):
         raise SampleError("the target of a cross entropy loss is a class index")
     if len(indices) and (indices.min() < 0 or indices.max() >= classes):
         raise SampleError(
@@ -132,6 +155,11 @@ def _class_indices(values: Array, classes: int) -> Array:
 
 def _regression_targets(values: Array, shape: tuple[int, ...]) -> Array:
     targets = _floats("the target", values)
-    if targets.size != len(targets) * int(np.prod(shape)):
+    if values.ndim == 0 or _squeezed(values.shape[1:]) != _squeezed(shape):
         raise SampleError(f"the target has shape {list(values.shape)}; {['N', *shape]} is expected")
     return targets.reshape(len(targets), *shape)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[C, 1, 1] and [C] hold the same numbers in the same order."""
+    return tuple(size for size in shape if size != 1)

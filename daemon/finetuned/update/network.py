@@ -133,11 +133,17 @@ class NetworkUpdate:
 
     def features_of(self, inputs: Mapping[str, Array]) -> Array:
         """Run the frozen part on a batch of inputs; returns float32 [N, *feature_shape]."""
-        checked = inputs_of(self.model, inputs)
-        if self._features is None:
-            return checked[self.training.cut.blob]
-        used = {name: checked[name] for name in self._features.program.inputs}
-        return self._features.run(used)[FEATURES]
+        checked = inputs_of(self.model, inputs, needed=self.inputs)
+        return (
+            checked[self.training.cut.blob]
+            if self._features is None
+            else self._features.run(checked)[FEATURES]
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The model inputs that training needs."""
+        return (self.training.cut.blob,) if self._features is None else tuple(self._features.program.inputs)
 
     @property
     def learning_rate(self) -> float:
@@ -164,7 +170,7 @@ class NetworkUpdate:
 
         Raises:
             SampleError: there is nothing to train on.
-            DivergenceError: a loss became infinite or NaN.
+            DivergenceError: a loss or a weight became infinite or NaN.
         """
         if not len(data):
             raise SampleError("there is no sample to train on")
@@ -187,6 +193,7 @@ class NetworkUpdate:
             self._optimizer.step(self._arena.weights, self._arena.gradient)
             total += loss * len(rows)
             yield MiniBatch(epoch=epoch, batch=batch, loss=loss)
+        self._check_weights()
         yield Epoch(epoch=epoch, loss=total / len(data), last=loss)
 
     def _order(self, epoch: int, samples: int) -> Array:
@@ -238,11 +245,15 @@ class NetworkUpdate:
 
     def encode(self) -> bytes:
         """Return the model file with the weights of this moment patched in; every other byte stays."""
+        self._check_weights()
+        return codec.encode(self.model, self.weights())
+
+    def _check_weights(self) -> None:
+        """The step after the last loss may be the one that leaves the numbers."""
         if not np.isfinite(self._arena.weights).all():
             raise DivergenceError(
                 "a weight became infinite or NaN; nothing is saved: try a smaller learningRate"
             )
-        return codec.encode(self.model, self.weights())
 
 
 def measured(predictions: Array, targets: Array, loss: float) -> Measure:

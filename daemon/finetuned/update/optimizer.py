@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Flat = NDArray[np.float32]
 
+# Numbers that leave float32 are found by whoever checks loss and weights, not told as warnings.
+_overflows_quietly = np.errstate(over="ignore", invalid="ignore")
+
 
 class Optimizer(Protocol):
     """Changes the weights by one step; `state` names the arrays that a checkpoint keeps."""
@@ -41,6 +44,7 @@ class SGD:
         self.momentum = momentum
         self._velocity = np.zeros(size if momentum else 0, dtype=np.float32)
 
+    @_overflows_quietly
     def step(self, weights: Flat, gradient: Flat) -> None:
         """Update `weights` in place."""
         np.multiply(gradient, np.float32(self.learning_rate), out=gradient)
@@ -66,6 +70,7 @@ class Adam:
         self._scratch = np.empty(size, dtype=np.float32)
         self._steps = np.zeros(1, dtype=np.float32)
 
+    @_overflows_quietly
     def step(self, weights: Flat, gradient: Flat) -> None:
         """Update `weights` in place."""
         self._steps += 1

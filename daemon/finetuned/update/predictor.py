@@ -33,8 +33,7 @@ class Predictor:
 
     def outputs(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Return the output blobs by name, float32 [N, …]; a classifier has one, its probabilities."""
-        checked = inputs_of(self.model, inputs)
-        used = {name: checked[name] for name in self._session.program.inputs}
+        used = inputs_of(self.model, inputs, needed=self._session.program.inputs)
         parts = [self._session.run(part) for part in _chunks(used)]
         return {
             name: np.concatenate([part[name] for part in parts]) for name in self._session.program.outputs

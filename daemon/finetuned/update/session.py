@@ -88,7 +88,10 @@ class Bound:
 
     def run(self) -> None:
         """Run on the bound memory."""
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above
+            raise HostError(f"onnxruntime failed: {error}") from error
 
 
 def _chosen(arrays: Mapping[str, Array], names: Iterable[str]) -> list[tuple[str, Array]]:

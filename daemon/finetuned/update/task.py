@@ -16,7 +16,7 @@ from finetuned.errors import FinetunedError, SampleError
 from finetuned.spec import codec
 from finetuned.states import TaskState, Verb, follow
 from finetuned.update.events import MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
-from finetuned.update.features import Array, Encoded, target_name, targets_of
+from finetuned.update.features import Array, Encoded, inputs_of, target_name, targets_of
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import adjusted, resolve, update_of
 from finetuned.update.predictor import Predictor
@@ -126,7 +126,7 @@ class UpdateTask:
         """End after the mini-batch in flight, with the error `cancelled`; nothing is kept."""
         self.state = follow(self.state, Verb.cancel)
         if not self._events.gi_running:
-            self._end(CancelledError("cancelled"))
+            self._ended(CancelledError("cancelled"))
 
     # ── the run ─────────────────────────────────────────────────────────────────────────────────
     def _drive(self) -> None:
@@ -137,20 +137,27 @@ class UpdateTask:
         except FinetunedError as error:
             self._end(error)
             return
+        except BaseException as error:
+            # A handler's own mistake, or Ctrl-C: the run cannot go on, and the exception is its maker's.
+            self._ended(FinetunedError(f"the run was broken off by {error!r}"))
+            raise
         if self.state is TaskState.cancelling:
             self._end(CancelledError("cancelled"))
         elif self.state is TaskState.running:
             self._end(None)
 
     def _end(self, error: FinetunedError | None) -> None:
+        self._ended(error)
+        if error is not None and self.handlers.completion is None:
+            raise error
+
+    def _ended(self, error: FinetunedError | None) -> None:
         self.state = follow(self.state, Verb.fail if error else Verb.complete)
         self.error = error
         self._events.close()
         last = {key: self._metrics[key] for key in (MetricKey.lossValue,) if key in self._metrics}
         if self.handlers.completion is not None:
             self.handlers.completion(self._context(None, last))
-        elif error is not None:
-            raise error
 
     def _run(self) -> Any:  # noqa: ANN401 - a generator whose gi_running is used
         """Yield after each event was told; the handlers run inside."""
@@ -209,13 +216,15 @@ def encoded(update: NetworkUpdate, data: Data) -> Encoded:
             f"the target {name!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
         )
     targets = targets_of(update.model, data[name], update.training.target_shape)
-    inputs = {f.name: data[f.name] for f in update.model.description.inputs if f.name in data}
+    inputs = inputs_of(update.model, data, needed=update.inputs)
     count = len(targets)
+    if any(len(array) != count for array in inputs.values()):
+        counts = {feature: len(array) for feature, array in inputs.items()}
+        raise SampleError(f"there are {count} targets, and these numbers of samples: {counts}")
+    if not count:
+        return Encoded(features=np.empty((0, *update.training.feature_shape), np.float32), targets=targets)
     parts = [
         update.features_of({n: a[start : start + _PREPARED_AT_ONCE] for n, a in inputs.items()})
-        for start in range(0, max(count, 1), _PREPARED_AT_ONCE)
+        for start in range(0, count, _PREPARED_AT_ONCE)
     ]
-    features = np.concatenate(parts)
-    if len(features) != count:
-        raise SampleError(f"there are {len(features)} samples and {count} targets")
-    return Encoded(features=features, targets=targets)
+    return Encoded(features=np.concatenate(parts), targets=targets)
