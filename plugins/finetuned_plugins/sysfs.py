@@ -5,8 +5,9 @@ Nothing that these files hold is believed blindly: half-filled, empty and lying 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Reading
@@ -48,17 +49,21 @@ def finetuned_sensors(root: Path) -> list[Sensor]:
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("ascii", "replace").strip()
+
+
 def _text(path: Path) -> str:
     """Return the file's text, "" where there is none."""
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        return _read(path)
     except OSError:
         return ""
 
 
 def _number(path: Path) -> float:
     """Return the file's number; raise `OSError` or `ValueError`."""
-    text = path.read_text(encoding="ascii", errors="replace").strip()
+    text = _read(path)
     try:
         return float(text)
     except ValueError:
@@ -83,31 +88,41 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 # ── heat ────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThermalZones:
-    """The zones of CPU and SoC in °C, each with its own passive trip point; without any, the CPU's hwmon."""
+    """The zones of CPU and SoC in °C, each with its own passive trip point; without any, the CPU's hwmon.
+
+    `trips` remembers the trip points by zone and type: they stand still, and reading them is most of the cost.
+    """
 
     root: Path
     name: str = "thermal zones"
     zone: str = "thermal"
+    trips: dict[tuple[str, str], float | None] = field(default_factory=dict, repr=False)
 
     def read(self) -> Sequence[Reading]:
         """Return one reading for each zone that tells of the processor."""
-        return _zones(self.root / "class" / "thermal") or _chips(self.root / "class" / "hwmon")
+        zones = _zones(self.root / "class" / "thermal")
+        readings = tuple(_degrees(kind, zone / "temp", self._passive(kind, zone)) for kind, zone in zones)
+        return readings or _chips(self.root / "class" / "hwmon")
+
+    def _passive(self, kind: str, zone: Path) -> float | None:
+        key = (zone.name, kind)
+        if key not in self.trips:
+            self.trips[key] = _passive(zone)
+        return self.trips[key]
 
 
-def _zones(folder: Path) -> tuple[Reading, ...]:
+def _zones(folder: Path) -> list[tuple[str, Path]]:
+    """Return type and folder of the zones that tell of the processor; of all, where no type does."""
     found = [(_text(zone / "type") or zone.name, zone) for zone in sorted(folder.glob("thermal_zone*"))]
-    near = [(name, zone) for name, zone in found if not _matches(name, ELSEWHERE)]
-    chosen = [(name, zone) for name, zone in near if _matches(name, PROCESSOR)] or near
-    return tuple(_degrees(name, zone / "temp", _passive(zone)) for name, zone in chosen)
+    near = [(kind, zone) for kind, zone in found if not _matches(kind, ELSEWHERE)]
+    return [(kind, zone) for kind, zone in near if _matches(kind, PROCESSOR)] or near
 
 
 def _passive(zone: Path) -> float | None:
     """Return the lowest passive trip point in °C: where the kernel begins to slow the processor down."""
-    trips = [
-        _optional(kind.with_name(f"{kind.name.removesuffix('_type')}_temp"))
-        for kind in zone.glob("trip_point_*_type")
-        if _text(kind) == "passive"
-    ]
+    kinds = takewhile(bool, (_text(zone / f"trip_point_{index}_type") for index in count()))
+    passive = [index for index, kind in enumerate(kinds) if kind == "passive"]
+    trips = [_optional(zone / f"trip_point_{index}_temp") for index in passive]
     return min((trip / MILLI for trip in trips if trip is not None and trip > 0), default=None)
 
 
