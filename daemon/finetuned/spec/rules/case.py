@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CROSS_ENTROPY = "categoricalCrossEntropyLossLayer"
 SQUARED_ERROR = "meanSquaredErrorLossLayer"
+LOSSES = (CROSS_ENTROPY, SQUARED_ERROR)
 CLASSIFIER = "neuralNetworkClassifier"
 RANK_OF_CHW = 3
 
@@ -55,7 +56,8 @@ class Extent:
 class Case:
     """A model whose network may be updatable, with what several rules look up.
 
-    `producers` maps a blob to the (first) layer that makes it; `loss` is there when there is exactly one.
+    `producers` maps a blob to the (first) layer that makes it; `loss` is there when there is exactly one, of a
+    known type.
     """
 
     model: Model
@@ -74,6 +76,7 @@ class Case:
 def case(model: Model, network: Network) -> Case:
     """Return the case of a network; missing update parameters are judged as empty ones."""
     update = network.update or Update(losses=(), optimizer="", parameters={})
+    known = [loss for loss in update.losses if loss.kind in LOSSES]
     producers: dict[str, Layer] = {}
     for layer in network.layers:
         for blob in layer.outputs:
@@ -82,7 +85,7 @@ def case(model: Model, network: Network) -> Case:
         model=model,
         network=network,
         update=update,
-        loss=update.losses[0] if len(update.losses) == 1 else None,
+        loss=known[0] if len(update.losses) == len(known) == 1 else None,
         producers=producers,
         extents=_extents(model, network),
     )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from finetuned.spec.rules.case import CROSS_ENTROPY, SQUARED_ERROR, Reason
+from finetuned.spec.rules.case import CROSS_ENTROPY, LOSSES, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from finetuned.spec.rules.case import Case
-
-LOSSES = (CROSS_ENTROPY, SQUARED_ERROR)
 
 
 def loss_count(case: Case) -> Iterator[Reason]:
@@ -36,7 +34,7 @@ def loss_count(case: Case) -> Iterator[Reason]:
 def loss_input(case: Case) -> Iterator[Reason]:
     """Cross entropy stands directly on a softmax; the squared error on anything that a layer makes."""
     loss = case.loss
-    if loss is None or loss.kind not in LOSSES:
+    if loss is None:
         return
     producer = case.producers.get(loss.input)
     found = f"the layer {producer.name!r} ({producer.type})" if producer else "no layer"
