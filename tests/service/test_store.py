@@ -175,6 +175,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(
 
 def test_a_saved_version_holds_model_and_card_and_is_never_written_again(tmp_path: Path) -> None:
     store = a_store(tmp_path)
+    files.make_folder(store.versions("gestures", "") / ".1.tmp" / "left by a crash")
     folder = with_version(store, content=b"first")
     with pytest.raises(HostError, match="is there already"):
         with_version(store, content=b"second")
