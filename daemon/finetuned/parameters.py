@@ -6,7 +6,9 @@ It lies below both the engine and the daemon: the daemon refuses a wrong value a
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ParameterError
@@ -36,27 +38,39 @@ class Kind:
 
 
 def _double(name: str, value: object) -> float:
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    raise ParameterError(f"{name}={value!r} is not a finite number")
+    number = _number(value)
+    if not math.isfinite(number):
+        raise ParameterError(f"{name}={_short(value)} is not a finite number")
+    return number
+
+
+def _number(value: object) -> float:
+    """Read a number of any library, or text, but no bool; NaN stands for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Real | str):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _integer(name: str, value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, (str, float)):
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.5
-        if number.is_integer():
-            return int(value) if isinstance(value, str) and value.lstrip("+-").isdigit() else int(number)
-    raise ParameterError(f"{name}={value!r} is not a whole number")
+    """8.0 and "8" are whole, True is not; the format has 64 bits for them."""
+    number = _whole(value)
+    if number is None or not -(1 << 63) <= number < 1 << 63:
+        raise ParameterError(f"{name}={_short(value)} is not a whole number of 64 bits")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """Digits are read as they stand: a float has no room for the last ones of a long seed."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Integral) or (isinstance(value, str) and value.lstrip("+-").isdigit()):
+        with suppress(ValueError):
+            return int(value)
+    number = _number(value)
+    return int(number) if number.is_integer() else None
 
 
 def _boolean(name: str, value: object) -> bool:
@@ -65,7 +79,16 @@ def _boolean(name: str, value: object) -> bool:
         return value
     if isinstance(value, str) and value.lower() in words:
         return words[value.lower()]
-    raise ParameterError(f"{name}={value!r} is neither true nor false")
+    raise ParameterError(f"{name}={_short(value)} is neither true nor false")
+
+
+def _short(value: object) -> str:
+    """Show a value in a message, cut where it is long (an int of 5000 digits has no text at all)."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "(too long to show)"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 PARAMETERS: dict[str, Kind] = {
@@ -84,7 +107,17 @@ PARAMETERS: dict[str, Kind] = {
 ADJUSTABLE = frozenset({"learningRate"})
 """What may change while a task runs (COREML.md §6.4: the only one)."""
 
-_POSITIVE = frozenset({"miniBatchSize", "epochs"})
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "miniBatchSize": (1, math.inf),
+    "epochs": (1, math.inf),
+    # At 1 Adam divides zero by zero; so it does for a gradient of zero where eps is zero as a float32.
+    "beta1": (0.0, 1 - 2**-24),
+    "beta2": (0.0, 1 - 2**-24),
+    "eps": (2.0**-126, math.inf),
+}
+"""What the arithmetic allows, whatever the model does: both ends included."""
+
+_SHOWN = 40
 
 
 def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
@@ -105,9 +138,16 @@ def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
     low, high = row.minimum, row.maximum
     if (low is not None and number < low) or (high is not None and number > high):
         raise ParameterError(f"{name}={number} is not allowed by the model; allowed: {low} to {high}")
-    if name in _POSITIVE and number < 1:
-        raise ParameterError(f"{name}={number} is not allowed: it must be at least 1")
+    check_limits(name, number)
     return number
+
+
+def check_limits(name: str, number: Number) -> None:
+    """Raise `ParameterError` where no model may have this value, not even as its default."""
+    low, high = _LIMITS.get(name, (-math.inf, math.inf))
+    if not low <= number <= high:
+        ends = f"at least {low:g}" if high == math.inf else f"{low:g} to below 1"
+        raise ParameterError(f"{name}={number} is not allowed; allowed: {ends}")
 
 
 def adjusted(asked: Mapping[str, object], rows: Mapping[str, Parameter]) -> dict[str, Number]:

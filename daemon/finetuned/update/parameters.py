@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finetuned import parameters
 from finetuned.errors import ModelError
-from finetuned.parameters import PARAMETERS, Number, Parameter, checked
+from finetuned.parameters import PARAMETERS, Number, Parameter, check_limits, checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,8 @@ def resolve(update: Update, asked: Mapping[str, object], *, seed: int) -> dict[s
         force["seed"] = seed
     for name, value in asked.items():
         force[str(name)] = checked(str(name), value, rows)
+    for name, number in force.items():
+        check_limits(name, number)
     return force
 
 
