@@ -204,3 +204,24 @@ class TaskStateView(Value, frozen=True, kw_only=True):
     loss_value: float | None
     device: str
     pace: str
+
+
+class Card(Value, frozen=True, kw_only=True):
+    """card.json: where a version comes from and how good it is."""
+
+    model: str
+    user: str
+    version: int
+    parent: int
+    task: str
+    base: str
+    sha256: str
+    saved_at: str
+    parameters: dict[str, float | int | bool]
+    samples: dict[str, int]
+    held_out: int
+    before: Metrics
+    after: Metrics
+    promotion: str
+    promotion_reason: str
+    finetuned: str

@@ -166,16 +166,20 @@ class Pause(Message, tag=tag, frozen=True, kw_only=True):
 
 
 class Resume(Message, tag=tag, frozen=True, kw_only=True):
-    """Go on; of the parameters only learningRate may change."""
+    """Go on."""
 
-    parameters: dict[str, float] = {}
+
+class Adjust(Message, tag=tag, frozen=True, kw_only=True):
+    """Change parameters from the next mini-batch on, held or not; only learningRate may change."""
+
+    parameters: dict[str, float]
 
 
 class Cancel(Message, tag=tag, frozen=True, kw_only=True):
     """Stop after the mini-batch in flight and save nothing."""
 
 
-Command = Describe | Start | Pace | Pause | Resume | Cancel
+Command = Describe | Start | Pace | Pause | Resume | Adjust | Cancel
 
 
 # ── worker → daemon ─────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ from finetuned.service.messages import (
 from finetuned.spec import check, codec
 from finetuned.update.features import Encoded, targets_of
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
-from finetuned.update.parameters import resolve, update_of
+from finetuned.update.parameters import adjusted, resolve, update_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,7 +49,15 @@ class Work:
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
         self.update: NetworkUpdate | None = None
+        self._adjusted: dict[str, float] = {}
         self._want = InputSpec(name="", shape=())
+
+    def adjust(self, parameters: dict[str, float]) -> None:
+        """Change what may change while a task runs, from the next mini-batch on."""
+        self._adjusted |= parameters
+        if self.update is not None and self._adjusted:
+            rate = adjusted(update_of(self.update.model), self._adjusted)["learningRate"]
+            self.update.learning_rate = float(rate)
 
     def run(self) -> Generator[Report | None, None, None]:
         """Read, prepare, train, measure, save; yields at every boundary."""
@@ -74,6 +82,7 @@ class Work:
         model = codec.decode(data)
         force = resolve(update_of(model), self.spec.parameters, seed=self.spec.seed)
         self.update = NetworkUpdate(model, force, threads=self.spec.threads)
+        self.adjust({})
         self._want = _one_input(model)
         return model, self.update
 

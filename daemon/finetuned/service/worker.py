@@ -25,6 +25,7 @@ from finetuned.errors import FinetunedError, HostError
 from finetuned.service.channel import SyncChannel
 from finetuned.service.describe import describe
 from finetuned.service.messages import (
+    Adjust,
     Cancel,
     Cancelled,
     Command,
@@ -42,7 +43,6 @@ from finetuned.service.messages import (
 )
 from finetuned.service.work import Work
 from finetuned.spec import codec
-from finetuned.update.parameters import adjusted, update_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,15 +158,11 @@ class Worker:
             self._held = True
         elif isinstance(command, Resume):
             self._held = False
-            self._adjust(command.parameters)
+        elif isinstance(command, Adjust):
+            if self._work is not None:
+                self._work.adjust(command.parameters)
         elif isinstance(command, Pace):
             self._duty = min(max(command.duty, 0.01), 1.0)
-
-    def _adjust(self, parameters: dict[str, float]) -> None:
-        update = self._work.update if self._work else None
-        if parameters and update is not None:
-            changed = adjusted(update_of(update.model), parameters)
-            update.learning_rate = float(changed["learningRate"])
 
 
 def main() -> None:

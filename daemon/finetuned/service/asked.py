@@ -1,0 +1,70 @@
+"""What a running task is asked to do, by the budget and by people: a pure function and its small values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from finetuned.parameters import Number, Parameter, adjusted, checked
+from finetuned.policy.budget import Cause, Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from finetuned.policy.budget import Verdict
+    from finetuned.service.messages import ModelInfo
+
+USER = Cause(reason="user")
+STANDSTILL = frozenset({Pace.paused, Pace.released})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How a task shall run: held or not, at which pace and duty, and why."""
+
+    held: bool
+    pace: Pace
+    duty: float
+    causes: tuple[Cause, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The words of MQTT.md."""
+        return tuple(cause.reason for cause in self.causes)
+
+    @property
+    def measured(self) -> Cause:
+        """The first cause that has a reading; else one without."""
+        return next((cause for cause in self.causes if cause.reading is not None), Cause(reason=""))
+
+
+def wanted(verdict: Verdict, *, by_user: bool) -> Wanted:
+    """Join the budget's verdict and a person's word: whoever wants the task held holds it."""
+    held = by_user or verdict.pace in STANDSTILL
+    causes = (*verdict.causes, *((USER,) if by_user else ()))
+    pace = Pace.paused if held else verdict.pace
+    return Wanted(held=held, pace=pace, duty=0.0 if held else verdict.duty, causes=causes)
+
+
+# ── parameters ──────────────────────────────────────────────────────────────────────────────────
+def asked_parameters(info: ModelInfo, asked: Mapping[str, object]) -> dict[str, Number]:
+    """Return the parameters that a task is asked to run with; ParameterError says what the model allows."""
+    rows = _rows(info)
+    return {name: checked(name, value, rows) for name, value in asked.items()}
+
+
+def asked_adjustment(info: ModelInfo, asked: Mapping[str, object]) -> dict[str, float]:
+    """Return what `resume(withParameters:)` may change: the learningRate; ParameterError otherwise."""
+    return {name: float(value) for name, value in adjusted(asked, _rows(info)).items()}
+
+
+def _rows(info: ModelInfo) -> dict[str, Parameter]:
+    return {
+        name: Parameter(
+            default=row.default,
+            minimum=row.range[0] if row.range else None,
+            maximum=row.range[1] if row.range else None,
+            allowed=row.set,
+        )
+        for name, row in info.parameters.items()
+    }

@@ -1,0 +1,31 @@
+"""What everything that deals with tasks has in common: ledger, store, outbox, the node's name and the clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from finetuned.service.ledger import Ledger
+    from finetuned.service.ledger_tasks import TaskRow
+    from finetuned.service.outbox import Outbox
+    from finetuned.service.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """`now` gives a timestamp as the ledger writes it, `seconds` the same clock, `monotonic` one that never goes back."""
+
+    ledger: Ledger
+    store: Store
+    outbox: Outbox
+    node: str
+    now: Callable[[], str]
+    seconds: Callable[[], float]
+    monotonic: Callable[[], float]
+
+    def about(self, row: TaskRow) -> dict[str, Any]:
+        """Return the fields that every event of this task has."""
+        return {"ts": self.now(), "node": self.node, "model": row.model, "user": row.user, "task": row.id}

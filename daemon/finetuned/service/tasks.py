@@ -1,0 +1,362 @@
+"""The queue: the only place where tasks are made and started.
+
+One task of each (model, user) lives at a time, one runs at a time.  What is due is asked of `policy.trigger`, whether it
+may start of the governor, and how it goes on of `running.Attempt`.  Everything that must survive is in the ledger; after a
+crash `recover` puts what ran back into the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from finetuned.errors import FinetunedError, RequestError
+from finetuned.service import events, files
+from finetuned.service.asked import asked_adjustment, wanted
+from finetuned.service.executor import LostError
+from finetuned.service.ledger_models import get_model, list_models
+from finetuned.service.ledger_tasks import (
+    QUEUED,
+    TaskRow,
+    alive_tasks,
+    get_task,
+    interrupted,
+    set_reasons,
+    task_samples,
+    transition,
+)
+from finetuned.service.making import Maker
+from finetuned.service.messages import Cancelled, Completed, Failed, SampleRef, TaskSpec
+from finetuned.service.running import Attempt
+from finetuned.service.saving import save
+from finetuned.service.views import Course, model_key, model_states, task_key, task_state
+from finetuned.states import TaskState, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from finetuned.service.desk import Desk
+    from finetuned.service.executor import Executor
+    from finetuned.service.governor import Governor
+    from finetuned.service.ledger_models import ModelRow
+    from finetuned.service.ledger_samples import SampleRow
+    from finetuned.service.making import Settings
+    from finetuned.service.messages import InputSpec, Report
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""A worker that is lost so often in one task takes the task with it."""
+USER = "user"
+
+
+class DecodeSamples(Protocol):
+    """Makes sure that these samples of (model, user) are decoded for this input."""
+
+    async def __call__(self, model: str, user: str, samples: Sequence[SampleRow], want: InputSpec) -> None:
+        """Decode what is missing."""
+
+
+class Tasks:
+    """Makes, starts, holds and ends tasks."""
+
+    def __init__(
+        self, desk: Desk, executor: Executor, governor: Governor, decode: DecodeSamples, settings: Settings
+    ) -> None:
+        self._desk = desk
+        self._executor = executor
+        self._governor = governor
+        self._decode = decode
+        self._settings = settings
+        self._maker = Maker(desk, settings)
+        self._running: dict[str, Attempt] = {}
+        self._starting: set[str] = set()
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._held_since: dict[str, float] = {}
+
+    # ── what others may know ────────────────────────────────────────────────────────────────────
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The tasks that have a worker."""
+        return tuple(self._running)
+
+    @property
+    def queued(self) -> int:
+        """The tasks that wait for one."""
+        return self._queued
+
+    @property
+    def device(self) -> str:
+        """Where the running task computes."""
+        return next(
+            (attempt.course.device for attempt in self._running.values() if attempt.course.device), "cpu"
+        )
+
+    def wake(self) -> None:
+        """Something has changed: look again."""
+        self._wake.set()
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────────
+    async def recover(self) -> None:
+        """Put right what the last daemon left behind; before `run`."""
+        rows = await self._desk.ledger.run(interrupted, at=self._desk.now(), node=self._desk.node)
+        for row in rows:
+            log.info("task %s was interrupted and is %s now", row.id, row.state)
+        self._desk.outbox.outcomes_written()
+
+    async def run(self) -> None:
+        """Make what is due, start what may start, for as long as the daemon lives."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._obey_governor(), name="tasks obey the governor")
+            while True:
+                self._wake.clear()
+                look = await self._make_due()
+                await self._start_next(group)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), None if math.isinf(look) else max(look, 0.05))
+
+    async def _obey_governor(self) -> None:
+        async for verdict in self._governor.changes():
+            for attempt in tuple(self._running.values()):
+                await attempt.follow(verdict)
+            self.wake()
+
+    async def _make_due(self) -> float:
+        made, look = await self._maker.due()
+        for row in made:
+            await self._welcome(row)
+        return look
+
+    async def _welcome(self, row: TaskRow) -> None:
+        self._held_since[row.id] = self._desk.monotonic()
+        await self._show(row)
+        await self.show_model(await self._desk.ledger.run(get_model, row.model))
+
+    # ── starting ────────────────────────────────────────────────────────────────────────────────
+    async def _start_next(self, group: asyncio.TaskGroup) -> None:
+        """Start the oldest task that nothing holds, if no other runs."""
+        waiting = [row for row in await self._desk.ledger.run(alive_tasks) if row.id not in self._starting]
+        self._queued = len(waiting)
+        startable = [row for row in waiting if row.state is TaskState.suspended and USER not in row.reasons]
+        if self._starting or not startable:
+            return
+        row = startable[0]
+        held_s = self._desk.monotonic() - self._held_since.setdefault(row.id, self._desk.monotonic())
+        start = self._governor.may_start(held_s)
+        if not start.allowed:
+            await self._explain(row, (*QUEUED, *start.reasons))
+            return
+        self._starting.add(row.id)
+        self._queued -= 1
+        group.create_task(self._attempt(row), name=f"task {row.id}")
+
+    async def _explain(self, row: TaskRow, reasons: tuple[str, ...]) -> None:
+        """Say why a task does not start."""
+        if row.reasons != reasons:
+            await self._show(await self._desk.ledger.run(set_reasons, row.id, reasons))
+
+    async def _attempt(self, row: TaskRow) -> None:
+        """Run one attempt to its end, whatever that is."""
+        try:
+            await self._run(row)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._shut_down(row))
+            raise
+        except FinetunedError as error:
+            await self._fail(row, error)
+        finally:
+            self._running.pop(row.id, None)
+            self._starting.discard(row.id)
+            self.wake()
+
+    async def _run(self, row: TaskRow) -> None:
+        known = await self._desk.ledger.run(get_model, row.model)
+        samples = await self._desk.ledger.run(task_samples, row.id)
+        await self._decode(row.model, row.user, samples, known.info.sample_inputs[0])
+        started = await self._desk.ledger.run(
+            transition, row.id, Verb.resume, at=self._desk.now(), new_attempt=True
+        )
+        spec = await self._spec(started, known, samples)
+        async with self._executor.submit(spec) as run:
+            attempt = self._running[row.id] = Attempt(desk=self._desk, row=started, spec=spec, run=run)
+            await attempt.follow(self._governor.verdict)
+            report = await attempt.listen()
+            await self._end(attempt, report)
+        await self.show_model(known)
+
+    async def _spec(self, row: TaskRow, known: ModelRow, samples: tuple[SampleRow, ...]) -> TaskSpec:
+        store, settings = self._desk.store, self._settings
+        folder = store.task(row.id)
+        model_path = store.model_file(row.model, row.user, row.parent)
+        spec = TaskSpec(
+            task=row.id,
+            attempt=row.attempt,
+            model=row.model,
+            user=row.user,
+            model_path=str(model_path),
+            model_digest=await asyncio.to_thread(files.sha256_of, model_path),
+            base_digest=known.digest,
+            inputs_path=str(store.inputs(row.model, row.user)),
+            input_signature=known.info.sample_inputs[0].signature,
+            samples=tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in samples),
+            result_path=str(folder / "result.mlmodel"),
+            parameters=dict(row.parameters),
+            seed=row.seed,
+            threads=settings.threads,
+            report_interval_s=settings.report_interval_s,
+        )
+        await asyncio.to_thread(files.make_folder, folder)
+        await asyncio.to_thread(files.write_atomically, folder / "spec.json", msgspec.json.encode(spec))
+        return spec
+
+    # ── ending ──────────────────────────────────────────────────────────────────────────────────
+    async def _end(self, attempt: Attempt, report: Report) -> None:
+        """Write the one end of the task; nothing interrupts that."""
+        if isinstance(report, Completed):
+            await asyncio.shield(save(self._desk, attempt, report))
+            await self._clear(attempt.row.id)
+        elif isinstance(report, Cancelled):
+            await asyncio.shield(
+                self._close(attempt.row, events.TaskCancelled(**self._desk.about(attempt.row)))
+            )
+        elif isinstance(report, Failed):
+            about = self._desk.about(attempt.row)
+            ending = events.TaskFailed(**about, fault=report.fault, error=report.error)
+            await asyncio.shield(self._close(attempt.row, ending))
+
+    async def _fail(self, row: TaskRow, error: FinetunedError) -> None:
+        """A lost worker is tried again, a few times; anything else is the task's end."""
+        now = await self._desk.ledger.run(get_task, row.id)
+        if not now.alive:
+            log.error("task %s had ended, then: %s", row.id, error)
+            return
+        if isinstance(error, LostError) and now.attempt < ATTEMPTS and now.state is not TaskState.cancelling:
+            log.warning("task %s, attempt %d: %s; it starts again", row.id, now.attempt, error)
+            await self._requeue(now)
+            return
+        about = self._desk.about(now)
+        ending = events.TaskFailed(**about, fault=error.fault, error=str(error))
+        await self._close(now, events.TaskCancelled(**about) if now.state is TaskState.cancelling else ending)
+
+    async def _close(self, row: TaskRow, ending: events.Outcome) -> None:
+        await self._desk.ledger.run(transition, row.id, Verb.fail, at=self._desk.now(), outcomes=[ending])
+        self._desk.outbox.outcomes_written()
+        await self._clear(row.id)
+
+    async def _clear(self, task: str) -> None:
+        """Nothing of an ended task stays: no retained state, no folder."""
+        self._held_since.pop(task, None)
+        self._desk.outbox.state(task_key(task), None)
+        await asyncio.to_thread(files.remove, self._desk.store.task(task))
+
+    async def _shut_down(self, row: TaskRow) -> None:
+        """The daemon leaves; the task goes on when it is back."""
+        now = await self._desk.ledger.run(get_task, row.id)
+        if now.state is TaskState.running:
+            paused = events.Paused(**self._desk.about(now), pace="paused", duty=0.0, reasons=("shutdown",))
+            at = self._desk.now()
+            shut = await self._desk.ledger.run(
+                transition, row.id, Verb.suspend, at=at, reasons=("shutdown",), outcomes=[paused]
+            )
+            self._desk.outbox.outcomes_written()
+            await self._show(shut)
+
+    async def _requeue(self, row: TaskRow) -> None:
+        if row.state is TaskState.running:
+            row = await self._desk.ledger.run(
+                transition, row.id, Verb.suspend, at=self._desk.now(), reasons=QUEUED
+            )
+        else:
+            row = await self._desk.ledger.run(set_reasons, row.id, QUEUED)
+        await self._show(row)
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────────
+    async def train(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
+        """Make a task now, whether enough is new or not; RequestError where that cannot be."""
+        made = await self._maker.make(model, user, parameters)
+        await self._welcome(made)
+        self.wake()
+        return made
+
+    async def pause(self, task: str) -> TaskRow:
+        """Hold a task until a person lets it go on."""
+        row = await self._alive(task)
+        if attempt := self._running.get(task):
+            attempt.by_user = True
+            await attempt.follow(self._governor.verdict)
+            return attempt.row
+        if row.state is TaskState.suspended and USER not in row.reasons:
+            paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(USER,))
+            row = await self._desk.ledger.run(set_reasons, task, (*row.reasons, USER), [paused])
+            self._desk.outbox.outcomes_written()
+            await self._show(row)
+        return row
+
+    async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
+        """Let a task go on, with a new learningRate if one is given."""
+        row = await self._alive(task)
+        known = await self._desk.ledger.run(get_model, row.model)
+        changed = asked_adjustment(known.info, parameters)
+        if attempt := self._running.get(task):
+            attempt.by_user = False
+            if changed:
+                await attempt.adjust(changed)
+            await attempt.follow(self._governor.verdict)
+            return attempt.row
+        if changed:
+            raise RequestError(f"task {task} has not started; give its learningRate to `train`")
+        if USER in row.reasons:
+            resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0, reasons=())
+            reasons = tuple(reason for reason in row.reasons if reason != USER)
+            row = await self._desk.ledger.run(set_reasons, task, reasons, [resumed])
+            self._desk.outbox.outcomes_written()
+            await self._show(row)
+            self.wake()
+        return row
+
+    async def cancel(self, task: str) -> TaskRow:
+        """End a task; one that runs ends after the mini-batch in flight."""
+        row = await self._alive(task)
+        if attempt := self._running.get(task):
+            await attempt.cancel()
+            return attempt.row
+        if row.id in self._starting:
+            raise RequestError(f"task {task} is just starting; try again in a moment")
+        await self._desk.ledger.run(transition, task, Verb.cancel, at=self._desk.now())
+        await self._close(row, events.TaskCancelled(**self._desk.about(row)))
+        return await self._desk.ledger.run(get_task, task)
+
+    async def all_alive(self) -> tuple[str, ...]:
+        """Return the ids of all tasks that live."""
+        return tuple(row.id for row in await self._desk.ledger.run(alive_tasks))
+
+    async def _alive(self, task: str) -> TaskRow:
+        row = await self._desk.ledger.run(get_task, task)
+        if not row.alive:
+            raise RequestError(f"task {task} has ended: {row.state}")
+        return row
+
+    # ── showing ─────────────────────────────────────────────────────────────────────────────────
+    async def show_all(self) -> None:
+        """Publish the state of every model and of every task that lives."""
+        for known in await self._desk.ledger.run(list_models):
+            await self.show_model(known)
+        for row in await self._desk.ledger.run(alive_tasks):
+            await self._show(row)
+
+    async def show_model(self, known: ModelRow) -> None:
+        """Publish the states of a model."""
+        for state in await self._desk.ledger.run(model_states, known):
+            self._desk.outbox.state(model_key(state.model, state.user), msgspec.json.encode(state))
+
+    async def _show(self, row: TaskRow) -> None:
+        """Publish the state of a task that has no worker."""
+        want = wanted(self._governor.verdict, by_user=USER in row.reasons)
+        view = task_state(row, Course(), want, self._desk.monotonic())
+        self._desk.outbox.state(task_key(row.id), msgspec.json.encode(view))

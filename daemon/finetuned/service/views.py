@@ -1,0 +1,120 @@
+"""What is shown of a task, a model and the daemon: the retained states, made from what is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from finetuned.service.events import Card, ModelState, TaskStateView
+from finetuned.service.ledger_samples import count_labels
+from finetuned.service.ledger_tasks import alive_tasks
+from finetuned.service.ledger_versions import current_version, list_versions
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from finetuned.service.asked import Wanted
+    from finetuned.service.ledger_models import ModelRow
+    from finetuned.service.ledger_tasks import TaskRow
+    from finetuned.service.messages import EpochEnd, Metrics, MiniBatchEnd, TrainingBegin
+
+
+def task_key(task: str) -> str:
+    """Return the outbox's key of a task's state."""
+    return f"task/{task}"
+
+
+def model_key(model: str, user: str) -> str:
+    """Return the outbox's key of the state of a model, or of a user's."""
+    return f"model/{model}/{user}" if user else f"model/{model}"
+
+
+@dataclass(slots=True)
+class Course:
+    """How far an attempt has come; it changes with every report."""
+
+    device: str = ""
+    epochs: int = 0
+    batches: int = 0
+    step: int = 0
+    loss: float | None = None
+    began_at: float | None = None
+    held_s: float = 0.0
+
+    def begin(self, report: TrainingBegin, now: float) -> None:
+        """Take the course's length."""
+        self.device, self.epochs, self.batches = report.device, report.epochs, report.batches
+        self.began_at = now
+
+    def advance(self, report: MiniBatchEnd | EpochEnd) -> None:
+        """Take the position and the loss."""
+        self.step, self.loss = report.step, report.loss_value
+
+    @property
+    def total(self) -> int:
+        """All mini-batches of the task."""
+        return self.epochs * self.batches
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+        return self.step / self.total if self.total else 0.0
+
+    def eta(self, now: float) -> float | None:
+        """Seconds to the end at the speed so far; None where nothing is known yet."""
+        if self.began_at is None or not self.step:
+            return None
+        return max(0.0, (now - self.began_at - self.held_s) * (self.total - self.step) / self.step)
+
+
+def task_state(row: TaskRow, course: Course, want: Wanted, now: float) -> TaskStateView:
+    """Return what is shown of a task that lives."""
+    epoch, batch = divmod(course.step, course.batches) if course.batches else (0, 0)
+    eta = course.eta(now)
+    return TaskStateView(
+        task=row.id,
+        model=row.model,
+        user=row.user,
+        state=row.state,
+        reasons=row.reasons,
+        epoch=epoch,
+        epochs=course.epochs,
+        batch=batch,
+        batches=course.batches,
+        progress=round(course.progress, 4),
+        eta_seconds=None if eta is None else round(eta, 1),
+        loss_value=course.loss,
+        device=course.device,
+        pace=want.pace,
+    )
+
+
+def model_states(db: sqlite3.Connection, model: ModelRow) -> list[ModelState]:
+    """Return what is shown of a model: one state for each user who has samples or versions, and one for nobody."""
+    users = {row[0] for row in db.execute("SELECT DISTINCT user FROM samples WHERE model = ?", (model.name,))}
+    users |= {row.user for row in list_versions(db, model.name)} | {""}
+    return [model_state(db, model, user) for user in sorted(users)]
+
+
+def model_state(db: sqlite3.Connection, model: ModelRow, user: str) -> ModelState:
+    """Return what is shown of one user's model; `candidate` is the newest version if it is not the current one."""
+    current = current_version(db, model.name, user)
+    versions = [row for row in list_versions(db, model.name) if row.user == user]
+    newest = versions[-1].version if versions else 0
+    task = next((row.id for row in alive_tasks(db) if (row.model, row.user) == (model.name, user)), None)
+    return ModelState(
+        model=model.name,
+        user=user,
+        kind=model.info.kind,
+        current=current.version if current else None,
+        candidate=newest if newest > (current.version if current else 0) else None,
+        samples=count_labels(db, model.name, user),
+        metrics=_metrics(current.card) if current else None,
+        task=task,
+    )
+
+
+def _metrics(card: str) -> Metrics | None:
+    return msgspec.json.decode(card, type=Card).after
