@@ -68,3 +68,7 @@ class HostError(FinetunedError):
     """The machine refuses: disk, permissions, memory, a process that died."""
 
     fault = "host"
+
+
+class InUseError(HostError):
+    """Another daemon has the state folder."""

@@ -77,13 +77,13 @@ def move(source: Path, target: Path) -> None:
         fsync_folder(target.parent)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, for the owner only; what is there stays as it is."""
+def make_folder(path: Path, *, mode: int = 0o700) -> None:
+    """Make a folder, and those above it, for the owner only unless `mode` says more; what is there stays as it is."""
     with host_errors(f"making the folder {path}"):
         if path.is_dir():
             return
-        make_folder(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_folder(path.parent, mode=mode)
+        path.mkdir(mode=mode, exist_ok=True)
         fsync_folder(path.parent)
 
 

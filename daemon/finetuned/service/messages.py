@@ -79,7 +79,7 @@ class FeatureInfo(Value, frozen=True, kw_only=True):
     shape: tuple[int, ...] = ()
 
 
-class ModelInfo(Value, frozen=True, kw_only=True):
+class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md)."""
 
     updatable: bool

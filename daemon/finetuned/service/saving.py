@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from finetuned import __version__
-from finetuned.errors import HostError
+from finetuned.errors import FinetunedError, HostError
 from finetuned.policy.promotion import Promotion, judge
 from finetuned.service import files
 from finetuned.service.events import Card, ModelSaved, Promoted, TaskCompleted
@@ -52,7 +52,13 @@ async def save(desk: Desk, attempt: Attempt, report: Completed) -> TaskRow:
     )
     promoted = promotion.promotion == "promoted"
     outcomes = _outcomes(desk, row, card, promotion)
-    ended = await desk.ledger.run(complete_task, version, promoted=promoted, at=desk.now(), outcomes=outcomes)
+    try:
+        at = desk.now()
+        ended = await desk.ledger.run(complete_task, version, promoted=promoted, at=at, outcomes=outcomes)
+    except FinetunedError:
+        # The ledger does not know this version: its folder would stand in the way of the next one.
+        await asyncio.to_thread(files.remove, desk.store.version(row.model, row.user, number))
+        raise
     if promoted:
         await asyncio.to_thread(desk.store.set_current, row.model, row.user, number)
     desk.outbox.outcomes_written()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from finetuned.errors import HostError, RequestError
+from finetuned.errors import HostError, InUseError, RequestError
 from finetuned.service import files
 from finetuned.service.names import BASE, NO_USER, file_name, folder_name, model_name, user_name
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MODEL, CARD = "model.mlmodel", "card.json"
 IMMUTABLE = 0o444
+INBOX_MODE = 0o777
 DIGEST_CHARACTERS = 12
 
 
@@ -131,7 +132,7 @@ class Store:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-            raise HostError(f"the state folder {self.root} is already in use by pid {pid}") from None
+            raise InUseError(f"the state folder {self.root} is already in use by pid {pid}") from None
         with files.host_errors(f"locking {self.root}"):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -228,12 +229,15 @@ class Store:
 
 
 def make_inbox(inbox: Path, model: str, labels: Iterable[str] = ()) -> Path:
-    """Make `inbox/<model>/` with a folder for each label that can be a folder's name; return the model's."""
+    """Make `inbox/<model>/` with a folder for each label that can be a folder's name; return the model's.
+
+    Its folders are as open as the umask and the inbox's own default ACL let them be: others drop files there.
+    """
     folder = inbox / model_name(model)
-    files.make_folder(folder)
+    files.make_folder(folder, mode=INBOX_MODE)
     for label in labels:
         try:
-            files.make_folder(folder / folder_name(label))
+            files.make_folder(folder / folder_name(label), mode=INBOX_MODE)
         except RequestError:
             continue  # reached through the configuration's `labels`
     return folder

@@ -1,0 +1,106 @@
+"""The requests, as a table: what each verb takes, and what it does.
+
+A body is read into the verb's struct; a key that it does not have, or a wrong type, is refused with what is allowed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from finetuned.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from finetuned.service.ledger_tasks import TaskRow
+    from finetuned.service.tasks import Tasks
+
+ALL = "all"
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The base of the bodies; `transaction` and `expires` are read before."""
+
+
+class Train(Body, frozen=True, kw_only=True):
+    """Start a task now."""
+
+    model: str
+    user: str = ""
+    parameters: dict[str, float | int | bool | str] = {}
+
+
+class Pause(Body, frozen=True, kw_only=True):
+    """Hold a task, or all."""
+
+    task: str
+
+
+class Resume(Body, frozen=True, kw_only=True):
+    """Let a task, or all, go on."""
+
+    task: str
+    parameters: dict[str, float | int] = {}
+
+
+class Cancel(Body, frozen=True, kw_only=True):
+    """End a task."""
+
+    task: str
+
+
+class Status(Body, frozen=True, kw_only=True):
+    """Ask for everything at a glance."""
+
+
+class Desk:
+    """Obeys requests; `glance` gives the answer to `status`."""
+
+    def __init__(self, tasks: Tasks, glance: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self._tasks = tasks
+        self._glance = glance
+        self._verbs: dict[str, tuple[type[Body], Callable[[Any], Awaitable[Any]]]] = {
+            "train": (Train, self._train),
+            "pause": (Pause, self._pause),
+            "resume": (Resume, self._resume),
+            "cancel": (Cancel, self._cancel),
+            "status": (Status, self._status),
+        }
+
+    async def __call__(self, verb: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Do what is asked; RequestError (or ParameterError, StateError) says why not."""
+        if verb not in self._verbs:
+            raise RequestError(f"there is no request {verb!r}; there are {', '.join(self._verbs)}")
+        kind, action = self._verbs[verb]
+        try:
+            request = msgspec.convert(body, kind)
+        except msgspec.ValidationError as error:
+            takes = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "nothing"
+            raise RequestError(f"{verb}: {error}; it takes {takes}") from None
+        return await action(request)
+
+    async def _train(self, request: Train) -> dict[str, Any]:
+        return shown(await self._tasks.train(request.model, request.user, request.parameters))
+
+    async def _pause(self, request: Pause) -> dict[str, Any]:
+        return {"tasks": [shown(await self._tasks.pause(task)) for task in await self._named(request.task)]}
+
+    async def _resume(self, request: Resume) -> dict[str, Any]:
+        tasks = await self._named(request.task)
+        return {"tasks": [shown(await self._tasks.resume(task, request.parameters)) for task in tasks]}
+
+    async def _cancel(self, request: Cancel) -> dict[str, Any]:
+        return shown(await self._tasks.cancel(request.task))
+
+    async def _status(self, _: Status) -> dict[str, Any]:
+        return await self._glance()
+
+    async def _named(self, task: str) -> tuple[str, ...]:
+        return await self._tasks.all_alive() if task == ALL else (task,)
+
+
+def shown(row: TaskRow) -> dict[str, Any]:
+    """Return what an answer says of a task."""
+    return {"task": row.id, "model": row.model, "user": row.user, "state": row.state, "reasons": row.reasons}
