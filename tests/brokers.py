@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
 import subprocess
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,6 +35,9 @@ class BrokerProcess(Protocol):
 
     async def kill(self) -> None:
         """End without a farewell to anybody."""
+
+    def reload(self) -> None:
+        """Read the access list again."""
 
 
 def free_port() -> int:
@@ -85,6 +89,11 @@ class Mosquitto:
             said = await self._process.stderr.readline()
             assert said, "mosquitto ended; its configuration is wrong"
 
+    def reload(self) -> None:
+        """Let it read its access list again."""
+        assert self._process
+        self._process.send_signal(signal.SIGHUP)
+
     async def kill(self) -> None:
         """End it as `kill -9` does."""
         if self._process and self._process.returncode is None:
@@ -108,6 +117,9 @@ class Embedded:
     async def start(self) -> None:
         """Listen."""
         await self._running.enter_async_context(serve(LOOPBACK, self.address.port, USER, PASSWORD))
+
+    def reload(self) -> None:
+        """Do nothing: it has no access list."""
 
     async def kill(self) -> None:
         """Close every connection; what was retained is gone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -123,15 +123,14 @@ def write(runtime: Path, address: Address) -> bytes:
             file.write(text)
         aside.replace(runtime / FILE)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise HostError(f"{runtime / FILE}: cannot be written: {error.strerror}") from error
     return text
 
 
 def _remove(path: Path, text: bytes) -> None:
     """Remove the file if it is still ours: another daemon of the same person may have put its own there."""
-    try:
+    with suppress(FileNotFoundError):
         if path.read_bytes() == text:
             path.unlink()
-    except FileNotFoundError:
-        pass

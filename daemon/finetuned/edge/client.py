@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SYSTEM_RUNTIME = Path("/run/finetuned")
 DISCOVERY_S = 2.0
+# Brokers send what is retained in one go: after the first daemon no other is long in coming.
+DISCOVERY_MORE_S = 0.2
 
 
 def find(config: Config, environ: Mapping[str, str] = os.environ) -> Address:
@@ -177,10 +179,11 @@ async def _discover(connection: Connection, prefix: str) -> str:
     availability = f"{prefix}/+/availability"
     await connection.listen(availability)
     try:
-        async with asyncio.timeout(DISCOVERY_S):
+        async with asyncio.timeout(DISCOVERY_S) as deadline:
             async for message in connection.messages:
                 if message.payload == ONLINE and message.topic.matches(availability):
                     found.add(name_of(str(message.topic).split("/")[-2]))
+                    deadline.reschedule(asyncio.get_running_loop().time() + DISCOVERY_MORE_S)
     except TimeoutError:
         pass
     await connection.unsubscribe(availability)

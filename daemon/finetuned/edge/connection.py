@@ -81,7 +81,9 @@ class Connection(aiomqtt.Client):
         """
         options = SubscribeOptions(qos=1, retainAsPublished=as_published)
         for each in filters:
-            codes = await self.subscribe(each, qos=1, options=options if self.mqtt5 else None)
+            # paho takes either the options of MQTT 5 or a QoS, not both.
+            how: dict[str, Any] = {"options": options} if self.mqtt5 else {"qos": 1}
+            codes = await self.subscribe(each, **how)
             if _value(codes[0]) >= SUBSCRIBE_FAILED:
                 raise Refused(f"may not subscribe to {each}")
 

@@ -70,7 +70,7 @@ class Bridge:
     patience: Patience = field(default_factory=Patience)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
-    rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+    rest: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:

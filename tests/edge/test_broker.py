@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import aiomqtt
+import pytest
+
+from brokers import client, free_port, running
+from finetuned.edge.broker import FILE, Address, embedded, external, read, write
+from finetuned.edge.config import Config, parse
+from finetuned.errors import HostError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDRESS = Address(host="127.0.0.1", port=1, username="u", password="p", node="n", mqtt5=False)  # noqa: S106
+DEADLINE_S = 20
+
+
+async def next_message(connection: aiomqtt.Client) -> aiomqtt.Message:
+    async with asyncio.timeout(DEADLINE_S):
+        return await anext(connection.messages)
+
+
+# ── broker.json ─────────────────────────────────────────────────────────────────────────────────
+async def test_broker_json_is_there_for_its_owner_while_the_broker_runs(tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    async with embedded(runtime, "pi-3fa2") as address:
+        assert stat.S_IMODE((runtime / FILE).stat().st_mode) == 0o600
+        assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
+        assert json.loads((runtime / FILE).read_text()).keys() == {"host", "port", "user", "password", "node"}
+        assert read(runtime) == address
+        assert (address.host, address.node) == ("127.0.0.1", "pi-3fa2")
+    assert list(runtime.iterdir()) == []
+
+
+async def test_another_daemons_broker_json_is_left_alone(tmp_path: Path) -> None:
+    async with embedded(tmp_path, "mine"):
+        write(tmp_path, ADDRESS)
+    assert read(tmp_path) == ADDRESS
+
+
+async def test_every_start_has_a_new_password_which_no_repr_shows(tmp_path: Path) -> None:
+    async with embedded(tmp_path / "a", "a") as first, embedded(tmp_path / "b", "b") as second:
+        assert first.password != second.password
+        assert len(first.password) >= 43  # 32 bytes
+        assert first.password not in repr(first)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"host": "h"}'])
+def test_a_broker_json_that_is_none_is_no_address(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / FILE).write_text(content)
+    assert read(tmp_path) is None
+
+
+async def test_a_runtime_folder_that_cannot_be_written_is_the_hosts_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HostError, match=r"broker\.json: cannot be written"):
+        async with embedded(tmp_path / "file" / "run", "n"):
+            pass
+
+
+async def test_a_port_that_is_taken_is_the_hosts_fault(tmp_path: Path) -> None:
+    async with embedded(tmp_path, "n") as address:
+        with pytest.raises(HostError, match=f"cannot listen on 127.0.0.1:{address.port}"):
+            async with embedded(tmp_path, "n", address.port):
+                pass
+
+
+async def test_a_given_port_is_used(tmp_path: Path) -> None:
+    port = free_port()
+    async with embedded(tmp_path, "n", port) as address:
+        assert address.port == port
+
+
+# ── an external one ─────────────────────────────────────────────────────────────────────────────
+def test_an_external_brokers_address_is_the_configurations(tmp_path: Path) -> None:
+    (tmp_path / "p").touch(0o600)
+    (tmp_path / "p").write_text("secret\n")
+    config = parse(
+        f'mqtt = {{host = "h", username = "u", password_file = "{tmp_path / "p"}", tls = {{enabled = true}}}}'
+    )
+    address = external(config.mqtt, {})
+    assert (address.host, address.port, address.username, address.password) == ("h", 1883, "u", "secret")
+    assert address.tls == config.mqtt.tls
+    assert address.mqtt5
+
+
+def test_a_process_with_an_external_broker_does_not_carry_amqtt() -> None:
+    code = "import sys, finetuned.edge.mqtt, finetuned.edge.client; sys.exit('amqtt' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ── what amqtt does for us, and what we correct ─────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    "change", [{"password": "wrong"}, {"username": "else"}, {"username": "", "password": ""}]
+)
+async def test_nobody_comes_in_without_user_and_password(tmp_path: Path, change: dict[str, str]) -> None:
+    async with running("embedded", tmp_path) as broker:
+        with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+            async with client(replace(broker.address, **change)):  # type: ignore[arg-type]  # all are strings
+                pass
+
+
+async def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
+    async with embedded(tmp_path, "n") as address:
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.2", address.port)
+
+
+async def test_who_subscribes_to_nothing_hears_nothing(tmp_path: Path) -> None:
+    async with running("embedded", tmp_path) as broker, client(broker.address) as other:
+        await other.subscribe("#", qos=1)
+        await other.publish("kept", b"x", qos=1, retain=True)
+        await next_message(other)
+        async with client(broker.address) as newcomer:
+            await newcomer.subscribe("mine", qos=1)
+            await newcomer.publish("mine", b"y", qos=1)
+            message = await next_message(newcomer)
+    assert (str(message.topic), message.payload) == ("mine", b"y")
+
+
+async def test_many_who_come_and_subscribe_at_once_are_all_served(tmp_path: Path) -> None:
+    async with running("embedded", tmp_path) as broker:
+
+        async def come(number: int) -> bytes:
+            async with client(broker.address) as connection:
+                await connection.publish(f"kept/{number}", b"x", qos=1, retain=True)
+                await connection.subscribe(f"kept/{number}", qos=1)
+                message = await next_message(connection)
+                assert isinstance(message.payload, bytes)
+                return message.payload
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(come(number)) for number in range(20)]
+    assert {task.result() for task in tasks} == {b"x"}
+
+
+async def test_a_client_that_talks_nonsense_loses_its_connection_and_nobody_else_does(tmp_path: Path) -> None:
+    async with running("embedded", tmp_path) as broker, client(broker.address) as other:
+        for nonsense in b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\x7f", b"\x00" * 64:
+            reader, writer = await asyncio.open_connection(broker.address.host, broker.address.port)
+            writer.write(nonsense)
+            writer.write_eof()
+            async with asyncio.timeout(DEADLINE_S):
+                assert await reader.read() in {b"", b" \x02\x00\x01"}
+            writer.close()
+            await writer.wait_closed()
+        await other.subscribe("x", qos=1)
+        await other.publish("x", b"alive", qos=1)
+        assert (await next_message(other)).payload == b"alive"
+
+
+def test_the_default_configuration_has_no_external_broker() -> None:
+    assert Config().mqtt.host == ""
