@@ -110,6 +110,8 @@ def _conv(
         raise ValueError("an image [C, H, W] is expected")
     if x[1] != int(w[1]) * group:
         raise ValueError(f"{x[1]} channels arrive, {int(w[1]) * group} are expected")
+    if int(w[0]) % group:
+        raise ValueError(f"{group} groups cannot share {w[0]} output channels")
     return (x[0], w[0], *_spatial(x, [int(k) for k in w[2:]], **window))
 
 
