@@ -125,8 +125,8 @@ async def hints(root: Path, report: Callable[[Exception], None]) -> AsyncGenerat
             except (
                 ExceptionGroup
             ) as group:  # the same while it waits; a name that is no UTF-8 is enough for that
-                for error in group.exceptions:
-                    report(error)
+                for fault in group.exceptions:
+                    report(fault)
         yield None
         await asyncio.sleep(POLL_S)
 
