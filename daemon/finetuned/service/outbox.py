@@ -95,6 +95,11 @@ class Outbox:
         for subscription in self._subscriptions.values():
             subscription.note_state(key, payload)
 
+    async def drained(self) -> None:
+        """Wait until every sink that is subscribed has been given everything there is, and has acknowledged it."""
+        for subscription in tuple(self._subscriptions.values()):
+            await subscription.idle.wait()
+
     @asynccontextmanager
     async def subscribe(self, name: str) -> AsyncIterator[Subscription]:
         """Open the subscription of the sink `name`: all states, then outcomes from its cursor on.
@@ -121,6 +126,8 @@ class Subscription:
         """How many progress events fell out of the queue."""
         self._ledger = ledger
         self._name = name
+        self.idle = asyncio.Event()
+        """Set while there is nothing to give and nothing to be acknowledged."""
         self._wake = asyncio.Event()
         self._progress: deque[Progress] = deque()
         self._states: dict[str, bytes | None] = dict(states)
@@ -147,6 +154,8 @@ class Subscription:
             item = self._next_item()
             if item is not None:
                 return item
+            if self._outstanding is None and not self._wake.is_set():
+                self.idle.set()
             await self._wake.wait()
 
     async def acknowledge(self, outcome: int) -> None:
@@ -163,7 +172,7 @@ class Subscription:
     def note_outcomes(self) -> None:
         """Look into the ledger again."""
         self._more = True
-        self._wake.set()
+        self._stir()
 
     def note_progress(self, event: Progress) -> None:
         """Queue an event; the oldest makes room."""
@@ -171,7 +180,7 @@ class Subscription:
             self._progress.popleft()
             self.dropped += 1
         self._progress.append(event)
-        self._wake.set()
+        self._stir()
 
     def note_state(self, key: str, payload: bytes | None) -> None:
         """Keep the latest value; one that was never shown needs no clearing."""
@@ -179,6 +188,10 @@ class Subscription:
             self._states.pop(key, None)
             return
         self._states[key] = payload
+        self._stir()
+
+    def _stir(self) -> None:
+        self.idle.clear()
         self._wake.set()
 
     # ── what comes next ─────────────────────────────────────────────────────────────────────────

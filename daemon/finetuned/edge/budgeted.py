@@ -1,0 +1,58 @@
+"""The budget of a foreground task: as `mode always`, since a person waits: only what would harm the machine holds it.
+
+The same sensors and the same decision as the daemon's, asked between two mini-batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetuned.policy.budget import Budget, Mode, Pace
+from finetuned.service import plugins
+from finetuned.service.governor import Governor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from finetuned.policy.budget import Verdict
+
+SYSFS = Path("/sys")
+STANDSTILL = frozenset({Pace.paused, Pace.released})
+
+
+@dataclass(slots=True)
+class Guard:
+    """Looks at the sensors every `interval_s`, and stays in `rest` for as long as they want the task held."""
+
+    governor: Governor
+    say: Callable[[Verdict], None]
+    interval_s: float = 4.0
+    looked_at: float = -float("inf")
+
+    def rest(self) -> None:
+        """Look, if it is time; return when nothing holds the task."""
+        if time.monotonic() - self.looked_at < self.interval_s:
+            return
+        verdict = self._look()
+        held = verdict.pace in STANDSTILL
+        if held:
+            self.say(verdict)
+        while verdict.pace in STANDSTILL:
+            time.sleep(self.interval_s)
+            verdict = self._look()
+        if held:
+            self.say(verdict)
+
+    def _look(self) -> Verdict:
+        self.looked_at = time.monotonic()
+        return asyncio.run(self.governor.look())
+
+
+def guard(say: Callable[[Verdict], None], sysfs: Path = SYSFS) -> Guard:
+    """Return the guard of this machine."""
+    governor = Governor(plugins.load().sensors(sysfs), Budget(mode=Mode.always))
+    return Guard(governor, say)

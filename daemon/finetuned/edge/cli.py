@@ -1,0 +1,264 @@
+"""The command line: what a person and a script type (CLI.md).
+
+Each command is a few lines here; what it does lives in the module that it imports when it is called, so that `finetuned
+--help` is quick and `finetuned run` stays small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finetuned.edge import console
+
+app = typer.Typer(
+    help="On-device personalization: labelled samples in, better Core ML models out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The configuration (TOML).", dir_okay=False)
+]
+ModelFile = Annotated[Path, typer.Argument(help="A Core ML model (.mlmodel).", show_default=False)]
+DataPath = Annotated[
+    Path, typer.Argument(help="A folder of label folders, or one .npz, .csv or .jsonl.", show_default=False)
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="FOLDER=LABEL", help="Map a folder's name to a label; repeatable."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter", "-p", metavar="KEY=VALUE", help="An update parameter, by Apple's name; repeatable."
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, max=256, help="Threads to compute with; 0: one per core, four at most.")
+]
+
+
+def version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    """Print the version and leave."""
+    if value:
+        from finetuned import __version__
+
+        typer.echo(f"finetuned {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """On-device personalization: labelled samples in, better Core ML models out."""
+
+
+# ── the daemon ──────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def run(config: ConfigFile = None) -> None:
+    """Be the daemon, in the foreground, as systemd starts it."""
+    from finetuned.edge import config as configuration
+    from finetuned.edge import daemon, logs
+
+    with console.told(json=False):
+        loaded = configuration.load(config)
+        logs.setup(loaded.log)
+        daemon.run(loaded)
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the state folder here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """See the whole story in half a minute: dropped pictures become a better model."""
+    from finetuned.edge import demo as story
+
+    with console.told(json=json):
+        raise typer.Exit(asyncio.run(story.tell(keep, json=json)))
+
+
+@app.command()
+def status(config: ConfigFile = None, json: Json = False) -> None:
+    """Ask the running daemon, over MQTT, how it is."""
+    from finetuned.edge import requests_cli
+
+    with console.told(json=json):
+        requests_cli.status(config, json=json)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    user: Annotated[str, typer.Option(help="The user.")] = "",
+    parameter: Parameters = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Ask the daemon to start a task now."""
+    from finetuned.edge.pairs import pairs
+
+    body = {"model": model, "user": user, "parameters": pairs(parameter, "-p")}
+    _request("train", body, config, json=json)
+
+
+TaskName = Annotated[str, typer.Argument(help="A task's id, or all.")]
+
+
+@app.command()
+def pause(task: TaskName = "all", config: ConfigFile = None, json: Json = False) -> None:
+    """Ask the daemon to hold a task."""
+    _request("pause", {"task": task}, config, json=json)
+
+
+@app.command()
+def resume(
+    task: TaskName = "all",
+    parameter: Parameters = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Ask the daemon to let a task go on, perhaps with another learningRate."""
+    from finetuned.edge.pairs import pairs
+
+    with console.told(json=json):
+        numbers = {key: _number(key, value) for key, value in pairs(parameter, "-p").items()}
+    _request("resume", {"task": task, "parameters": numbers}, config, json=json)
+
+
+@app.command()
+def cancel(
+    task: Annotated[str, typer.Argument(help="A task's id.")],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Ask the daemon to end a task; nothing of it is saved."""
+    _request("cancel", {"task": task}, config, json=json)
+
+
+def _number(key: str, value: str) -> float:
+    from finetuned.errors import ParameterError
+
+    try:
+        return float(value)
+    except ValueError:
+        raise ParameterError(f"{key}={value} is not a number") from None
+
+
+def _request(verb: str, body: dict[str, Any], config: Path | None, *, json: bool) -> None:
+    from finetuned.edge import requests_cli
+
+    with console.told(json=json):
+        requests_cli.request(verb, body, config, json=json)
+
+
+# ── the store ───────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def add(
+    model: ModelFile,
+    name: Annotated[str | None, typer.Option("--name", help="Its name; the file's own by default.")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Register a baseline with the store and make its inbox."""
+    from finetuned.edge import store_cli
+
+    with console.told(json=json):
+        store_cli.add(model, name, config, json=json)
+
+
+@app.command()
+def models(config: ConfigFile = None, json: Json = False) -> None:
+    """List the models that the store knows."""
+    from finetuned.edge import store_cli
+
+    with console.told(json=json):
+        store_cli.models(config, json=json)
+
+
+@app.command()
+def versions(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """List a model's saved versions, and which is in use."""
+    from finetuned.edge import store_cli
+
+    with console.told(json=json):
+        store_cli.versions(name, config, json=json)
+
+
+# ── one model, without a daemon ─────────────────────────────────────────────────────────────────
+@app.command()
+def check(model: ModelFile, json: Json = False) -> None:
+    """Say whether a model can be updated, and if not every reason with its remedy."""
+    from finetuned.edge import model_cli
+
+    with console.told(json=json):
+        raise typer.Exit(console.DONE if model_cli.check(model, json=json) else console.NO)
+
+
+@app.command()
+def update(
+    model: ModelFile,
+    data: DataPath,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where the updated model goes.", show_default=False)
+    ],
+    parameter: Parameters = None,
+    validate: Annotated[
+        Path | None, typer.Option("--validate", metavar="DATA", help="Measured, never trained on.")
+    ] = None,
+    label: Labels = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Run one update task in the foreground: Apple's MLUpdateTask as a command."""
+    from finetuned.edge import update_cli
+
+    with console.told(json=json):
+        job = update_cli.Job(model=model, data=data, out=out, validate=validate, threads=threads)
+        raise typer.Exit(update_cli.update(job, parameter, label, json=json))
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Pictures or .npy files.", show_default=False)
+    ],
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Run a model on files."""
+    from finetuned.edge import model_cli
+
+    with console.told(json=json):
+        raise typer.Exit(model_cli.predict(model, inputs, threads, json=json))
+
+
+@app.command()
+def evaluate(
+    model: ModelFile,
+    data: DataPath,
+    label: Labels = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Measure how good a model is on labelled data."""
+    from finetuned.edge import model_cli
+
+    with console.told(json=json):
+        model_cli.evaluate(model, data, label, threads, json=json)

@@ -1,0 +1,88 @@
+"""How commands speak: JSON on stdout for machines, tables and colours on stderr for people, exit codes for both."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+import typer
+
+from finetuned.errors import ConfigurationError, FinetunedError, InUseError, ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+DONE, NO, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EXIT_CODES: dict[type[FinetunedError], int] = {
+    ConfigurationError: USAGE,
+    ParameterError: USAGE,
+    InUseError: USAGE,
+    FinetunedError: NO,
+}
+"""The exit status of an error: that of its nearest class in this table."""
+
+
+def exit_code(error: FinetunedError) -> int:
+    """Return the exit status that tells of this error."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def line(value: object) -> None:
+    """Write one line of JSON to stdout, at once."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def person() -> Console:
+    """Return where people read: stderr, in colours if it is a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - rich is for commands that print tables, never for the daemon
+
+    return Console(stderr=True, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table for people."""
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column)
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    person().print(drawn)
+
+
+@contextmanager
+def told(*, json: bool) -> Iterator[None]:
+    """Turn errors into a sentence (or JSON) and an exit status; nobody sees a traceback of ours."""
+    try:
+        yield
+    except FinetunedError as error:
+        refuse(error, json=json)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader (head, a closed terminal) has seen enough.
+        sys.stdout = None  # nothing is flushed at exit any more
+        raise typer.Exit(DONE) from None
+
+
+def refuse(error: FinetunedError, *, json: bool) -> NoReturn:
+    """Say what is wrong and leave with the status that says so too."""
+    if json:
+        line({"error": str(error), "fault": error.fault})
+    else:
+        from rich.markup import escape  # noqa: PLC0415 - as above
+
+        person().print(f"[bold red]{error.fault}:[/] {escape(str(error))}", soft_wrap=True)
+    raise typer.Exit(exit_code(error)) from None
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any struct, as JSON would show it
+    """Return a struct as builtins."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,120 @@
+"""How good a model is on labelled data: the JSON of `finetuned evaluate`, for classifiers and regressors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from finetuned.errors import ModelError
+from finetuned.update.features import label_indices
+from finetuned.update.predictor import Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from finetuned.spec.model import Model
+
+    Array = NDArray[Any]
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+class LabelReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One label; a precision or recall of nothing is None."""
+
+    samples: int
+    precision: float | None
+    recall: float | None
+
+
+class ClassifierReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`confusion` is true label → predicted label → how often; only what occurs is listed."""
+
+    samples: int
+    accuracy: float
+    loss: float
+    per_label: dict[str, LabelReport]
+    confusion: dict[str, dict[str, int]]
+
+
+class RegressorReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`loss` is the mean squared error, as in training."""
+
+    samples: int
+    loss: float
+    mean_squared_error: float
+    mean_absolute_error: float
+
+
+Report = ClassifierReport | RegressorReport
+
+
+def measure(model: Model, inputs: Mapping[str, Array], targets: Any, *, threads: int = 1) -> Report:  # noqa: ANN401 - labels or numbers
+    """Run the model over the inputs and compare; the loss is cross entropy, or the mean squared error.
+
+    Raises:
+        ModelError: it cannot be run, or has several outputs and so no one to compare.
+        SampleError: the data do not fit it.
+    """
+    predictor = Predictor(model, threads=threads)
+    if predictor.labels:
+        labels = [str(label) for label in predictor.labels]
+        return classifier_report(
+            predictor.probabilities(inputs), label_indices(predictor.labels, targets), labels
+        )
+    outputs = predictor.outputs(inputs)
+    if len(outputs) != 1:
+        raise ModelError(
+            f"the model has {len(outputs)} outputs ({', '.join(outputs)}); with one it could be compared"
+        )
+    (predictions,) = outputs.values()
+    return regressor_report(predictions, np.asarray(targets, dtype=np.float32))
+
+
+def classifier_report(probabilities: Array, targets: Array, labels: list[str]) -> ClassifierReport:
+    """Count; the loss of a sample is -log of what its label was given, at least the smallest float32."""
+    chosen = probabilities.argmax(axis=1)
+    confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(confusion, (targets, chosen), 1)
+    given = probabilities[np.arange(len(targets)), targets].astype(np.float64)
+    seen = [index for index in range(len(labels)) if confusion[index].any() or confusion[:, index].any()]
+    return ClassifierReport(
+        samples=len(targets),
+        accuracy=float((chosen == targets).mean()),
+        loss=float(-np.log(np.maximum(given, _SMALLEST)).mean()),
+        per_label={labels[index]: _label_report(confusion, index) for index in seen},
+        confusion={
+            labels[true]: {
+                labels[said]: int(confusion[true, said]) for said in np.flatnonzero(confusion[true])
+            }
+            for true in seen
+            if confusion[true].any()
+        },
+    )
+
+
+def _label_report(confusion: Array, index: int) -> LabelReport:
+    right, said, true = (
+        int(confusion[index, index]),
+        int(confusion[:, index].sum()),
+        int(confusion[index].sum()),
+    )
+    return LabelReport(
+        samples=true, precision=right / said if said else None, recall=right / true if true else None
+    )
+
+
+def regressor_report(predictions: Array, targets: Array) -> RegressorReport:
+    """Compare number by number."""
+    difference = predictions.astype(np.float64).reshape(len(targets), -1) - targets.reshape(len(targets), -1)
+    squared = float(np.square(difference).mean())
+    return RegressorReport(
+        samples=len(targets),
+        loss=squared,
+        mean_squared_error=squared,
+        mean_absolute_error=float(np.abs(difference).mean()),
+    )

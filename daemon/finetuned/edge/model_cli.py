@@ -1,0 +1,209 @@
+"""The commands that look at one model file, without a daemon: check, predict, evaluate."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finetuned.edge import console
+from finetuned.edge.measuring import ClassifierReport, measure
+from finetuned.edge.pairs import pairs
+from finetuned.errors import ModelError, SampleError
+from finetuned.service import training_data
+from finetuned.service.decoder import Decoders
+from finetuned.service.describe import describe, sample_inputs
+from finetuned.service.messages import Undecodable
+from finetuned.service.models import read
+from finetuned.spec import codec
+from finetuned.update.predictor import Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from finetuned.edge.measuring import Report
+    from finetuned.service.dataset import Dataset
+    from finetuned.service.messages import FeatureInfo, InputSpec, ModelInfo, ParameterInfo
+    from finetuned.spec.model import Model
+
+MOST_THREADS = 4
+SHOWN_LABELS = 20
+
+
+def load(path: Path) -> Model:
+    """Read and decode a model file."""
+    return codec.decode(read(path))
+
+
+def threads_of(threads: int) -> int:
+    """Return how many threads 0 stands for."""
+    return threads or min(os.cpu_count() or 1, MOST_THREADS)
+
+
+# ── check ───────────────────────────────────────────────────────────────────────────────────────
+def check(path: Path, *, json: bool) -> bool:
+    """Show what the model is and whether it can be updated; return that."""
+    info = describe(load(path))
+    if json:
+        console.line(info)
+    else:
+        _show(path, info)
+    return info.updatable
+
+
+def _show(path: Path, info: ModelInfo) -> None:
+    person = console.person()
+    word = "[bold green]can be updated[/]" if info.updatable else "[bold red]cannot be updated[/]"
+    person.print(f"{path.name}: {info.kind}, specification version {info.specification_version}: {word}")
+    for reason in info.reasons:
+        person.print(f"  [red]●[/] {reason}", markup=True, soft_wrap=True)
+    for word, features in (
+        ("input", info.inputs),
+        ("output", info.outputs),
+        ("training input", info.training_inputs),
+    ):
+        for feature in features:
+            person.print(f"  {word} {_feature(feature)}")
+    for loss in info.losses:
+        person.print(f"  loss {loss['type']} on {loss['input']}")
+    if info.class_labels:
+        more = " …" if len(info.class_labels) > SHOWN_LABELS else ""
+        person.print(f"  labels {', '.join(map(str, info.class_labels[:SHOWN_LABELS]))}{more}")
+    rows = [
+        (layer.name, layer.type, "trained" if layer.trainable else "", layer.parameters or "")
+        for layer in info.layers
+    ]
+    console.table("layers", ("name", "type", "", "numbers"), rows)
+    if info.parameters:
+        console.table(
+            f"parameters ({info.optimizer})",
+            ("name", "default", "allowed"),
+            [_parameter(n, p) for n, p in info.parameters.items()],
+        )
+
+
+def _feature(feature: FeatureInfo) -> str:
+    return f"{feature.name}: {feature.type}"
+
+
+def _parameter(name: str, row: ParameterInfo) -> tuple[object, ...]:
+    if row.set is not None:
+        return name, row.default, ", ".join(map(str, row.set))
+    return name, row.default, f"{row.range[0]:g} to {row.range[1]:g}" if row.range else "anything"
+
+
+# ── predict ─────────────────────────────────────────────────────────────────────────────────────
+def predict(path: Path, files: list[Path], threads: int, *, json: bool) -> int:
+    """Run the model on each file; a file that cannot be decoded is told and makes the status 1."""
+    model = load(path)
+    specs = sample_inputs(model)
+    if len(specs) != 1:
+        raise ModelError(
+            f"the model has {len(specs)} inputs and a file holds one; use the Python Predictor instead"
+        )
+    predictor = Predictor(model, threads=threads_of(threads))
+
+    async def each() -> int:
+        failed = 0
+        async for file, raw in _decoded(files, specs[0]):
+            if isinstance(raw, Undecodable):
+                failed += 1
+                _tell(json, {"input": str(file), "error": raw.reason}, f"[red]{file}: {raw.reason}[/]")
+            else:
+                array = np.frombuffer(raw, specs[0].dtype).reshape(1, *specs[0].shape)
+                _tell_prediction(json, file, predictor, {specs[0].name: array})
+        return failed
+
+    return console.NO if asyncio.run(each()) else console.DONE
+
+
+async def _decoded(files: list[Path], want: InputSpec) -> AsyncIterator[tuple[Path, bytes | Undecodable]]:
+    async with Decoders() as decoders:
+        for file in files:
+            if not file.is_file():
+                yield file, Undecodable(reason="there is no such file")
+            else:
+                yield file, await decoders.decode(file.absolute(), file.name, want)
+
+
+def _tell_prediction(json: bool, file: Path, predictor: Predictor, inputs: dict[str, Any]) -> None:  # noqa: FBT001 - passed on
+    if predictor.labels:
+        label, probabilities = next(predictor.classify(inputs))
+        best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
+        shown = ", ".join(f"{name} {share:.1%}" for name, share in best)
+        named = {str(name): share for name, share in probabilities.items()}
+        _tell(
+            json,
+            {"input": str(file), "label": label, "probabilities": named},
+            f"{file}: [bold]{label}[/] ({shown})",
+        )
+        return
+    outputs = {name: array[0].ravel().tolist() for name, array in predictor.outputs(inputs).items()}
+    _tell(json, {"input": str(file), "outputs": outputs}, f"{file}: {outputs}")
+
+
+def _tell(json: bool, value: dict[str, Any], words: str) -> None:  # noqa: FBT001 - passed on
+    if json:
+        console.line(value)
+    else:
+        console.person().print(words, soft_wrap=True)
+
+
+# ── evaluate ────────────────────────────────────────────────────────────────────────────────────
+def evaluate(path: Path, data: Path, labels: list[str] | None, threads: int, *, json: bool) -> None:
+    """Measure the model on labelled data."""
+    model = load(path)
+    samples = read_data(data, model, pairs(labels, "--label"), json=json)
+    report = measure(model, samples.inputs, samples.targets, threads=threads_of(threads))
+    if json:
+        console.line(report)
+    else:
+        _show_report(path, report)
+
+
+def _show_report(path: Path, report: Report) -> None:
+    person = console.person()
+    if not isinstance(report, ClassifierReport):
+        person.print(
+            f"{path.name}: mean squared error [bold]{report.mean_squared_error:.6g}[/], mean absolute error "
+            f"[bold]{report.mean_absolute_error:.6g}[/] on {report.samples} samples"
+        )
+        return
+    person.print(
+        f"{path.name}: accuracy [bold]{report.accuracy:.1%}[/], loss {report.loss:.4f} on {report.samples} samples"
+    )
+    rows = [
+        (label, row.samples, _share(row.precision), _share(row.recall))
+        for label, row in report.per_label.items()
+    ]
+    console.table("", ("label", "samples", "precision", "recall"), rows)
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+# ── data ────────────────────────────────────────────────────────────────────────────────────────
+def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -> Dataset:
+    """Read DATA with a progress bar; what was rejected is told."""
+    with _bar(f"reading {data.name}", hidden=json) as progress:
+        samples = asyncio.run(training_data.read(data, model, labels, progress))
+    for name, reason in samples.rejected:
+        console.person().print(f"[yellow]left out:[/] {name}: {reason}", soft_wrap=True)
+    if not len(samples.names):
+        raise SampleError(f"there is no sample in {data}")
+    return samples
+
+
+@contextmanager
+def _bar(title: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import Progress  # noqa: PLC0415 - for people only
+
+    person = console.person()
+    with Progress(console=person, transient=True, disable=hidden or not person.is_terminal) as bars:
+        bar = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
