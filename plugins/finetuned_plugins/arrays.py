@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from finetuned.errors import SampleError
-from finetuned.service.plugins import hookimpl
+from finetuned import SampleError, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from finetuned.service.messages import InputSpec
-    from finetuned.service.plugins import Decoder
+    from finetuned import Decoder, InputSpec
 
 MAGIC = b"\x93NUMPY"
 KINDS = "biuf"  # truth values, integers, floats

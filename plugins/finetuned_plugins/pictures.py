@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from finetuned.errors import SampleError
-from finetuned.service.plugins import hookimpl
+from finetuned import SampleError, hookimpl
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from finetuned.service.messages import InputSpec
-    from finetuned.service.plugins import Decoder
+    from finetuned import Decoder, InputSpec
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})

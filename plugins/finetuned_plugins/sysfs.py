@@ -1,6 +1,7 @@
 """Heat and charge as the kernel tells them in sysfs (Documentation/ABI/testing/sysfs-class-{thermal,power,hwmon}).
 
-Nothing that these files hold is believed blindly: half-filled, empty and lying ones are missing readings.
+Half-filled and empty files are missing readings; a number that lies (-273 °C) is told as it stands, and the governor, which
+believes no sensor blindly, makes it a missing one.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ from fnmatch import fnmatchcase
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
-from finetuned.policy.budget import Reading
-from finetuned.policy.zones import checked
-from finetuned.service.plugins import hookimpl
+from finetuned import Reading, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from finetuned.policy.budget import Sensor
+    from finetuned import Sensor
 
 # Zones by their `type`, in lower case: the processor's own, and those that say nothing of it.
 PROCESSOR = ("x86_pkg_temp", "cpu*", "soc*", "*-thermal", "acpitz", "tcpu*", "package*", "big*", "little*")
@@ -141,7 +140,7 @@ def _degrees(name: str, path: Path, passive: float | None = None) -> Reading:
         value, why = _number(path) / MILLI, ""
     except (OSError, ValueError) as error:
         value, why = None, _why(error)
-    return checked(Reading(zone="thermal", name=name, value=value, why=why, passive=passive))
+    return Reading(zone="thermal", name=name, value=value, why=why, passive=passive)
 
 
 # ── charge ──────────────────────────────────────────────────────────────────────────────────────
@@ -182,7 +181,7 @@ def _charge(batteries: Sequence[Path], *, on_battery: bool) -> Reading:
         value, why = _mean(batteries)
     if value is not None and FULL < value <= OVERFULL:
         value = FULL
-    return checked(Reading(zone="battery", name=name, value=value, why=why, on_battery=on_battery))
+    return Reading(zone="battery", name=name, value=value, why=why, on_battery=on_battery)
 
 
 def _weighted(batteries: Sequence[Path]) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from finetuned.policy.zones import Reading, checked
 from finetuned.service.plugins import load
 from finetuned_plugins.sysfs import PowerSupplies, ThermalZones
 from shared import missing
@@ -15,7 +16,7 @@ from shared import missing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finetuned.policy.budget import Reading
+    from finetuned.policy.zones import Sensor
 
 COOL, HOT = "41000", "85000"
 
@@ -40,12 +41,18 @@ def battery(root: Path, name: str = "BAT0", **files: str) -> Path:
     return supply(root, name, **{"type": "Battery", "status": "Discharging", "capacity": "55"} | files)
 
 
+def readings(sensor: Sensor) -> list[Reading]:
+    """Read it as the governor does, which takes a lie for a missing reading."""
+    found = sensor.read()
+    return [checked(reading) for reading in ((found,) if isinstance(found, Reading) else found)]
+
+
 def heats(root: Path) -> dict[str, float | None]:
-    return {reading.name: reading.value for reading in ThermalZones(root=root).read()}
+    return {reading.name: reading.value for reading in readings(ThermalZones(root=root))}
 
 
 def charge(root: Path) -> Reading:
-    (reading,) = PowerSupplies(root=root).read()
+    (reading,) = readings(PowerSupplies(root=root))
     return reading
 
 
@@ -83,7 +90,7 @@ def test_a_zone_that_fails_or_lies_is_a_missing_reading_beside_the_others(
 ) -> None:
     thermal(tmp_path, 0, type="cpu0", **({} if text is None else {"temp": text}))
     thermal(tmp_path, 1, type="cpu1", temp=COOL)
-    lying, fine = ThermalZones(root=tmp_path).read()
+    lying, fine = readings(ThermalZones(root=tmp_path))
     assert (lying.value, lying.why) == (None, why)
     assert fine.value == 41.0
 
