@@ -12,9 +12,10 @@ from finetuned.errors import ModelError
 from finetuned.graph import loss as losses
 from finetuned.graph.emit import emit
 from finetuned.graph.grad import gradients
-from finetuned.graph.ir import BATCH, Graph
+from finetuned.graph.ir import Graph
 from finetuned.graph.lower import Context, lower
 from finetuned.graph.program import Program, compile_training
+from finetuned.graph.values import BATCH
 from finetuned.spec.model import Loss
 from finetuned.update.session import Session
 from shared import oracle

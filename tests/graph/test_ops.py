@@ -10,15 +10,16 @@ from onnx.reference import ReferenceEvaluator
 import networks as n
 from finetuned.errors import ModelError
 from finetuned.graph.emit import emit
-from finetuned.graph.ir import BATCH, Graph
+from finetuned.graph.ir import Graph
 from finetuned.graph.ops import PRIMITIVES
 from finetuned.graph.program import Program
+from finetuned.graph.values import BATCH
 from finetuned.update.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from finetuned.graph.ir import Shape
+    from finetuned.graph.values import Shape
 
 ROWS = 3
 WINDOW = {"strides": (2, 1), "pads": (1, 0, 0, 1), "dilations": (1, 1)}

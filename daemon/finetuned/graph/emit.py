@@ -17,7 +17,8 @@ from finetuned.graph.ops import PRIMITIVES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from finetuned.graph.ir import Graph, Node, Value
+    from finetuned.graph.ir import Graph
+    from finetuned.graph.values import Node, Value
 
 OPSET = 17
 IR_VERSION = 8

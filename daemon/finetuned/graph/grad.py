@@ -14,7 +14,8 @@ from finetuned.graph.ops import PRIMITIVES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from finetuned.graph.ir import Graph, Node, Value
+    from finetuned.graph.ir import Graph
+    from finetuned.graph.values import Node, Value
 
 
 def gradients(graph: Graph, target: Value, seed: Value, wanted: Sequence[Value]) -> list[Value]:

@@ -1,6 +1,5 @@
-"""The compiler's own graph: values with known shapes, nodes that remember which layer they come from.
+"""The compiler's own graph, while it is built.
 
-A shape's first entry is "N" where the value has one row per sample, so that one graph serves every batch size.
 Shapes are computed when a node is added: a layer that cannot be lowered fails there, with its name.
 """
 
@@ -8,50 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import ModelError
+from finetuned.graph.ops import PRIMITIVES
+from finetuned.graph.values import Node, Value
 
-Dimension = int | str
-Shape = tuple[Dimension, ...]
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from finetuned.graph.values import Array, Shape
 
-BATCH = "N"
-
-IMAGE_RANK = 4
-"""Axes of a batch of images, [N, C, H, W]."""
-VECTOR_RANK = 2
-"""Axes of a batch of vectors, [N, C]."""
 LARGEST = 1 << 28
 """Numbers of one sample in one value (1 GiB): a file that asks for more is broken, or means harm."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Value:
-    """A tensor in the graph; identity is what counts, two values are never equal."""
-
-    name: str
-    shape: Shape
-    dtype: str = "float32"
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The shape without the batch axis, as integers."""
-        return tuple(d for d in self.shape if isinstance(d, int))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Node:
-    """One primitive at work; `origin` is the Core ML layer that it was made for."""
-
-    op: str
-    inputs: tuple[Value, ...]
-    attributes: dict[str, Any]
-    output: Value
-    origin: str
 
 
 @dataclass(slots=True)
@@ -81,8 +47,6 @@ class Graph:
         Raises:
             ModelError: the shapes do not fit; the message names the layer.
         """
-        from finetuned.graph.ops import PRIMITIVES  # noqa: PLC0415 - ops is written in terms of this module
-
         try:
             shape = PRIMITIVES[op].shape(*(v.shape for v in inputs), **attributes)
         except (ValueError, IndexError, TypeError) as error:
@@ -95,8 +59,3 @@ class Graph:
             )
         self.nodes.append(Node(op=op, inputs=inputs, attributes=attributes, output=value, origin=origin))
         return value
-
-
-def scalar(number: float) -> Array:
-    """Return a 0-d float32 array."""
-    return np.array(number, dtype=np.float32)

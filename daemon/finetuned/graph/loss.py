@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.graph.ir import BATCH, IMAGE_RANK, Graph, Value
+from finetuned.graph.values import BATCH, IMAGE_RANK, Value
 
 if TYPE_CHECKING:
+    from finetuned.graph.ir import Graph
     from finetuned.spec.model import Layer, Loss, Network
 
 CROSS_ENTROPY = "categoricalCrossEntropyLossLayer"

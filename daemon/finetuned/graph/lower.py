@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from finetuned.errors import ModelError
-from finetuned.graph.ir import BATCH, IMAGE_RANK, VECTOR_RANK, Array, Graph, Shape, Value
+from finetuned.graph.values import BATCH, IMAGE_RANK, VECTOR_RANK, Array, Shape, Value
 from finetuned.spec import codec
 from finetuned.spec.model import (
     Activation,
@@ -35,6 +35,9 @@ from finetuned.spec.model import (
     Preprocessing,
     Weights,
 )
+
+if TYPE_CHECKING:
+    from finetuned.graph.ir import Graph
 
 
 @dataclass(slots=True)

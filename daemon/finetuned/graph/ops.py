@@ -18,10 +18,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from finetuned.graph.ir import BATCH, IMAGE_RANK, Array, Dimension, Graph, Node, Shape, Value, scalar
+from finetuned.graph.values import BATCH, IMAGE_RANK, Array, Dimension, Node, Shape, Value, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from finetuned.graph.ir import Graph
 
 Gradients = tuple[Value | None, ...]
 

@@ -16,13 +16,15 @@ from finetuned.errors import ModelError
 from finetuned.graph import loss as losses
 from finetuned.graph.emit import emit, used_inputs
 from finetuned.graph.grad import gradients
-from finetuned.graph.ir import BATCH, Graph, Value
+from finetuned.graph.ir import Graph
 from finetuned.graph.lower import Context, declare, lower
+from finetuned.graph.values import BATCH, Value
 
 if TYPE_CHECKING:
     from finetuned.spec.model import Layer, Loss, Model, Network
 
-FEATURES = "features"
+# Stands beside the model's own input names in one graph, where "features" would be a likely one.
+FEATURES = "finetuned: features"
 LOSS = "loss"
 LOSSES = "losses"
 PREDICTION = "prediction"
