@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from finetuned.edge.config import Config, Section, default_file, load, parse, password, places
+from finetuned.edge.config import Config, Section, default_file, load, parse, places
+from finetuned.edge.passwords import password
 from finetuned.errors import ConfigurationError
 
 REFERENCE = Path(__file__).parents[2] / "config" / "finetuned.toml"

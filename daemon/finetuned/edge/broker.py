@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finetuned.edge.config import password
+from finetuned.edge.passwords import password
 from finetuned.errors import HostError
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,7 +19,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FILE = "finetuned.toml"
-CREDENTIAL = "mqtt-password"
-MAX_PASSWORD_BYTES = 64 * 1024
 SHOWN = 60  # characters of a wrong value that a message repeats
 
 
@@ -378,31 +374,3 @@ def _runtime(state: Path, environ: Mapping[str, str]) -> Path:
         return Path(given.split(":", maxsplit=1)[0])
     base = environ.get("XDG_RUNTIME_DIR", "")
     return Path(base, "finetuned") if base.startswith("/") else state / "run"
-
-
-def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
-    """Return the broker's password from its file, or else from systemd's credential `mqtt-password`.
-
-    Raises:
-        ConfigurationError: the file is missing, readable by everybody, or is not one line of text.
-    """
-    folder = environ.get("CREDENTIALS_DIRECTORY", "")
-    credential = Path(folder, CREDENTIAL) if folder else None
-    if mqtt.password_file:
-        return _secret(Path(mqtt.password_file))
-    return _secret(credential) if credential and credential.exists() else None
-
-
-def _secret(path: Path) -> SecretStr:
-    try:
-        if path.stat().st_mode & stat.S_IROTH:
-            raise ConfigurationError(f"{path}: everybody can read this password; chmod o= {path}")
-        with path.open("rb") as file:
-            lines = file.read(MAX_PASSWORD_BYTES).decode().splitlines()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: the password cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: the password is not UTF-8") from None
-    if len(lines) != 1 or not lines[0]:
-        raise ConfigurationError(f"{path}: one line is expected, the password; found {len(lines)}")
-    return SecretStr(lines[0])
