@@ -5,6 +5,8 @@ It runs in a worker or in a command, never in the daemon: reading a model means 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from finetuned.errors import ModelError
 from finetuned.graph.program import compile_inference, compile_training
 from finetuned.service.messages import FeatureInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
@@ -19,10 +21,12 @@ from finetuned.spec.model import (
     InnerProduct,
     Layer,
     Model,
-    Parameter,
 )
 from finetuned.update.features import target_name
 from finetuned.update.parameters import allowed
+
+if TYPE_CHECKING:
+    from finetuned.parameters import Parameter
 
 
 def describe(model: Model) -> ModelInfo:
