@@ -1,0 +1,270 @@
+"""DATA in one file: `.npz` (arrays by feature name), `.csv` (`x`, `v[0] v[1] …`) and `.jsonl` (one object per sample).
+
+The target stands under the training input's name.  Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from finetuned.errors import SampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from finetuned.service.messages import InputSpec
+
+BYTE = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a model wants of a table; `mapping` is a label of the table → the model's."""
+
+    inputs: tuple[InputSpec, ...]
+    target: str
+    labels: tuple[str, ...]
+    mapping: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The samples of a table; see `dataset.Dataset`."""
+
+    inputs: dict[str, NDArray[Any]]
+    targets: list[str] | NDArray[np.float32]
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One sample: numbers (or lists of them) by feature name, its target, and where it stands."""
+
+    where: str
+    values: Mapping[str, object]
+    target: object
+
+
+def read(path: Path, wanted: Wanted) -> Table:
+    """Read the whole table; `SampleError` says what does not fit, and where."""
+    reader = READERS.get(path.suffix.lower())
+    try:
+        path.stat()
+        if reader is None:
+            known = ", ".join(READERS)
+            raise SampleError(f"{path} is neither a folder nor one of {known}")
+        table = reader(path, wanted)
+    except OSError as error:
+        raise SampleError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SampleError(f"{path} is no UTF-8 text: {error}") from error
+    if not table.names:
+        raise SampleError(f"{path} holds no samples")
+    return table
+
+
+# ── .npz ────────────────────────────────────────────────────────────────────────────────────────
+def _read_npz(path: Path, wanted: Wanted) -> Table:
+    import numpy as np  # noqa: PLC0415 - the daemon imports this room
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except OSError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+        raise SampleError(f"{path} is no readable .npz without objects: {error}") from error
+    _check_names(path, arrays, [*(spec.name for spec in wanted.inputs), wanted.target])
+    lengths = {name: len(arrays[name]) if arrays[name].ndim else 0 for name in arrays}
+    used = {name: lengths[name] for name in (*(spec.name for spec in wanted.inputs), wanted.target)}
+    if len(set(used.values())) != 1:
+        raise SampleError(f"{path}: the first axes (samples) differ: {used}")
+    names = [f"{path.name}[{index}]" for index in range(used[wanted.target])]
+    inputs = {
+        spec.name: _fitted(arrays[spec.name], spec, (len(names), *spec.shape), str(path))
+        for spec in wanted.inputs
+    }
+    return Table(inputs=inputs, targets=_targets(arrays[wanted.target], wanted, names), names=names)
+
+
+# ── tables of rows ──────────────────────────────────────────────────────────────────────────────
+def _read_csv(path: Path, wanted: Wanted) -> Table:
+    return _from_rows(path, wanted, _csv_rows)
+
+
+def _read_jsonl(path: Path, wanted: Wanted) -> Table:
+    return _from_rows(path, wanted, _jsonl_rows)
+
+
+READERS: dict[str, Callable[[Path, Wanted], Table]] = {
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+}
+
+
+def _from_rows(path: Path, wanted: Wanted, parse: Callable[[Path, Wanted], Iterator[_Row]]) -> Table:
+    """Turn rows into arrays, each number checked where it stands."""
+    import numpy as np  # noqa: PLC0415 - the daemon imports this room
+
+    columns: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in wanted.inputs}
+    targets: list[object] = []
+    names: list[str] = []
+    for row in parse(path, wanted):
+        for spec in wanted.inputs:
+            columns[spec.name].append(_fitted(_array(row, spec.name), spec, spec.shape, row.where))
+        targets.append(row.target)
+        names.append(row.where)
+    if not names:
+        return Table(inputs={}, targets=[], names=[])
+    inputs = {name: np.stack(column) for name, column in columns.items()}
+    return Table(inputs=inputs, targets=_targets(targets, wanted, names), names=names)
+
+
+def _csv_rows(path: Path, wanted: Wanted) -> Iterator[_Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            places = {
+                spec.name: _columns(path, header, spec.name, math.prod(spec.shape)) for spec in wanted.inputs
+            }
+            target = _columns(path, header, wanted.target, None)
+            for cells in reader:
+                where = f"{path.name}:{reader.line_num}"
+                if len(cells) != len(header):
+                    raise SampleError(f"{where}: {len(cells)} cells, but the header has {len(header)}")
+                values = {
+                    name: [_number(cells[i], where, header[i]) for i in at] for name, at in places.items()
+                }
+                yield _Row(
+                    where=where, values=values, target=_csv_target([cells[i] for i in target], wanted, where)
+                )
+        except csv.Error as error:
+            raise SampleError(f"{path.name}:{reader.line_num}: {error}") from error
+
+
+def _columns(path: Path, header: list[str], name: str, count: int | None) -> list[int]:
+    """Return where a feature's columns are: `name`, or `name[0]`, `name[1]` …, as many as there are or must be."""
+    places = {column.strip(): index for index, column in enumerate(header)}
+    if name in places and count in {1, None}:
+        return [places[name]]
+    found = [places[f"{name}[{index}]"] for index in range(len(header)) if f"{name}[{index}]" in places]
+    if not found or (count is not None and len(found) != count):
+        expected = f"{name}[0] to {name}[{count - 1}]" if count and count > 1 else name
+        raise SampleError(
+            f"{path.name}: the header has no {expected}; it has {', '.join(header[:10]) or 'nothing'}"
+        )
+    return found
+
+
+def _csv_target(cells: list[str], wanted: Wanted, where: str) -> object:
+    if wanted.labels:
+        return cells[0]
+    return [_number(cell, where, wanted.target) for cell in cells]
+
+
+def _number(cell: str, where: str, column: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise SampleError(f"{where}: {cell!r} in column {column} is no number") from None
+
+
+def _jsonl_rows(path: Path, wanted: Wanted) -> Iterator[_Row]:
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path.name}:{number}"
+            if not line.strip():
+                continue
+            try:
+                values = decoder.decode(line)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                raise SampleError(f"{where} is no JSON object: {error}") from error
+            _check_names(where, values, [*(spec.name for spec in wanted.inputs), wanted.target])
+            yield _Row(where=where, values=values, target=values[wanted.target])
+
+
+# ── values ──────────────────────────────────────────────────────────────────────────────────────
+def _check_names(where: object, there: Mapping[str, object], wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise SampleError(
+            f"{where} has no {' and no '.join(missing)}; it has {', '.join(there) or 'nothing'}"
+        )
+
+
+def _array(row: _Row, name: str) -> NDArray[Any]:
+    import numpy as np  # noqa: PLC0415 - the daemon imports this room
+
+    try:
+        return np.asarray(row.values[name])
+    except (ValueError, OverflowError) as error:
+        raise SampleError(f"{row.where}: {name} is no array: {error}") from error
+
+
+def _fitted(array: NDArray[Any], spec: InputSpec, shape: tuple[int, ...], where: str) -> NDArray[Any]:
+    """Return `array` as the input wants it; axes of length 1 may be missing, and a sample may be flat."""
+    import numpy as np  # noqa: PLC0415 - the daemon imports this room
+
+    if array.dtype.kind not in "biuf":
+        raise SampleError(f"{where}: {spec.name} holds {array.dtype}, which are no real numbers")
+    flat = (*shape[: len(shape) - len(spec.shape)], math.prod(spec.shape))
+    if _squeezed(array.shape) not in (_squeezed(shape), _squeezed(flat)):
+        raise SampleError(f"{where}: {spec.name} has shape {list(array.shape)}, {list(shape)} is expected")
+    with np.errstate(over="ignore"):  # what is too large for a float32 is infinite below
+        numbers = array.reshape(shape).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise SampleError(f"{where}: {spec.name} holds numbers that are not finite")
+    if not spec.color:
+        return numbers
+    if ((numbers < 0) | (numbers > BYTE) | (numbers != np.floor(numbers))).any():
+        raise SampleError(f"{where}: {spec.name} is an image; its pixels are whole numbers from 0 to {BYTE}")
+    return numbers.astype(np.uint8)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
+
+
+def _targets(values: Any, wanted: Wanted, names: list[str]) -> list[str] | NDArray[np.float32]:  # noqa: ANN401 - whatever stands in the file
+    """Return the labels of a classifier, or the numbers of anything else."""
+    import numpy as np  # noqa: PLC0415 - the daemon imports this room
+
+    if wanted.labels:
+        return [_label(value, wanted, where) for value, where in zip(values, names, strict=True)]
+    try:
+        with np.errstate(over="ignore"):
+            targets = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"the target {wanted.target} is not numbers of one shape: {error}") from error
+    if not np.isfinite(targets).all():
+        raise SampleError(f"the target {wanted.target} holds numbers that are not finite")
+    return targets
+
+
+def _label(value: Any, wanted: Wanted, where: str) -> str:  # noqa: ANN401 - whatever stands in the file
+    """Return the model's label for a value; a whole number may be written as 3, 3.0 or "3"."""
+    while getattr(value, "ndim", 0) == 1 or isinstance(value, list):
+        if len(value) != 1:
+            raise SampleError(f"{where}: the target {wanted.target} is one label, not {len(value)} values")
+        value = value[0]
+    whole = getattr(value, "is_integer", lambda: False)()
+    text = str(int(value)) if whole else str(value)
+    label = wanted.mapping.get(text, text)
+    if label not in wanted.labels:
+        raise SampleError(
+            f"{where}: {text!r} is no label of the model; its labels are {', '.join(wanted.labels[:20])}; "
+            f"map it with --label {text}={wanted.labels[0]}"
+        )
+    return label

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from finetuned.errors import SampleError
+from finetuned.service import dataset
+from finetuned.service.decoder import Decoders
+from service.samples import GRAY, PICTURE, VECTOR, npy, numbered, png
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from finetuned.service.dataset import Dataset
+    from finetuned.service.messages import InputSpec
+
+LABELS = ("rock", "paper", "✌️")
+
+
+async def read(
+    path: Path,
+    inputs: Sequence[InputSpec] = (VECTOR,),
+    labels: Sequence[str] = LABELS,
+    mapping: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    async with Decoders() as decoders:
+        return await dataset.read(
+            path,
+            inputs,
+            target="y",
+            labels=labels,
+            mapping=mapping or {},
+            decoders=decoders,
+            progress=progress,
+        )
+
+
+def folder(root: Path, **files: bytes) -> Path:
+    """Write files; the name `rock_a` is rock/a."""
+    for name, content in files.items():
+        path = root / name.replace("_", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+# ── folders ─────────────────────────────────────────────────────────────────────────────────────
+async def test_a_folder_of_label_folders_is_decoded_in_the_order_of_names(tmp_path: Path) -> None:
+    root = folder(tmp_path, rock_b=numbered(2), rock_a=numbered(1), paper_deep_c=numbered(3))
+    folder(tmp_path, **{"rock_.DS": b"hidden", "rock_x.tmp": b"unfinished"})
+    seen: list[tuple[int, int]] = []
+    data = await read(root, [PICTURE], progress=lambda done, total: seen.append((done, total)))
+    assert data.names == ["paper/deep/c", "rock/a", "rock/b"]
+    assert data.targets == ["paper", "rock", "rock"]
+    assert data.inputs["image"].shape == (3, 3, 4, 6)
+    assert data.inputs["image"].dtype == np.uint8
+    assert data.inputs["image"][:, 0, 0, 0].tolist() == [3, 1, 2]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+async def test_arrays_of_a_folder_are_float32(tmp_path: Path) -> None:
+    data = await read(folder(tmp_path, **{"rock_a.npy": npy([1, 2, 3])}))
+    assert data.inputs["x"].tolist() == [[1, 2, 3]]
+    assert data.inputs["x"].dtype == np.float32
+
+
+async def test_a_file_that_cannot_be_decoded_is_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
+    data = await read(folder(tmp_path, rock_a=png(), rock_b=b"nonsense"), [PICTURE])
+    assert len(data) == 1
+    assert list(data.rejected) == ["rock/b"]
+    assert "not a file that any decoder knows" in data.rejected["rock/b"]
+
+
+async def test_links_in_ones_own_data_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.png").write_bytes(png())
+    root = tmp_path / "data"
+    (root / "rock").mkdir(parents=True)
+    (root / "rock" / "a.png").symlink_to(tmp_path / "elsewhere.png")
+    assert len(await read(root, [PICTURE])) == 1
+
+
+async def test_folder_names_that_are_no_labels_are_an_error_that_lists_the_labels(tmp_path: Path) -> None:
+    root = folder(tmp_path, rock_a=png(), scissors_b=png())
+    with pytest.raises(
+        SampleError, match=r"labels of the model: scissors; its labels are rock, paper.*--label scissors=rock"
+    ):
+        await read(root, [PICTURE])
+    data = await read(root, [PICTURE], mapping={"scissors": "✌️"})
+    assert data.targets == ["rock", "✌️"]
+
+
+@pytest.mark.parametrize(
+    ("files", "inputs", "labels", "complaint"),
+    [
+        ({}, [PICTURE], LABELS, "holds no folders"),
+        ({"rock_a": b"bad"}, [PICTURE], LABELS, "nothing that can be used; rock/a: not a file"),
+        ({"rock_a": png()}, [PICTURE], (), "no class labels"),
+        ({"rock_a": png()}, [PICTURE, VECTOR], LABELS, r"several inputs \(image, x\)"),
+    ],
+)
+async def test_a_folder_that_cannot_serve_is_an_error(
+    tmp_path: Path, files: dict[str, bytes], inputs: list[InputSpec], labels: Sequence[str], complaint: str
+) -> None:
+    with pytest.raises(SampleError, match=complaint):
+        await read(folder(tmp_path, **files), inputs, labels)
+
+
+# ── tables ──────────────────────────────────────────────────────────────────────────────────────
+def npz(path: Path, **arrays: Any) -> Path:  # noqa: ANN401 - whatever NumPy takes
+    np.savez(path / "data.npz", **arrays)
+    return path / "data.npz"
+
+
+def text(path: Path, name: str, content: str) -> Path:
+    (path / name).write_text(content, "utf-8")
+    return path / name
+
+
+def jsonl(path: Path, *rows: object) -> Path:
+    return text(path, "data.jsonl", "\n".join(json.dumps(row) for row in rows) + "\n\n")
+
+
+async def test_an_npz_holds_arrays_by_feature_name(tmp_path: Path) -> None:
+    path = npz(tmp_path, x=np.eye(3), y=np.array(["rock", "scissors", "rock"]), more=np.arange(9))
+    data = await read(path, mapping={"scissors": "✌️"})
+    assert data.inputs["x"].tolist() == np.eye(3).tolist()
+    assert data.targets == ["rock", "✌️", "rock"]
+    assert data.names == ["data.npz[0]", "data.npz[1]", "data.npz[2]"]
+
+
+async def test_images_of_an_npz_are_bytes(tmp_path: Path) -> None:
+    path = npz(tmp_path, image=np.full((2, 4, 4), 200), y=np.array([1, 2]))
+    data = await read(path, [GRAY], ("1", "2"))
+    assert data.inputs["image"].shape == (2, 1, 4, 4)
+    assert data.inputs["image"].dtype == np.uint8
+    assert data.targets == ["1", "2"]
+
+
+async def test_a_csv_has_a_column_for_a_scalar_and_numbered_ones_for_a_vector(tmp_path: Path) -> None:
+    path = text(tmp_path, "data.csv", "\ufeffy,x[2],x[0],x[1]\r\n0.5,3,1,2\r\n-1e3,6,4,5\r\n")
+    data = await read(path, labels=())
+    assert data.inputs["x"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert isinstance(data.targets, np.ndarray)
+    assert data.targets.tolist() == [[0.5], [-1000]]
+    assert data.names == ["data.csv:2", "data.csv:3"]
+
+
+async def test_a_jsonl_has_an_object_per_sample(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path, {"x": [1, 2, 3], "y": "rock"}, {"x": [[4], [5], [6]], "y": "paper", "note": "ignored"}
+    )
+    data = await read(path)
+    assert data.inputs["x"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert data.targets == ["rock", "paper"]
+
+
+async def test_whole_numbers_as_labels_may_be_written_in_any_way(tmp_path: Path) -> None:
+    rows = ({"x": [0, 0, 0], "y": y} for y in (7, 7.0, "7", [7]))
+    assert (await read(jsonl(tmp_path, *rows), labels=("7",))).targets == ["7"] * 4
+
+
+def raw(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing file": (lambda p: p / "none.csv", "No such file"),
+    "other suffix": (lambda p: text(p, "data.txt", ""), "neither a folder nor one of .npz, .csv, .jsonl"),
+    "npz without target": (lambda p: npz(p, x=np.eye(3)), "has no y; it has x"),
+    "npz of objects": (lambda p: npz(p, x=np.array([{}]), y=np.array([1])), "without objects"),
+    "npz that is none": (lambda p: text(p, "data.npz", "hello"), "no readable .npz"),
+    "npz of two lengths": (lambda p: npz(p, x=np.eye(3), y=np.array(["rock"])), "first axes"),
+    "npz of another shape": (
+        lambda p: npz(p, x=np.zeros((1, 4)), y=np.array(["rock"])),
+        r"shape \[1, 4\], \[1, 3\] is",
+    ),
+    "npz with nan": (lambda p: npz(p, x=np.full((1, 3), np.nan), y=np.array(["rock"])), "not finite"),
+    "csv without column": (lambda p: text(p, "d.csv", "x[0],x[1],y\n"), r"no x\[0\] to x\[2\]; it has"),
+    "csv with text": (
+        lambda p: text(p, "d.csv", "x[0],x[1],x[2],y\n1,b,3,rock\n"),
+        r"d.csv:2: 'b' in column x\[1\]",
+    ),
+    "csv with short row": (lambda p: text(p, "d.csv", "x[0],x[1],x[2],y\n1,2\n"), "d.csv:2: 2 cells"),
+    "csv without rows": (lambda p: text(p, "d.csv", "x[0],x[1],x[2],y\n"), "holds no samples"),
+    "csv in latin-1": (lambda p: raw(p / "d.csv", b"x,\xfc\n"), "no UTF-8"),
+    "jsonl that is none": (lambda p: text(p, "d.jsonl", "{]\n"), "d.jsonl:1 is no JSON object"),
+    "jsonl without input": (lambda p: jsonl(p, {"y": "rock"}), "data.jsonl:1 has no x"),
+    "jsonl that is ragged": (lambda p: jsonl(p, {"x": [1, [2]], "y": "rock"}), "data.jsonl:1: x is no array"),
+    "jsonl with text": (lambda p: jsonl(p, {"x": ["1", "2", "3"], "y": "rock"}), "no real numbers"),
+    "unknown label": (
+        lambda p: jsonl(p, {"x": [1, 2, 3], "y": "spock"}),
+        "'spock' is no label.*--label spock=rock",
+    ),
+    "two labels": (lambda p: jsonl(p, {"x": [1, 2, 3], "y": ["rock", "paper"]}), "one label, not 2"),
+}
+
+
+@pytest.mark.parametrize(("make", "complaint"), MISTAKES.values(), ids=MISTAKES)
+async def test_what_does_not_fit_is_an_error_that_says_where(
+    tmp_path: Path, make: Callable[[Path], Path], complaint: str
+) -> None:
+    with pytest.raises(SampleError, match=complaint):
+        await read(make(tmp_path))
+
+
+@pytest.mark.parametrize("pixel", [-1, 256, 0.5])
+async def test_pixels_are_whole_numbers_of_a_byte(tmp_path: Path, pixel: float) -> None:
+    with pytest.raises(SampleError, match="from 0 to 255"):
+        await read(jsonl(tmp_path, {"image": [pixel] * 16, "y": "rock"}), [GRAY])
