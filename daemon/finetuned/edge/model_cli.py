@@ -192,7 +192,7 @@ def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -
     """Read DATA with a progress bar; what was rejected is told."""
     with _bar(f"reading {data.name}", hidden=json) as progress:
         samples = asyncio.run(training_data.read(data, model, labels, progress))
-    for name, reason in samples.rejected:
+    for name, reason in samples.rejected.items():
         console.person().print(f"[yellow]left out:[/] {name}: {reason}", soft_wrap=True)
     if not len(samples.names):
         raise SampleError(f"there is no sample in {data}")

@@ -16,8 +16,9 @@ from finetuned.service.executor import LocalExecutor
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_models import Baseline, get_model, list_models, register_model
 from finetuned.service.ledger_versions import current_version, list_versions
-from finetuned.service.models import SUFFIX, folders, read
+from finetuned.service.models import folders, read
 from finetuned.service.names import model_name
+from finetuned.service.places import MODEL_SUFFIX
 from finetuned.service.stamps import timestamp
 from finetuned.service.store import Store, make_inbox
 from finetuned.service.views import model_states
@@ -33,7 +34,7 @@ def add(path: Path, name: str | None, config: Path | None, *, json: bool) -> Non
     """Register the model; what cannot be updated is refused with every reason."""
     loaded = configuration.load(config)
     where = configuration.places(loaded)
-    known_as = model_name(name or path.name.removesuffix(SUFFIX))
+    known_as = model_name(name or path.name.removesuffix(MODEL_SUFFIX))
     data = read(path)
     info = asyncio.run(LocalExecutor().describe(path.absolute()))
     if not info.updatable:

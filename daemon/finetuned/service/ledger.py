@@ -194,3 +194,9 @@ REMEDIES = {
 def _remedy(error: sqlite3.DatabaseError) -> str:
     name = getattr(error, "sqlite_errorname", "")
     return next((words for code, words in REMEDIES.items() if name.startswith(code)), "nothing was changed")
+
+
+def data_version(db: sqlite3.Connection) -> int:
+    """Return a number that changes when another process has written: cheap to ask again and again."""
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return int(version)

@@ -1,14 +1,18 @@
-"""Baselines: from a file somewhere to the store, the ledger and an inbox of its own."""
+"""Baselines: from a file somewhere to the store, the ledger and an inbox of its own; and what each of them takes."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from finetuned.errors import HostError, ModelError
+from finetuned.errors import FinetunedError, HostError, ModelError, RequestError
+from finetuned.service import files
 from finetuned.service.ledger_models import Baseline, ModelRow, get_model, list_models, register_model
-from finetuned.service.names import model_name
+from finetuned.service.names import file_name, model_name
+from finetuned.service.places import MODEL_SUFFIX, Intake, intake
 from finetuned.service.store import make_inbox
 
 if TYPE_CHECKING:
@@ -17,45 +21,99 @@ if TYPE_CHECKING:
 
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
+    from finetuned.service.messages import InputSpec
 
 MAX_BYTES = 2**31 - 1  # what protobuf can parse
-SUFFIX = ".mlmodel"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Models:
-    """Registers baselines; `labels` maps, by model, an inbox's folder names to the model's labels."""
+class Entry:
+    """What the configuration says of a model: folder name → label, and how pictures are fitted."""
 
-    desk: Desk
-    executor: Executor
-    inbox: Path
-    labels: Mapping[str, Mapping[str, str]]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fit: Literal["stretch", "crop"] = "stretch"
+
+
+class Models:
+    """Registers baselines, and knows what each model takes from its inbox."""
+
+    def __init__(self, desk: Desk, executor: Executor, inbox: Path, entries: Mapping[str, Entry]) -> None:
+        """Nothing is known until `refresh`."""
+        self._desk = desk
+        self._executor = executor
+        self._inbox = inbox
+        self._entries = entries
+        self._known: dict[str, str] = {}
+        self._intakes: dict[str, Intake | str] = {}
+
+    @property
+    def intakes(self) -> Mapping[str, Intake | str]:
+        """What each model takes, or why it takes nothing."""
+        return self._intakes
+
+    def want(self, model: str) -> InputSpec:
+        """Return what a sample of this model is decoded to; RequestError where it takes none."""
+        found = self._intakes.get(model, "it is not known")
+        if isinstance(found, str):
+            raise RequestError(f"model {model} takes no samples: {found}")
+        return found.want
+
+    async def refresh(self) -> bool:
+        """Look at what the ledger knows (a command may have added a model); say whether there is news."""
+        rows = await self._desk.ledger.run(list_models)
+        known = {row.name: row.digest for row in rows}
+        if known == self._known:
+            return False
+        for row in rows:
+            await asyncio.to_thread(self._make_inbox, row)
+        self._intakes = {row.name: self._intake(row) for row in rows}
+        self._known = known
+        return True
 
     async def register(self, name: str, path: Path) -> ModelRow:
         """Register the model at `path` as `name`, and make its inbox.
 
         Raises:
             RequestError: the name is not allowed, or another model has it.
-            ModelError: the file is no model.
+            ModelError: the file is no model, or one that cannot be updated: the message holds every reason.
             HostError: it cannot be read, or the disk refuses it.
         """
         model_name(name)
         data = await asyncio.to_thread(read, path)
-        info = await self.executor.describe(path)
+        info = await self._executor.describe(path)
+        if not info.updatable:
+            raise ModelError(f"{path.name} cannot be updated: {'; '.join(info.reasons)}")
         baseline = Baseline(name=name, data=data, info=info)
-        await self.desk.ledger.run(register_model, self.desk.store, baseline, at=self.desk.now())
-        row = await self.desk.ledger.run(get_model, name)
-        await asyncio.to_thread(self.make_inbox, row)
+        await self._desk.ledger.run(register_model, self._desk.store, baseline, at=self._desk.now())
+        await self.refresh()
+        return await self._desk.ledger.run(get_model, name)
+
+    async def take(self, path: Path) -> ModelRow | None:
+        """Register a model that was dropped into the inbox, or put it aside with the reason."""
+        name = path.name.removesuffix(MODEL_SUFFIX)
+        try:
+            row = await self.register(name, path)
+        except (ModelError, RequestError) as error:
+            await asyncio.to_thread(self._reject, path, error)
+            log.warning("the model %s is rejected: %s", file_name(path.name, ""), error)
+            return None
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+        log.info("the model %s is registered", name)
         return row
 
-    async def make_inboxes(self) -> None:
-        """Make the inbox of every model that the ledger knows."""
-        for row in await self.desk.ledger.run(list_models):
-            await asyncio.to_thread(self.make_inbox, row)
+    def _reject(self, path: Path, error: FinetunedError) -> None:
+        target = self._desk.store.rejected / file_name(path.name, "")
+        files.write_atomically(target.with_name(f"{target.name}.txt"), f"{error}\n".encode())
+        shutil.move(path, target)  # the inbox may be another disk
 
-    def make_inbox(self, row: ModelRow) -> Path:
-        """Make a folder for each label, by its name in the configuration where it has one."""
-        return make_inbox(self.inbox, row.name, folders(row, self.labels.get(row.name, {})))
+    def _make_inbox(self, row: ModelRow) -> Path:
+        labels = self._entries.get(row.name, Entry()).labels
+        return make_inbox(self._inbox, row.name, folders(row, labels))
+
+    def _intake(self, row: ModelRow) -> Intake | str:
+        entry = self._entries.get(row.name, Entry())
+        return intake(row.info, entry.labels, entry.fit)
 
 
 def folders(row: ModelRow, mapping: Mapping[str, str]) -> list[str]:
@@ -65,14 +123,13 @@ def folders(row: ModelRow, mapping: Mapping[str, str]) -> list[str]:
 
 
 def read(path: Path) -> bytes:
-    """Return a model's bytes; ModelError where it is too large to be one, HostError where it cannot be read."""
+    """Return a model's bytes; ModelError where it is none or too large, HostError where it cannot be read."""
     try:
-        size = path.stat().st_size
         if path.is_dir():
             raise ModelError(
-                f"{path.name} is a folder; finetuned takes a {SUFFIX} file, not an .mlpackage or .mlmodelc"
+                f"{path.name} is a folder; finetuned takes a {MODEL_SUFFIX} file, no .mlpackage and no .mlmodelc"
             )
-        if size > MAX_BYTES:
+        if (size := path.stat().st_size) > MAX_BYTES:
             raise ModelError(f"{path.name} has {size} bytes; a Core ML model has {MAX_BYTES} at most")
         return path.read_bytes()
     except OSError as error:

@@ -55,23 +55,26 @@ ATTEMPTS = 3
 USER = "user"
 
 
-class DecodeSamples(Protocol):
-    """Makes sure that these samples of (model, user) are decoded for this input."""
+class Inputs(Protocol):
+    """Where a task's decoded samples come from."""
 
-    async def __call__(self, model: str, user: str, samples: Sequence[SampleRow], want: InputSpec) -> None:
-        """Decode what is missing."""
+    def want(self, model: str) -> InputSpec:
+        """Return what a sample of this model is decoded to."""
+
+    async def ensure(self, samples: Sequence[SampleRow], want: InputSpec) -> Mapping[str, str]:
+        """Decode what is missing; return why, by digest, where an original is no sample any more."""
 
 
 class Tasks:
     """Makes, starts, holds and ends tasks."""
 
     def __init__(
-        self, desk: Desk, executor: Executor, governor: Governor, decode: DecodeSamples, settings: Settings
+        self, desk: Desk, executor: Executor, governor: Governor, inputs: Inputs, settings: Settings
     ) -> None:
         self._desk = desk
         self._executor = executor
         self._governor = governor
-        self._decode = decode
+        self._inputs = inputs
         self._settings = settings
         self._maker = Maker(desk, settings)
         self._running: dict[str, Attempt] = {}
@@ -177,12 +180,12 @@ class Tasks:
 
     async def _run(self, row: TaskRow) -> None:
         known = await self._desk.ledger.run(get_model, row.model)
-        samples = await self._desk.ledger.run(task_samples, row.id)
-        await self._decode(row.model, row.user, samples, known.info.sample_inputs[0])
+        want = self._inputs.want(row.model)
+        samples = await self._samples(row, want)
         started = await self._desk.ledger.run(
             transition, row.id, Verb.resume, at=self._desk.now(), new_attempt=True
         )
-        spec = await self._spec(started, known, samples)
+        spec = await self._spec(started, known, samples, want)
         async with self._executor.submit(spec) as run:
             attempt = self._running[row.id] = Attempt(desk=self._desk, row=started, spec=spec, run=run)
             await attempt.follow(self._governor.verdict)
@@ -190,7 +193,17 @@ class Tasks:
             await self._end(attempt, report)
         await self.show_model(known)
 
-    async def _spec(self, row: TaskRow, known: ModelRow, samples: tuple[SampleRow, ...]) -> TaskSpec:
+    async def _samples(self, row: TaskRow, want: InputSpec) -> list[SampleRow]:
+        """Return the task's samples, all decoded; one that has become undecodable is left out, and said."""
+        samples = await self._desk.ledger.run(task_samples, row.id)
+        gone = await self._inputs.ensure(samples, want)
+        for digest, reason in gone.items():
+            log.warning("task %s goes without sample %s: %s", row.id, digest[:12], reason)
+        return [sample for sample in samples if sample.digest not in gone]
+
+    async def _spec(
+        self, row: TaskRow, known: ModelRow, samples: Sequence[SampleRow], want: InputSpec
+    ) -> TaskSpec:
         store, settings = self._desk.store, self._settings
         folder = store.task(row.id)
         model_path = store.model_file(row.model, row.user, row.parent)
@@ -203,7 +216,7 @@ class Tasks:
             model_digest=await asyncio.to_thread(files.sha256_of, model_path),
             base_digest=known.digest,
             inputs_path=str(store.inputs(row.model, row.user)),
-            input_signature=known.info.sample_inputs[0].signature,
+            input_signature=want.signature,
             samples=tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in samples),
             result_path=str(folder / "result.mlmodel"),
             parameters=dict(row.parameters),

@@ -33,7 +33,7 @@ from finetuned.update.parameters import update_of
 from finetuned.update.session import Bound, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from finetuned.parameters import Number
 
@@ -165,7 +165,7 @@ class NetworkUpdate:
         return ceil(samples / int(self.parameters["miniBatchSize"]))
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
-    def steps(self, data: Encoded) -> Iterator[MiniBatch | Epoch]:
+    def steps(self, data: Encoded) -> Generator[MiniBatch | Epoch, None, None]:
         """Train; yield after every mini-batch and after every epoch.
 
         Raises:

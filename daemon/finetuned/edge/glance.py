@@ -1,0 +1,52 @@
+"""The daemon at a glance: its state topic, systemd's status line and the answer to `status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from finetuned import __version__
+from finetuned.service.events import DaemonState
+
+if TYPE_CHECKING:
+    from finetuned.service.desk import Desk
+    from finetuned.service.governor import Governor
+    from finetuned.service.ingest import Ingest
+    from finetuned.service.tasks import Tasks
+
+
+def state_of(governor: Governor, tasks: Tasks, ingest: Ingest) -> DaemonState:
+    """Return the daemon at a glance."""
+    verdict = governor.verdict
+    return DaemonState(
+        version=__version__,
+        mode=governor.mode,
+        pace=verdict.pace,
+        duty=verdict.duty,
+        device=tasks.device,
+        reasons=verdict.reasons,
+        running=tasks.running,
+        queued=tasks.queued,
+        waiting_samples=ingest.waiting,
+        readings=governor.readings,
+        warnings=(*governor.warnings, *ingest.warnings),
+    )
+
+
+def status_line(state: DaemonState) -> str:
+    """Return one line for `systemctl status`."""
+    why = f" ({', '.join(state.reasons)})" if state.reasons else ""
+    doing = f"training {len(state.running)}, {state.queued} queued" if state.running else "idle"
+    return f"{doing}, pace {state.pace}{why}"
+
+
+def answer_to_status(desk: Desk, state: DaemonState) -> dict[str, Any]:
+    """Return the daemon, its models and its tasks, as they are on their topics."""
+    states = {key: msgspec.json.decode(payload) for key, payload in desk.outbox.states.items()}
+    return {
+        "node": desk.node,
+        "state": msgspec.to_builtins(state),
+        "models": [shown for key, shown in sorted(states.items()) if key.startswith("model/")],
+        "tasks": [shown for key, shown in sorted(states.items()) if key.startswith("task/")],
+    }

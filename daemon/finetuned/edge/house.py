@@ -1,0 +1,246 @@
+"""The rooms of a running daemon, and how they are put together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetuned.edge import broker
+from finetuned.edge.config import places
+from finetuned.edge.glance import answer_to_status, state_of
+from finetuned.edge.logs import get_logger
+from finetuned.edge.mqtt import Bridge
+from finetuned.edge.requests import Memory
+from finetuned.edge.systemd import Notifier
+from finetuned.edge.verbs import Desk as Verbs
+from finetuned.policy.budget import Budget, Missing, battery_zone, thermal_zone
+from finetuned.policy.trigger import Rule
+from finetuned.service import batch, plugins
+from finetuned.service import ingest as ingestion
+from finetuned.service.decoder import Decoders, Limits
+from finetuned.service.desk import Desk
+from finetuned.service.executor import LocalExecutor
+from finetuned.service.governor import Governor
+from finetuned.service.ingest import Ingest
+from finetuned.service.ledger import Ledger
+from finetuned.service.ledger_models import get_model
+from finetuned.service.ledger_requests import recall, remember
+from finetuned.service.making import Settings
+from finetuned.service.models import Entry, Models
+from finetuned.service.outbox import Outbox
+from finetuned.service.stamps import timestamp
+from finetuned.service.store import Store
+from finetuned.service.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from finetuned.edge.broker import Address
+    from finetuned.edge.config import Config
+    from finetuned.service.ledger_samples import SampleRow
+    from finetuned.service.messages import InputSpec
+
+MOST_THREADS = 4
+log = get_logger("house")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The rooms of a running daemon, put together."""
+
+    config: Config
+    desk: Desk
+    governor: Governor
+    tasks: Tasks
+    ingest: Ingest
+    models: Models
+    bridge: Bridge
+    ears: Ears
+    notifier: Notifier
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where a task's decoded samples come from."""
+
+    store: Store
+    decoders: Decoders
+    models: Models
+
+    def want(self, model: str) -> InputSpec:
+        """Return what a sample of this model is decoded to."""
+        return self.models.want(model)
+
+    async def ensure(self, samples: Sequence[SampleRow], want: InputSpec) -> Mapping[str, str]:
+        """Decode what is missing."""
+        return await ingestion.ensure_inputs(self.store, self.decoders, samples, want)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ears:
+    """Hears of ingestion, and tells the others."""
+
+    desk: Desk
+    tasks: Tasks
+    models: Models
+    ingest: Ingest | None = None
+    news: set[str] = field(default_factory=set)
+
+    def accepted(self, model: str, user: str) -> None:  # noqa: ARG002 - a model's states are shown together
+        """There are new samples: the queue may have something to do."""
+        self.news.add(model)
+        self.tasks.wake()
+
+    def told(self) -> None:
+        """The ledger has new outcomes."""
+        self.desk.outbox.outcomes_written()
+
+    def warned(self, warning: str) -> None:
+        """Something goes wrong."""
+        log.warning("ingestion", warning=warning)
+
+    async def model_dropped(self, path: Path) -> None:
+        """A model lies in the inbox itself."""
+        if row := await self.models.take(path):
+            self.news.add(row.name)
+            if self.ingest is not None:
+                self.ingest.rescan()
+
+    async def show_models(self) -> None:
+        """Publish the states of the models that have news."""
+        news, self.news = self.news, set()
+        for name in sorted(news):
+            await self.tasks.show_model(await self.desk.ledger.run(get_model, name))
+
+
+async def build(stack: AsyncExitStack, config: Config) -> House:
+    """Put the rooms together; what must be ended is left on the stack."""
+    where = places(config)
+    store = Store(where.state)
+    stack.enter_context(store.lock())
+    store.prepare()
+    ledger = await stack.enter_async_context(Ledger.open(store.ledger))
+    node = f"{socket.gethostname()}-{store.instance()}"
+    address = await stack.enter_async_context(_broker(config, where.runtime, node))
+    desk = Desk(
+        ledger=ledger,
+        store=store,
+        outbox=Outbox(ledger),
+        node=node,
+        now=lambda: timestamp(time.time()),
+        seconds=time.time,
+        monotonic=time.monotonic,
+    )
+    return await _furnish(stack, config, desk, address, where.inbox)
+
+
+async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: Address, inbox: Path) -> House:
+    found = plugins.load()
+    for error in found.errors:
+        log.warning("plugin", error=str(error))
+    governor = _governor(config, found)
+    executor = LocalExecutor(nice=config.worker.nice)
+    limits = Limits(file_bytes=config.ingest.max_file_mb * 2**20, timeout_s=config.ingest.decode_timeout_s)
+    decoders = await stack.enter_async_context(Decoders(limits))
+    entries = {name: Entry(labels=entry.labels, fit=entry.fit) for name, entry in config.models.items()}
+    models = Models(desk, executor, inbox, entries)
+    tasks = Tasks(desk, executor, governor, Inputs(desk.store, decoders, models), _settings(config))
+    ears = Ears(desk=desk, tasks=tasks, models=models)
+    ears.ingest = ingest = _ingest(config, desk, decoders, inbox, ears)
+
+    async def glance() -> dict[str, Any]:
+        return answer_to_status(desk, state_of(governor, tasks, ingest))
+
+    return House(
+        config=config,
+        desk=desk,
+        governor=governor,
+        tasks=tasks,
+        ingest=ingest,
+        models=models,
+        bridge=_bridge(config, desk, address, Verbs(tasks, glance)),
+        ears=ears,
+        notifier=Notifier.from_environment(),
+    )
+
+
+def _ingest(config: Config, desk: Desk, decoders: Decoders, inbox: Path, ears: Ears) -> Ingest:
+    settings = ingestion.Settings(
+        users=config.ingest.users,
+        settle_s=config.ingest.settle_s,
+        rescan_s=config.ingest.rescan_s,
+        file_bytes=config.ingest.max_file_mb * 2**20,
+    )
+    # What is held out is settled when a task takes its samples, not when they arrive.
+    workbench = batch.Desk(
+        inbox=inbox.resolve(),
+        store=desk.store,
+        ledger=desk.ledger,
+        decoders=decoders,
+        node=desk.node,
+        holds_out=lambda _: False,
+    )
+    clock = ingestion.Clock(monotonic=desk.monotonic, utc=desk.seconds)
+    return Ingest(workbench, settings, intakes=lambda: ears.models.intakes, listener=ears, clock=clock)
+
+
+def _bridge(config: Config, desk: Desk, address: Address, handler: Verbs) -> Bridge:
+    return Bridge(
+        address=address,
+        mqtt=config.mqtt,
+        node=desk.node,
+        outbox=desk.outbox,
+        handler=handler,
+        memory=_memory(desk),
+    )
+
+
+@asynccontextmanager
+async def _broker(config: Config, runtime: Path, node: str) -> AsyncIterator[Address]:
+    if config.mqtt.host:
+        yield broker.external(config.mqtt, node=node)
+        return
+    async with broker.embedded(runtime, node) as address:
+        yield address
+
+
+def _governor(config: Config, found: plugins.Plugins) -> Governor:
+    limits = config.budget
+    thermal, battery = limits.thermal, limits.battery
+    budget = Budget(
+        zones=(
+            thermal_zone(throttle=thermal.throttle, pause=thermal.pause, resume=thermal.resume),
+            battery_zone(
+                throttle_on_battery=battery.throttle_on_battery, pause=battery.pause, resume=battery.resume
+            ),
+        ),
+        min_paused_s=limits.min_paused_s,
+        min_running_s=limits.min_running_s,
+        missing=Missing(limits.missing),
+    )
+    return Governor(found.sensors(Path(limits.sysfs)), budget, interval_s=limits.interval_s)
+
+
+def _settings(config: Config) -> Settings:
+    trigger, rate = config.trigger, config.mqtt.batch_events_per_second
+    return Settings(
+        rule=Rule(
+            min_new_samples=trigger.min_new_samples, quiet_s=trigger.quiet_s, max_wait_s=trigger.max_wait_s
+        ),
+        held_out=config.validation.held_out,
+        threads=config.worker.threads or min(os.cpu_count() or 1, MOST_THREADS),
+        report_interval_s=1 / rate if rate else -1.0,
+        parameters={name: entry.parameters for name, entry in config.models.items()},
+    )
+
+
+def _memory(desk: Desk) -> Memory:
+    async def remember_now(transaction: str, answer: Any) -> Any:  # noqa: ANN401 - Answer, both times
+        return await desk.ledger.run(remember, transaction, answer, at=desk.now())
+
+    return Memory(recall=lambda transaction: desk.ledger.run(recall, transaction), remember=remember_now)
