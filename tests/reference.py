@@ -6,7 +6,7 @@ speed.  Blobs are [N, C, H, W] or [N, C].
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,7 +109,7 @@ def _flatten(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, 
     x = inputs[0]
     if layer.flatten.mode == 1 and x.ndim == 4:
         x = np.moveaxis(x, 1, 3)
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), prod(x.shape[1:]))
 
 
 def _clip(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Array]) -> Array:

@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuned.policy.split import LEAST, Item, held_out, split
+from finetuned.policy.split import LEAST, Item, split
 
 
 def items(count: int, label: str = "rock", *, start: int = 0, decided: bool | None = None) -> list[Item]:
@@ -15,16 +15,34 @@ def items(count: int, label: str = "rock", *, start: int = 0, decided: bool | No
     return [Item(digest=digest, label=label, decided=decided) for digest in digests]
 
 
-def test_the_share_that_is_held_out_is_the_one_asked_for() -> None:
-    out = sum(held_out(item.digest, 0.2) for item in items(10_000))
-    assert 1_880 < out < 2_120  # three standard deviations of a fair draw
-    assert not any(held_out(item.digest, 0.0) for item in items(100))
-    assert all(held_out(item.digest, 1.0) for item in items(100))
+def held(samples: list[Item], share: float) -> dict[str, int]:
+    """Count what is held out by label."""
+    out = split(samples, share)
+    labels = [item.label for item in samples if item.digest in out]
+    return {label: labels.count(label) for label in sorted(set(labels))}
 
 
-def test_the_same_content_falls_on_the_same_side_whatever_else_is_there() -> None:
-    some, more = items(40), items(40) + items(60, start=40)
-    assert split(some, 0.2) == split(more, 0.2) & {item.digest for item in some}
+def test_every_label_gives_its_share() -> None:
+    samples = items(10, "rock") + items(20, "paper") + items(5, "scissors")
+    assert held(samples, 0.2) == {"rock": 2, "paper": 4, "scissors": 1}
+    assert held(samples, 0.0) == {}
+
+
+def test_the_largest_remainders_make_up_the_whole() -> None:
+    samples = [item for label in "abcdefghij" for item in items(3, label)]  # 0.6 of each: 6 of 30
+    assert sum(held(samples, 0.2).values()) == 6
+    assert max(held(samples, 0.2).values()) == 1
+
+
+def test_the_same_samples_fall_on_the_same_sides_in_any_order() -> None:
+    samples = items(40) + items(25, "paper")
+    assert split(samples, 0.3) == split(samples[::-1], 0.3)
+
+
+def test_new_samples_bring_a_label_up_to_its_share_and_no_further() -> None:
+    seen = items(8, decided=False) + items(2, start=8, decided=True)
+    assert held(seen + items(10, start=10), 0.2) == {"rock": 4}
+    assert held(items(5, decided=True) + items(5, start=5), 0.2) == {"rock": 5}
 
 
 def test_of_fewer_than_ten_samples_none_is_held_out() -> None:

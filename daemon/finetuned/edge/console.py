@@ -42,7 +42,7 @@ def person() -> Console:
     """Return where people read: stderr, in colours if it is a terminal."""
     from rich.console import Console  # noqa: PLC0415 - rich is for commands that print tables, never for the daemon
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

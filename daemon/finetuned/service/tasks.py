@@ -194,12 +194,16 @@ class Tasks:
         await self.show_model(known)
 
     async def _samples(self, row: TaskRow, want: InputSpec) -> list[SampleRow]:
-        """Return the task's samples, all decoded; one that has become undecodable is left out, and said."""
+        """Return the task's samples, all decoded; one that has become undecodable is left out, and said.
+
+        In the order of their content: the same samples give the same model, however they arrived.
+        """
         samples = await self._desk.ledger.run(task_samples, row.id)
         gone = await self._inputs.ensure(samples, want)
         for digest, reason in gone.items():
             log.warning("task %s goes without sample %s: %s", row.id, digest[:12], reason)
-        return [sample for sample in samples if sample.digest not in gone]
+        left = (sample for sample in samples if sample.digest not in gone)
+        return sorted(left, key=lambda sample: sample.digest)
 
     async def _spec(
         self, row: TaskRow, known: ModelRow, samples: Sequence[SampleRow], want: InputSpec
