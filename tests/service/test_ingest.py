@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from finetuned.errors import HostError
-from finetuned.service import batch, claim, ingest
+from finetuned.service import claim, ingest, journal
 from finetuned.service.decoder import Decoders
 from finetuned.service.ingest import ensure_inputs
 from finetuned.service.inputs import missing_inputs, opened
@@ -359,7 +359,7 @@ async def test_an_original_that_cannot_be_removed_is_a_sample_once(
     def refuse(root: Path, found: Found) -> bool:
         raise PermissionError(errno.EACCES, f"{root}: {found}")
 
-    monkeypatch.setattr(batch, "remove_original", refuse)
+    monkeypatch.setattr(journal, "remove_original", refuse)
     async with running(tmp_path, replace(FAST, rescan_s=0.05)) as run:
         run.drop("gestures/rock/a.png", png())
         await until(lambda: run.heard.warnings)

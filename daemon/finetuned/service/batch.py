@@ -4,9 +4,9 @@ The order, and what a crash after each step leaves:
 
 1. decoded inputs into inputs.db               a cache, written again
 2. copies into samples/ and rejected/          written again under the same names
-3. batch.json: which originals this is about   thrown away, since the ledger does not know its time
-4. the ledger's transaction, with the outcomes batch.json tells at the next start which originals are done with
-5. originals removed, batch.json removed       nothing to do
+3. batch.json: what step 5 has to do           thrown away, since the ledger has no outcome of its time
+4. the ledger's transaction, with the outcomes step 5 is done at the next start
+5. copies too many, originals, batch.json gone nothing is left to do
 
 So nothing is lost, and nothing is told twice.  Where a power cut takes batch.json away, the ledger still knows
 the originals of accepted samples by their `source`.
@@ -15,27 +15,20 @@ the originals of accepted samples by their `source`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from finetuned.errors import HostError
 from finetuned.service import files, inputs
-from finetuned.service.claim import move_original, remove_original
 from finetuned.service.events import SampleAccepted, SampleRejected
+from finetuned.service.journal import Journal, Kept, finish, original, write
 from finetuned.service.ledger_samples import Kind, NewSample, accept_batch
-from finetuned.service.messages import Value
 from finetuned.service.names import file_name
-from finetuned.service.watch import Found
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from finetuned.service.claim import Claim
     from finetuned.service.events import Outcome
@@ -44,8 +37,8 @@ if TYPE_CHECKING:
     from finetuned.service.messages import InputSpec, Undecodable
     from finetuned.service.places import Place
     from finetuned.service.store import Store
+    from finetuned.service.watch import Found
 
-JOURNAL = "batch.json"
 DUPLICATE = "duplicate"
 RELABELLED = "relabelled"
 # What an acceptance says to the world; a leftover of a crash was told before.
@@ -58,13 +51,27 @@ TOLD: dict[Kind, tuple[type[SampleAccepted | SampleRejected], str]] = {
 
 # ── values ──────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """A sample with the same content: its label, and its path relative to the state folder."""
+
+    label: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """A good file; `known`: the same content lies in samples/ under the same label, so this copy is not needed."""
+    """A good file, to be kept at `path` (relative to the state folder); `twin` is there already, if any is."""
 
     found: Found
     place: Place
     claim: Claim
-    known: bool
+    path: str
+    twin: Twin | None
+
+    @property
+    def known(self) -> bool:
+        """Say whether the same content is a sample under the same label, so that this copy is not needed."""
+        return self.twin is not None and self.twin.label == self.place.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +102,14 @@ class Batch:
         """How much memory the decoded inputs take."""
         return sum(len(raw) for rows in self.inputs.values() for raw in rows.values())
 
-    def label_of(self, place: Place, digest: str) -> str | None:
-        """Return the label under which the same content has been taken into this batch, None where it has not."""
-        labels = (
-            item.place.label
+    def twin_of(self, place: Place, digest: str) -> Twin | None:
+        """Return the same content as it has been taken into this batch, None where it has not."""
+        twins = (
+            Twin(label=item.place.label, path=item.path)
             for item in reversed(self.taken)
             if (item.place.model, item.place.user, item.claim.digest) == (place.model, place.user, digest)
         )
-        return next(labels, None)
+        return next(twins, None)
 
     @property
     def claims(self) -> list[Claim]:
@@ -116,24 +123,6 @@ class Decoding(Protocol):
 
     async def decode(self, path: Path, name: str, want: InputSpec) -> bytes | Undecodable:
         """Return the raw array, or why there is none."""
-
-
-class Original(Value, frozen=True, kw_only=True):
-    """A file of the inbox that is done with; `to`: it is moved there rather than removed."""
-
-    path: bytes
-    mode: int
-    inode: int
-    size: int
-    mtime_ns: int
-    to: bytes = b""
-
-
-class Journal(Value, frozen=True, kw_only=True):
-    """The originals of a batch whose outcomes carry the time `ts`."""
-
-    ts: str
-    originals: tuple[Original, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,48 +149,24 @@ async def commit(desk: Desk, batch: Batch, ts: str) -> tuple[tuple[Acceptance, .
     Raises `HostError`; then the originals are all there still.
     """
     samples = [new_sample(desk, item, ts) for item in batch.taken]
-    journal = await asyncio.to_thread(_prepare, desk, batch, samples, ts)
+    journal = await asyncio.to_thread(_prepare, desk, batch, ts)
     acceptances = await desk.ledger.run(
         accept_batch, samples, tell=lambda acceptances: outcomes(batch, acceptances, desk.node, ts)
     )
-    copies = [
-        item.claim.copy if item.known else desk.store.root / sample.path
-        for item, sample in zip(batch.taken, samples, strict=True)
-    ]
-    left = await asyncio.to_thread(_finish, desk, copies, acceptances, journal)
-    return acceptances, left
-
-
-async def recover(desk: Desk) -> None:
-    """Finish what a crash interrupted: remove the originals of the last batch if the ledger knows of it."""
-    path = desk.store.root / JOURNAL
-    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
-        journal = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Journal)
-        if await desk.ledger.run(is_told, journal.ts):
-            await asyncio.to_thread(_remove_originals, desk.inbox, journal)
-    await asyncio.to_thread(files.remove, path)
-
-
-def is_told(db: sqlite3.Connection, ts: str) -> bool:
-    """Say whether the ledger has outcomes of a batch at this time."""
-    query = "SELECT 1 FROM outcomes WHERE ts = ? AND type IN ('sampleAccepted', 'sampleRejected')"
-    return db.execute(query, (ts,)).fetchone() is not None
+    return acceptances, await finish(journal, inbox=desk.inbox, store=desk.store, ledger=desk.ledger)
 
 
 def new_sample(desk: Desk, item: Taken, ts: str) -> NewSample:
     """Return the row that asks to be accepted."""
-    place, digest = item.place, item.claim.digest
     return NewSample(
-        model=place.model,
-        user=place.user,
-        digest=digest,
-        label=place.label,
-        name=place.name,
-        path=desk.store.sample_path(
-            model=place.model, user=place.user, label=place.label, digest=digest, name=place.name
-        ),
+        model=item.place.model,
+        user=item.place.user,
+        digest=item.claim.digest,
+        label=item.place.label,
+        name=item.place.name,
+        path=item.path,
         bytes=item.claim.size,
-        held_out=desk.holds_out(digest),
+        held_out=desk.holds_out(item.claim.digest),
         source=source_of(desk.inbox, item.found),
         accepted_at=ts,
     )
@@ -242,28 +207,39 @@ def outcomes(batch: Batch, acceptances: Sequence[Acceptance], node: str, ts: str
 
 
 # ── before the transaction ──────────────────────────────────────────────────────────────────────
-def _prepare(desk: Desk, batch: Batch, samples: Sequence[NewSample], ts: str) -> Journal:
+def _prepare(desk: Desk, batch: Batch, ts: str) -> Journal:
     """Steps 1 to 3."""
     store = desk.store
     with files.host_errors("taking samples"):
         _keep_inputs(store, batch)
-        moves = {
-            store.root / sample.path: item.claim.copy
-            for item, sample in zip(batch.taken, samples, strict=True)
-            if not item.known
-        }
-        originals = [_original(desk.inbox, item.found) for item in batch.taken]
-        for item in batch.refused:
-            target = _rejected_path(store, item)
-            files.make_folder(target.parent)
-            target.with_name(f"{target.name}.txt").write_text(f"{item.reason}\n", "utf-8")
-            if item.claim:
-                moves[target] = item.claim.copy
-            originals.append(_original(desk.inbox, item.found, None if item.claim else target))
+        targets = {item.found: _rejected_path(store, item) for item in batch.refused}
+        _explain(batch.refused, targets)
+        moves = {store.root / item.path: item.claim.copy for item in batch.taken if not item.known}
+        moves |= {targets[item.found]: item.claim.copy for item in batch.refused if item.claim}
         _move_all(moves)
-        journal = Journal(ts=ts, originals=tuple(originals))
-        files.write_atomically(store.root / JOURNAL, msgspec.json.encode(journal))
+        everything: list[Taken | Refused] = [*batch.taken, *batch.refused]
+        unread = {item.found: targets[item.found] for item in batch.refused if not item.claim}
+        journal = Journal(
+            ts=ts,
+            samples=tuple(_kept(store.root, item) for item in batch.taken),
+            originals=tuple(original(desk.inbox, item.found, unread.get(item.found)) for item in everything),
+        )
+        write(store, journal)
     return journal
+
+
+def _explain(refused: Iterable[Refused], targets: Mapping[Found, Path]) -> None:
+    """Write beside each refused file why it is none."""
+    for item in refused:
+        target = targets[item.found]
+        files.make_folder(target.parent)
+        target.with_name(f"{target.name}.txt").write_text(f"{item.reason}\n", "utf-8")
+
+
+def _kept(root: Path, item: Taken) -> Kept:
+    own = str(item.claim.copy.relative_to(root)) if item.known else item.path
+    copies = (own, item.twin.path) if item.twin else (own,)
+    return Kept(model=item.place.model, user=item.place.user, digest=item.claim.digest, copies=copies)
 
 
 def _keep_inputs(store: Store, batch: Batch) -> None:
@@ -292,60 +268,6 @@ def _rejected_path(store: Store, item: Refused) -> Path:
     if not target.exists() or (item.claim and files.sha256_of(target) == item.claim.digest):
         return target
     return folder / file_name(place.name, f"{item.claim.digest[:12] if item.claim else item.found.inode}-")
-
-
-def _original(inbox: Path, found: Found, to: Path | None = None) -> Original:
-    return Original(
-        path=os.fsencode(found.path.relative_to(inbox)),
-        mode=found.mode,
-        inode=found.inode,
-        size=found.size,
-        mtime_ns=found.mtime_ns,
-        to=os.fsencode(to) if to else b"",
-    )
-
-
-# ── after the transaction ───────────────────────────────────────────────────────────────────────
-def _finish(
-    desk: Desk, copies: Iterable[Path], acceptances: Iterable[Acceptance], journal: Journal
-) -> list[Found]:
-    """Step 5; returns the originals that could not be removed."""
-    root = desk.store.root
-    for copy, acceptance in zip(copies, acceptances, strict=True):
-        with contextlib.suppress(
-            OSError, HostError
-        ):  # a copy too many, or too few, is no reason to lose the rest
-            _put_right(root, copy, acceptance)
-    left = _remove_originals(desk.inbox, journal)
-    files.remove(root / JOURNAL)
-    return left
-
-
-def _put_right(root: Path, copy: Path, acceptance: Acceptance) -> None:
-    """Let exactly one file be there for what the ledger holds: at `row.path`."""
-    kept = root / acceptance.row.path
-    if not kept.exists():
-        files.move(copy, kept)
-    elif copy != kept:
-        copy.unlink(missing_ok=True)
-    if acceptance.moved_from and root / acceptance.moved_from != kept:
-        (root / acceptance.moved_from).unlink(missing_ok=True)
-
-
-def _remove_originals(inbox: Path, journal: Journal) -> list[Found]:
-    """Remove or move each original that nobody has touched; return those that resist."""
-    left = []
-    for original in journal.originals:
-        path = inbox / Path(os.fsdecode(original.path))
-        found = Found(path, original.mode, original.inode, original.size, original.mtime_ns)
-        try:
-            if original.to:
-                move_original(inbox, found, Path(os.fsdecode(original.to)))
-            else:
-                remove_original(inbox, found)
-        except OSError:
-            left.append(found)
-    return left
 
 
 def discard(claims: Iterable[Claim]) -> None:

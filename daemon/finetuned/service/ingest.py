@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from finetuned.errors import FinetunedError, HostError
 from finetuned.service import batch, inputs
-from finetuned.service.batch import Batch, Refused, Taken
+from finetuned.service.batch import Batch, Refused, Taken, Twin
 from finetuned.service.claim import Changed, TooLargeError, claim
 from finetuned.service.events import SampleRejected, SampleWaiting
 from finetuned.service.files import make_folder
+from finetuned.service.journal import recover
 from finetuned.service.ledger_outcomes import append_outcomes
 from finetuned.service.ledger_samples import Kind, find_sample
 from finetuned.service.messages import Undecodable
@@ -137,7 +138,7 @@ class Ingest:
 
     async def run(self) -> None:
         """Take what comes, for ever."""
-        await batch.recover(self._desk)
+        await recover(self._desk.inbox, self._desk.store, self._desk.ledger)
         async with aclosing(self._watch.settled()) as rounds:
             async for files in rounds:
                 await self._round(files)
@@ -212,18 +213,22 @@ class Ingest:
 
     async def _judge(self, gathered: Batch, found: Found, place: Place, claimed: Claim) -> None:
         """Decode a claimed file, unless the same content has been accepted before."""
-        label = gathered.label_of(place, claimed.digest) or await self._accepted_label(place, claimed.digest)
-        if label is None:
+        twin = gathered.twin_of(place, claimed.digest) or await self._twin(place, claimed.digest)
+        if twin is None:
             raw = await self._desk.decoders.decode(claimed.copy, place.name, place.want)
             if isinstance(raw, Undecodable):
                 gathered.refused.append(Refused(found=found, place=place, claim=claimed, reason=raw.reason))
                 return
             gathered.inputs[place.model, place.user, place.want.signature][claimed.digest] = raw
-        gathered.taken.append(Taken(found=found, place=place, claim=claimed, known=label == place.label))
+        path = self._desk.store.sample_path(
+            model=place.model, user=place.user, label=place.label, digest=claimed.digest, name=place.name
+        )
+        gathered.taken.append(Taken(found=found, place=place, claim=claimed, path=path, twin=twin))
 
-    async def _accepted_label(self, place: Place, digest: str) -> str | None:
+    async def _twin(self, place: Place, digest: str) -> Twin | None:
+        """Return the sample that has this content already."""
         there = await self._desk.ledger.run(find_sample, place.model, place.user, digest)
-        return there.label if there else None
+        return Twin(label=there.label, path=there.path) if there else None
 
     async def _commit(self, gathered: Batch) -> None:
         acceptances, left = await batch.commit(self._desk, gathered, self._stamp())
