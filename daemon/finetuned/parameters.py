@@ -137,7 +137,7 @@ def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
         )
     low, high = row.minimum, row.maximum
     if (low is not None and number < low) or (high is not None and number > high):
-        raise ParameterError(f"{name}={number} is not allowed by the model; allowed: {low} to {high}")
+        raise ParameterError(f"{name}={number} is not allowed by the model; allowed: {_between(low, high)}")
     check_limits(name, number)
     return number
 
@@ -148,6 +148,12 @@ def check_limits(name: str, number: Number) -> None:
     if not low <= number <= high:
         ends = f"at least {low:g}" if high == math.inf else f"{low:g} to below 1"
         raise ParameterError(f"{name}={number} is not allowed; allowed: {ends}")
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"at least {low:g}" if low is not None else f"at most {high:g}"
+    return f"{low:g} to {high:g}"
 
 
 def adjusted(asked: Mapping[str, object], rows: Mapping[str, Parameter]) -> dict[str, Number]:

@@ -1,0 +1,290 @@
+"""A real daemon for the acceptance tests: its process, its folders, a made-up sysfs, and an MQTT subscriber of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+
+from brokers import PASSWORD, USER, Mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+Event = dict[str, Any]
+
+PATIENCE_S = 60.0
+ENDINGS = ("completed", "failed", "cancelled")
+
+CONFIGURATION = """\
+state = "{state}"
+[ingest]
+settle_s = 0.1
+rescan_s = 5.0
+[trigger]
+min_new_samples = {least}
+quiet_s = 0.3
+max_wait_s = 3600.0
+[budget]
+interval_s = 0.05
+min_paused_s = 0.2
+min_running_s = 0.2
+sysfs = "{sysfs}"
+[worker]
+threads = 1
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+username = "{user}"
+password_file = "{password}"
+batch_events_per_second = 200.0
+[log]
+level = "info"
+format = "json"
+{more}
+"""
+
+
+# ── sysfs ───────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class Sysfs:
+    """A made-up tree: one CPU zone, and a battery where one is put."""
+
+    root: Path
+
+    def heat(self, celsius: float) -> None:
+        """Set the CPU zone's temperature."""
+        zone = self.root / "class/thermal/thermal_zone0"
+        _write(zone / "type", "x86_pkg_temp")
+        _write(zone / "temp", str(int(celsius * 1000)))
+
+    def power(self, status: str, capacity: int) -> None:
+        """Set the battery's state, and the mains to go with it."""
+        supplies = self.root / "class/power_supply"
+        for name, text in {
+            "type": "Battery",
+            "status": status,
+            "capacity": str(capacity),
+            "present": "1",
+        }.items():
+            _write(supplies / "BAT0" / name, text)
+        _write(supplies / "AC/type", "Mains")
+        _write(supplies / "AC/online", "0" if status == "Discharging" else "1")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(f"{text}\n")
+    aside.replace(path)
+
+
+# ── the subscriber ──────────────────────────────────────────────────────────────────────────────
+@dataclass(slots=True)
+class Ear:
+    """Everything that was heard, in order; a wait looks at it all."""
+
+    heard: list[tuple[str, Event]] = field(default_factory=list)
+    retained: dict[str, Event] = field(default_factory=dict)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def listen(self, client: aiomqtt.Client) -> None:
+        """Take messages for ever."""
+        async for message in client.messages:
+            topic = str(message.topic).split("/", 2)[2]
+            payload = json.loads(message.payload) if message.payload and not topic.startswith("avail") else {}
+            if topic.startswith("avail"):
+                payload = {"availability": bytes(message.payload).decode()}
+            assert not (topic.startswith("event/") and message.retain), "an event was retained"
+            self.retained[topic] = payload
+            self.heard.append((topic, payload))
+            self._more.set()
+
+    def events(self, *kinds: str) -> list[Event]:
+        """Return the events of these types, in order; all without any."""
+        found = [payload for topic, payload in self.heard if topic.startswith("event/")]
+        return [event for event in found if not kinds or event["type"] in kinds]
+
+    async def until(self, what: Callable[[], Any], said: str) -> Any:  # noqa: ANN401 - whatever `what` returns
+        """Wait until `what()` is true, and return it."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not (found := what()):
+                    self._more.clear()
+                    await self._more.wait()
+                return found
+        except TimeoutError:
+            tail = "\n".join(f"{t} {p}" for t, p in self.heard[-15:])
+            raise AssertionError(f"never heard: {said}; the last that was heard:\n{tail}") from None
+
+    async def event(self, kind: str, **fields: object) -> Event:
+        """Wait for an event of this type with these fields."""
+
+        def matching() -> Event | None:
+            return next((e for e in self.events(kind) if fields.items() <= e.items()), None)
+
+        found: Event = await self.until(matching, f"{kind} {fields}")
+        return found
+
+    async def ending(self) -> Event:
+        """Wait for the first terminal event."""
+        found: list[Event] = await self.until(lambda: self.events(*ENDINGS), "a terminal event")
+        return found[0]
+
+
+# ── the daemon ──────────────────────────────────────────────────────────────────────────────────
+@dataclass(kw_only=True)
+class House:
+    """Folders, broker, subscriber and process of one daemon."""
+
+    folder: Path
+    broker: Mosquitto
+    ear: Ear
+    client: aiomqtt.Client
+    least: int = 10
+    more: str = ""
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+
+    @property
+    def state(self) -> Path:
+        """The state folder."""
+        return self.folder / "state"
+
+    @property
+    def inbox(self) -> Path:
+        """Where samples are dropped."""
+        return self.state / "inbox"
+
+    @property
+    def sysfs(self) -> Sysfs:
+        """The sensors."""
+        return Sysfs(self.folder / "sys")
+
+    @property
+    def log(self) -> str:
+        """What the daemon wrote to standard error, over all its lives."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob("daemon-*.log")))
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """A home of its own, and every import on standard error."""
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        runtime = {"RUNTIME_DIRECTORY": str(self.folder / "run"), "HOME": str(home)}
+        return {
+            **os.environ,
+            **runtime,
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "PYTHONPROFILEIMPORTTIME": "1",
+        }
+
+    async def start(self) -> None:
+        """Start the daemon and wait until it is online and has told its state."""
+        config = self.folder / "finetuned.toml"
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o600)
+        text = CONFIGURATION.format(
+            state=self.state,
+            least=self.least,
+            sysfs=self.sysfs.root,
+            port=self.broker.address.port,
+            user=USER,
+            password=password,
+            more=self.more,
+        )
+        config.write_text(text)
+        self.starts += 1
+        seen = len(self.ear.heard)
+        with (self.folder / f"daemon-{self.starts}.log").open("wb") as stderr:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "finetuned", "run", "-c", str(config)),
+                env=self.environ,
+                stderr=stderr,
+            )
+
+        def is_up() -> bool:
+            topics = [topic for topic, payload in self.ear.heard[seen:] if payload]
+            return "state" in topics and ("availability", {"availability": "online"}) in self.ear.heard[seen:]
+
+        await self.ear.until(is_up, f"the daemon come up; its log: {self.log[-3000:]}")
+
+    async def kill(self) -> None:
+        """Cut the power."""
+        assert self.process
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask politely, as systemd does; return the exit status."""
+        assert self.process
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+
+    async def request(self, verb: str, **body: object) -> Event:
+        """Publish a request and return the whole response."""
+        transaction = f"{verb}-{len(self.ear.heard)}-{os.urandom(4).hex()}"
+        node = await self.node()
+        await self.client.publish(
+            f"finetuned/{node}/request/{verb}", json.dumps({"transaction": transaction, **body}), qos=1
+        )
+
+        def answer() -> Event | None:
+            said = (payload for topic, payload in self.ear.heard if topic == f"response/{verb}")
+            return next((payload for payload in said if payload.get("transaction") == transaction), None)
+
+        found: Event = await self.ear.until(answer, f"an answer to {verb}")
+        return found
+
+    async def node(self) -> str:
+        """Return the node's name, from the state folder as anybody can read it."""
+        return f"{os.uname().nodename}-{(self.state / 'instance').read_text().strip()}"
+
+    # ── dropping ────────────────────────────────────────────────────────────────────────────────
+    def drop(self, place: str, data: bytes | Path) -> None:
+        """Drop a file as a good producer does: written aside, renamed into place."""
+        path = self.inbox / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.part")
+        if isinstance(data, Path):
+            shutil.copyfile(data, aside)
+        else:
+            aside.write_bytes(data)
+        aside.rename(path)
+
+
+@asynccontextmanager
+async def a_house(folder: Path, *, least: int = 10, more: str = "") -> AsyncIterator[House]:
+    """Yield a house with a mosquitto and a subscriber; its daemon is not started yet, and killed at the end."""
+    broker = Mosquitto(folder=folder)
+    await broker.start()
+    address = broker.address
+    try:
+        async with aiomqtt.Client(
+            address.host, address.port, username=USER, password=PASSWORD, timeout=10
+        ) as client:
+            await client.subscribe("finetuned/#", qos=1)
+            house = House(folder=folder, broker=broker, ear=Ear(), client=client, least=least, more=more)
+            house.sysfs.heat(40)
+            listening = asyncio.create_task(house.ear.listen(client))
+            try:
+                yield house
+            finally:
+                listening.cancel()
+                with suppress(asyncio.CancelledError):
+                    await listening
+                if house.process and house.process.returncode is None:
+                    await house.kill()
+    finally:
+        await broker.kill()
