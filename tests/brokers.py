@@ -139,14 +139,13 @@ async def running(kind: str, folder: Path, acl: tuple[str, ...] = ()) -> AsyncIt
         await broker.kill()
 
 
-def client(address: Address, *, mqtt5: bool = False, will: aiomqtt.Will | None = None) -> aiomqtt.Client:
-    """Return somebody else on the broker: aiomqtt as it is, none of our code."""
+def client(address: Address) -> aiomqtt.Client:
+    """Return somebody else on the broker: aiomqtt as it is."""
     return aiomqtt.Client(
         address.host,
         address.port,
         username=address.username or None,
         password=address.password or None,
-        protocol=aiomqtt.ProtocolVersion.V5 if mqtt5 else aiomqtt.ProtocolVersion.V311,
-        will=will,
+        protocol=aiomqtt.ProtocolVersion.V311,
         timeout=10,
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import stat
 import subprocess
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiomqtt
 import pytest
+from amqtt.session import Session
 
 from brokers import client, free_port, running
 from finetuned.edge.broker import FILE, Address, embedded, external, read, write
@@ -141,6 +143,22 @@ async def test_many_who_come_and_subscribe_at_once_are_all_served(tmp_path: Path
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(come(number)) for number in range(20)]
     assert {task.result() for task in tasks} == {b"x"}
+
+
+def sessions() -> int:
+    gc.collect()
+    return sum(isinstance(each, Session) for each in gc.get_objects())
+
+
+async def test_nothing_is_kept_of_clients_that_were_refused(tmp_path: Path) -> None:
+    before = sessions()
+    async with running("embedded", tmp_path) as broker:
+        for _ in range(3):
+            with pytest.raises(aiomqtt.MqttError):
+                async with client(replace(broker.address, password="wrong")):  # noqa: S106
+                    pass
+        async with client(broker.address):  # behind them
+            assert sessions() == before + 1
 
 
 async def test_a_client_that_talks_nonsense_loses_its_connection_and_nobody_else_does(tmp_path: Path) -> None:

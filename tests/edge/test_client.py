@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -75,6 +76,17 @@ async def test_no_answer_says_what_to_look_at(broker: BrokerProcess) -> None:
             HostError, match=r"no answer to `status` within 0\.05 s from n .*is the daemon running"
         ):
             await daemon.request("status", timeout=0.05)
+
+
+async def test_an_answer_that_comes_twice_does_no_harm(broker: BrokerProcess) -> None:
+    async with subscribed(broker.address) as double, connected(broker.address) as daemon:
+        for number in range(3):
+            asking = asyncio.create_task(daemon.request("status"))
+            transaction = (await double.hear("request/status")).json["transaction"]
+            answer = json.dumps({"transaction": transaction, "status": "ok", "data": number})
+            for _ in range(2):
+                await double.client.publish(f"{BASE}/response/status", answer, qos=0)
+            assert await asking == number
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────

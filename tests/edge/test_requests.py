@@ -68,6 +68,7 @@ def test_whatever_arrives_gets_an_answer(verb: str, payload: bytes, *, is_retain
     ("verb", "payload", "error"),
     [
         ("train", b"[]", "the payload is not a JSON object: Expected `object`, got `array`"),
+        ("train", b'{"transaction":' * 4000, "the payload is not a JSON object: maximum recursion depth exceeded while deserializing an object"),
         ("train", b"{}", "needs a `transaction`: a string of 1 to 128 characters of your own"),
         ("train", b'{"transaction": 1}', "needs a `transaction`: a string of 1 to 128 characters of your own"),
         ("train", b'{"transaction": "%s"}' % (b"x" * 129), "needs a `transaction`: a string of 1 to 128 characters of your own"),

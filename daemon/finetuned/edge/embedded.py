@@ -1,12 +1,13 @@
 """The embedded broker: amqtt on a socket of ours, so that a first start needs no root and no package manager.
 
 What it does: MQTT 3.1.1, QoS 0 to 2, retained messages and last wills, in memory, for who knows the password.
-What it does not: MQTT 5, TLS, reason codes, access lists, anything that survives the process, and ending the
-connection of a client that is silent for longer than its keep-alive (a process that dies closes its socket,
+What it does not: MQTT 5, TLS, reason codes, access lists, anything that survives the process, sessions that
+outlive their connection (one that comes back at once is heard no more: connect with clean session), and ending
+the connection of a client that is silent for longer than its keep-alive (a process that dies closes its socket,
 which is noticed; a stopped one is not).  A household that needs those has mosquitto.
 
-amqtt is pinned to 0.12: this module corrects three of its habits by overriding them, each told at its place
-and each held by a test.
+amqtt is pinned to 0.12: this module corrects two of its habits in a subclass, each told at its place and each
+held by a test.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import hmac
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker as AmqttBroker
@@ -27,7 +28,7 @@ from finetuned.edge.logs import get_logger
 from finetuned.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from amqtt.session import Session
 
@@ -53,28 +54,8 @@ class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no type
         return user and password
 
 
-class Subscriptions(dict[str, Any]):
-    """Subscriptions by filter, looped over as they were when the loop began.
-
-    amqtt loops over its dictionary with awaits inside; a second client that subscribes meanwhile would end the
-    first one's connection with "dictionary changed size during iteration".
-    """
-
-    def __iter__(self) -> Iterator[str]:
-        """Loop over a copy."""
-        return iter(list(super().keys()))
-
-    def items(self) -> Any:  # noqa: ANN401 - a list where dict promises a view
-        """Return a copy."""
-        return list(super().items())
-
-
 class Broker(AmqttBroker):  # type: ignore[misc]  # amqtt has no types
     """amqtt's broker, with its habits corrected."""
-
-    def __init__(self, config: BrokerConfig) -> None:
-        super().__init__(config)
-        self._subscriptions = Subscriptions()
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session
