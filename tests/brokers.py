@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import signal
 import socket
@@ -50,10 +51,14 @@ def free_port() -> int:
 
 @dataclass(kw_only=True)
 class Mosquitto:
-    """Debian's mosquitto, for one user with a password; `acl` are the lines of its access list."""
+    """Debian's mosquitto, for one user with a password; `acl` are the lines of its access list.
+
+    `certificate` is a file with a certificate and its key: then it speaks TLS.
+    """
 
     folder: Path
     acl: tuple[str, ...] = ()
+    certificate: Path | None = None
     address: Address = field(init=False)
     _process: asyncio.subprocess.Process | None = None
 
@@ -70,6 +75,7 @@ class Mosquitto:
             f"password_file {passwords}",
             "persistence false",
             *([f"acl_file {acl}"] if self.acl else []),
+            *([f"certfile {self.certificate}", f"keyfile {self.certificate}"] if self.certificate else []),
             "log_dest stderr",
             "",
         ]
@@ -127,11 +133,13 @@ class Embedded:
 
 
 @asynccontextmanager
-async def running(kind: str, folder: Path, acl: tuple[str, ...] = ()) -> AsyncIterator[BrokerProcess]:
+async def running(
+    kind: str, folder: Path, acl: tuple[str, ...] = (), certificate: Path | None = None
+) -> AsyncIterator[BrokerProcess]:
     """Run a broker: `mosquitto` or `embedded`."""
     if kind == "mosquitto" and MOSQUITTO is None:
         missing("left out: mosquitto is not installed (apt-get install mosquitto)")
-    broker = Mosquitto(folder=folder, acl=acl) if kind == "mosquitto" else Embedded()
+    broker = Mosquitto(folder=folder, acl=acl, certificate=certificate) if kind == "mosquitto" else Embedded()
     await broker.start()
     try:
         yield broker
@@ -149,3 +157,15 @@ def client(address: Address) -> aiomqtt.Client:
         protocol=aiomqtt.ProtocolVersion.V311,
         timeout=10,
     )
+
+
+def certificate(folder: Path) -> Path:
+    """Make a certificate of its own authority for loopback; the file holds the key as well."""
+    if shutil.which("openssl") is None:
+        missing("left out: openssl is not installed (apt-get install openssl)")
+    made = folder / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=broker"
+    command += f" -addext subjectAltName=IP:{LOOPBACK} -keyout {folder / 'key.pem'} -out {made}"
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
+    made.write_bytes(made.read_bytes() + (folder / "key.pem").read_bytes())
+    return made

@@ -15,8 +15,8 @@ from amqtt.session import Session
 
 from brokers import client, free_port, running
 from finetuned.edge.broker import FILE, Address, embedded, external, read, write
-from finetuned.edge.config import Config, parse
-from finetuned.errors import HostError
+from finetuned.edge.config import Config, Mqtt, Tls, parse
+from finetuned.errors import ConfigurationError, HostError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +93,14 @@ def test_an_external_brokers_address_is_the_configurations(tmp_path: Path) -> No
     assert (address.host, address.port, address.username, address.password) == ("h", 1883, "u", "secret")
     assert address.tls == config.mqtt.tls
     assert address.mqtt5
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])
+def test_a_file_for_tls_that_is_not_there_is_named(tmp_path: Path, key: str) -> None:
+    files = {"cert_file": __file__, "key_file": __file__} | {key: str(tmp_path / "none.pem")}
+    mqtt = Mqtt(host="h", tls=Tls(enabled=True, **files))  # type: ignore[arg-type]  # the rest are strings
+    with pytest.raises(ConfigurationError, match=rf"mqtt\.tls\.{key}: .*none\.pem is not there"):
+        external(mqtt, {})
 
 
 def test_a_process_with_an_external_broker_does_not_carry_amqtt() -> None:

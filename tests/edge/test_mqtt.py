@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridges import BASE, DEADLINE_S, QUICK, batch, bridged, epoch, line_to, retained, subscribed
-from brokers import client, running
+from brokers import certificate, client, running
 from finetuned.edge.bucket import Bucket
-from finetuned.edge.config import Mqtt
+from finetuned.edge.client import connected
+from finetuned.edge.config import Mqtt, Tls
 from finetuned.edge.mqtt import Patience
 from finetuned.errors import RequestError
 
@@ -250,6 +251,30 @@ async def test_a_broker_that_lets_nobody_in_is_told_once_and_tried_again(tmp_pat
                         await tries.acquire()
     assert [entry["reason"] for entry in logs] == ["[code:135] Not authorized"]
     assert "wrong" not in str(logs)
+
+
+# paho leaves the socket of a failed handshake to the garbage collector, which closes it and says so.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
+async def test_tls_is_spoken_to_a_broker_with_a_trusted_certificate_and_to_no_other(tmp_path: Path) -> None:
+    paper = certificate(tmp_path)
+    refused = asyncio.Event()
+
+    async def rest(_delay: float) -> None:
+        refused.set()
+        await asyncio.Event().wait()
+
+    async with running("mosquitto", tmp_path, certificate=paper) as broker:
+        trusting = replace(broker.address, tls=Tls(enabled=True, ca_file=str(paper)))
+        with capture_logs() as logs:
+            async with bridged(replace(trusting, tls=Tls(enabled=True)), tmp_path, rest=rest):
+                async with asyncio.timeout(DEADLINE_S):
+                    await refused.wait()
+        assert "certificate verify failed" in logs[0]["reason"]
+        async with bridged(trusting, tmp_path), connected(trusting, events=True) as daemon:
+            async with asyncio.timeout(DEADLINE_S):
+                assert await anext(daemon.events()) == ("availability", {"availability": "online"})
 
 
 def test_pauses_between_attempts_grow_to_a_minute_and_half_of_each_is_chance() -> None:

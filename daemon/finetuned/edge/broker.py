@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from finetuned.edge.passwords import password
-from finetuned.errors import HostError
+from finetuned.errors import ConfigurationError, HostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -54,8 +54,12 @@ def external(mqtt: Mqtt, environ: Mapping[str, str] = os.environ, node: str = ""
     """Return the address of the broker that the configuration names.
 
     Raises:
-        ConfigurationError: the password cannot be had.
+        ConfigurationError: the password, or a file for TLS, cannot be had.
     """
+    for key in ("ca_file", "cert_file", "key_file") if mqtt.tls.enabled else ():
+        path = getattr(mqtt.tls, key)
+        if path and not os.access(path, os.R_OK):
+            raise ConfigurationError(f"mqtt.tls.{key}: {path} is not there, or may not be read")
     secret = password(mqtt, environ)
     return Address(
         host=mqtt.host,
