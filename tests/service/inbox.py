@@ -22,7 +22,7 @@ from service.samples import PICTURE, until
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 MODEL = "gestures"
@@ -122,7 +122,10 @@ def taking(want: InputSpec = PICTURE, **mapping: str) -> Intake:
 
 @asynccontextmanager
 async def running(
-    root: Path, settings: Settings = FAST, decoders: Decoding | None = None
+    root: Path,
+    settings: Settings = FAST,
+    decoders: Decoding | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Running]:
     """Run an ingestion on `root/state` and `root/inbox`, which may be left from an earlier one."""
     store, inbox = Store(root / "state"), root / "inbox"
@@ -144,7 +147,7 @@ async def running(
             settings,
             intakes=lambda: intakes,
             listener=heard,
-            clock=Clock(monotonic=time.monotonic, utc=time.time),
+            clock=Clock(monotonic=clock, utc=time.time),
         )
         task = asyncio.create_task(ingest.run())
         try:

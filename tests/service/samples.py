@@ -52,6 +52,24 @@ def npy(array: NDArray[Any] | list[Any], *, allow_pickle: bool = False) -> bytes
     return stream.getvalue()
 
 
+class HandClock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.looks = 0
+
+    def __call__(self) -> float:
+        """Return the time that the test has set."""
+        self.looks += 1
+        return self.now
+
+    async def looked_at(self) -> None:
+        """Wait until whoever goes by this clock has looked at it a few times."""
+        before = self.looks
+        await until(lambda: self.looks > before + 5)
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that has no event of its own; fail after half a minute."""
     async with asyncio.timeout(30):

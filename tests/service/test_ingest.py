@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import math
@@ -18,7 +17,7 @@ from finetuned.service.ingest import ensure_inputs
 from finetuned.service.inputs import missing_inputs, opened
 from finetuned.service.watch import Found
 from service.inbox import FAST, MODEL, register, running, taking
-from service.samples import GRAY, bomb, numbered, png, until
+from service.samples import GRAY, HandClock, bomb, numbered, png, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -382,13 +381,15 @@ async def test_nothing_of_a_flood_is_lost(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_written_slowly_is_taken_whole(tmp_path: Path) -> None:
-    content = png(size=(64, 64)) + bytes(100_000)
-    async with running(tmp_path, replace(FAST, settle_s=0.3)) as run:
+    content, clock = png(size=(64, 64)) + bytes(100_000), HandClock()
+    async with running(tmp_path, FAST, clock=clock) as run:
         (run.inbox / MODEL / "rock").mkdir(parents=True)
         with (run.inbox / MODEL / "rock" / "slow.png").open("wb", buffering=0) as file:
-            for start in range(0, len(content), 10_000):
-                file.write(content[start : start + 10_000])
-                await asyncio.sleep(0.05)
+            for start in range(0, len(content), 20_000):
+                file.write(content[start : start + 20_000])
+                clock.now += 0.9 * FAST.settle_s
+                await clock.looked_at()
+        clock.now += 1
         await run.emptied()
         assert [sample.digest for sample in await run.samples()] == [digest(content)]
 

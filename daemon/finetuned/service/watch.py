@@ -133,7 +133,8 @@ async def hints(root: Path, report: Callable[[Exception], None]) -> AsyncGenerat
 
 async def _inotify(root: Path) -> AsyncGenerator[frozenset[Path] | None]:
     """Yield hints until the root itself is touched: it may be another folder then, which needs another watch."""
-    changes = awatch(root, watch_filter=None, step=STEP_MS, recursive=True, ignore_permission_denied=True)
+    # ignore_permission_denied would swallow "no watches left" and a missing root, too, and then hear nothing.
+    changes = awatch(root, watch_filter=None, step=STEP_MS, ignore_permission_denied=False)
     # The watch is open when this has begun to wait for changes.
     step = asyncio.ensure_future(anext(changes))
     try:
