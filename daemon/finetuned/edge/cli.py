@@ -7,6 +7,8 @@ Each command is a few lines here; what it does lives in the module that it impor
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,13 +68,9 @@ def main(
 @app.command()
 def run(config: ConfigFile = None) -> None:
     """Be the daemon, in the foreground, as systemd starts it."""
-    from finetuned.edge import config as configuration
-    from finetuned.edge import daemon, logs
-
-    with console.told(json=False):
-        loaded = configuration.load(config)
-        logs.setup(loaded.log)
-        daemon.run(loaded)
+    # A program of its own: what a command line needs (typer, completion) stays out of the daemon's memory.
+    command = (sys.executable, "-P", "-m", "finetuned.edge.daemon", *((str(config),) if config else ()))
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter and module
 
 
 @app.command()

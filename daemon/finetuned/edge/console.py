@@ -9,27 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 import typer
 
-from finetuned.errors import ConfigurationError, FinetunedError, InUseError, ParameterError
+from finetuned.edge.exits import DONE, INTERRUPTED, NO, USAGE, exit_code
+from finetuned.errors import FinetunedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
-DONE, NO, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-EXIT_CODES: dict[type[FinetunedError], int] = {
-    ConfigurationError: USAGE,
-    ParameterError: USAGE,
-    InUseError: USAGE,
-    FinetunedError: NO,
-}
-"""The exit status of an error: that of its nearest class in this table."""
-
-
-def exit_code(error: FinetunedError) -> int:
-    """Return the exit status that tells of this error."""
-    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+__all__ = ["DONE", "INTERRUPTED", "NO", "USAGE", "line", "person", "plain", "refuse", "table", "told"]
 
 
 def line(value: object) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+import sys
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from finetuned import __version__
+from finetuned.edge import logs
+from finetuned.edge.config import load
+from finetuned.edge.exits import DONE, exit_code
 from finetuned.edge.glance import state_of, status_line
 from finetuned.edge.house import House, build
 from finetuned.edge.logs import get_logger
@@ -27,26 +31,22 @@ from finetuned.service.ledger_tasks import alive_tasks
 from finetuned.service.ledger_versions import list_current, list_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from finetuned.edge.broker import Address
     from finetuned.edge.config import Config
 
-GLANCE_S = 1.0
+GLANCE_S = 5.0  # between looks at what changes without a word: readings, other processes' writes
+BREATH_S = 0.2  # between two states at least
 FAREWELL_S = 2.0
 log = get_logger("daemon")
 
 
-async def serve(
-    config: Config, *, ready: Callable[[Address], None] = lambda _: None, stop: asyncio.Event | None = None
-) -> None:
-    """Be the daemon until SIGTERM, SIGINT or `stop`.
+async def serve(config: Config) -> None:
+    """Be the daemon until SIGTERM or SIGINT.
 
     Raises:
         HostError: the state folder is in use or broken, or the embedded broker cannot be had.
         ConfigurationError: a model of the configuration cannot be registered.
     """
-    stop = stop or asyncio.Event()
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -54,7 +54,7 @@ async def serve(
         async with AsyncExitStack() as stack:
             house = await build(stack, config)
             await _prepare(house)
-            await _live(house, stop, ready)
+            await _live(house, stop)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
@@ -82,7 +82,7 @@ async def _prepare(house: House) -> None:
     await house.tasks.show_all()
 
 
-async def _live(house: House, stop: asyncio.Event, ready: Callable[[Address], None]) -> None:
+async def _live(house: House, stop: asyncio.Event) -> None:
     """Run everything until `stop`; the bridge stays a little longer, so that the last words go out."""
     bridge = asyncio.create_task(house.bridge.run(), name="mqtt")
     try:
@@ -92,9 +92,9 @@ async def _live(house: House, stop: asyncio.Event, ready: Callable[[Address], No
                 group.create_task(house.ingest.run(), name="ingest"),
                 group.create_task(house.tasks.run(), name="tasks"),
                 group.create_task(_show(house), name="state"),
+                group.create_task(_hear_governor(house), name="budget"),
                 group.create_task(house.notifier.watchdog(), name="watchdog"),
             ]
-            ready(house.bridge.address)
             house.notifier.ready("ready")
             log.info("ready", node=house.desk.node, version=__version__, state=str(house.desk.store.root))
             await stop.wait()
@@ -121,7 +121,15 @@ async def _show(house: House) -> None:
         state = state_of(house.governor, house.tasks, house.ingest)
         house.desk.outbox.state("state", msgspec.json.encode(state))
         house.notifier.status(status_line(state))
-        await asyncio.sleep(GLANCE_S)
+        await asyncio.sleep(BREATH_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(house.stir.wait(), GLANCE_S)
+        house.stir.clear()
+
+
+async def _hear_governor(house: House) -> None:
+    async for _ in house.governor.changes():
+        house.stir.set()
 
 
 async def _last_words(house: House) -> None:
@@ -132,14 +140,33 @@ async def _last_words(house: House) -> None:
         log.info("left before everything was sent; it is sent after the next start")
 
 
-def run(config: Config) -> None:
-    """Serve in a loop of its own; what ends the daemon is told as the error that it is."""
+def main() -> int:
+    """Be the daemon: `python -m finetuned.edge.daemon [CONFIGURATION]`; returns the exit status."""
+    path = Path(sys.argv[1]) if sys.argv[1:] else None
     try:
+        config = load(path)
+        logs.setup(config.log)
         asyncio.run(serve(config))
-    except* FinetunedError as errors:
-        raise _first(errors) from None
+    except FinetunedError as error:
+        return _leave(error)
+    except BaseExceptionGroup as errors:
+        ours, others = errors.split(FinetunedError)
+        if ours is None or others is not None:
+            raise
+        return _leave(_first(ours))
+    return DONE
+
+
+def _leave(error: FinetunedError) -> int:
+    """Say what ended the daemon, as the error that it is."""
+    sys.stderr.write(f"{error.fault}: {error}\n")
+    return exit_code(error)
 
 
 def _first(errors: BaseExceptionGroup[FinetunedError]) -> FinetunedError:
     found = errors.exceptions[0]
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -62,6 +63,7 @@ class House:
     bridge: Bridge
     ears: Ears
     notifier: Notifier
+    stir: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +91,30 @@ class Ears:
     tasks: Tasks
     models: Models
     ingest: Ingest | None = None
+    stir: asyncio.Event
     news: set[str] = field(default_factory=set)
 
     def accepted(self, model: str, user: str) -> None:  # noqa: ARG002 - a model's states are shown together
         """There are new samples: the queue may have something to do."""
         self.news.add(model)
         self.tasks.wake()
+        self.stir.set()
 
     def told(self) -> None:
         """The ledger has new outcomes."""
         self.desk.outbox.outcomes_written()
+        self.stir.set()
 
     def warned(self, warning: str) -> None:
         """Something goes wrong."""
         log.warning("ingestion", warning=warning)
+        self.stir.set()
 
     async def model_dropped(self, path: Path) -> None:
         """A model lies in the inbox itself."""
         if row := await self.models.take(path):
             self.news.add(row.name)
+            self.stir.set()
             if self.ingest is not None:
                 self.ingest.rescan()
 
@@ -150,7 +157,9 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     entries = {name: Entry(labels=entry.labels, fit=entry.fit) for name, entry in config.models.items()}
     models = Models(desk, executor, inbox, entries)
     tasks = Tasks(desk, executor, governor, Inputs(desk.store, decoders, models), _settings(config))
-    ears = Ears(desk=desk, tasks=tasks, models=models)
+    stir = asyncio.Event()
+    tasks.on_change = stir.set
+    ears = Ears(desk=desk, tasks=tasks, models=models, stir=stir)
     ears.ingest = ingest = _ingest(config, desk, decoders, inbox, ears)
 
     async def glance() -> dict[str, Any]:
@@ -166,6 +175,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         bridge=_bridge(config, desk, address, Verbs(tasks, glance)),
         ears=ears,
         notifier=Notifier.from_environment(),
+        stir=stir,
     )
 
 

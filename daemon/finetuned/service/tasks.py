@@ -38,7 +38,7 @@ from finetuned.service.views import Course, model_key, model_states, task_key, t
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
@@ -81,6 +81,8 @@ class Tasks:
         self._starting: set[str] = set()
         self._queued = 0
         self._wake = asyncio.Event()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a task was made, started or ended."""
         self._held_since: dict[str, float] = {}
 
     # ── what others may know ────────────────────────────────────────────────────────────────────
@@ -157,6 +159,7 @@ class Tasks:
             return
         self._starting.add(row.id)
         self._queued -= 1
+        self.on_change()
         group.create_task(self._attempt(row), name=f"task {row.id}")
 
     async def _explain(self, row: TaskRow, reasons: tuple[str, ...]) -> None:
@@ -176,6 +179,7 @@ class Tasks:
         finally:
             self._running.pop(row.id, None)
             self._starting.discard(row.id)
+            self.on_change()
             self.wake()
 
     async def _run(self, row: TaskRow) -> None:
@@ -369,6 +373,7 @@ class Tasks:
 
     async def show_model(self, known: ModelRow) -> None:
         """Publish the states of a model."""
+        self.on_change()
         for state in await self._desk.ledger.run(model_states, known):
             self._desk.outbox.state(model_key(state.model, state.user), msgspec.json.encode(state))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 POLL_S = 2.0  # between scans where there is no inotify
 AGAIN_S = 1.0  # after which a folder that was hinted at is read once more
 FORCE_POLLING = "WATCHFILES_FORCE_POLLING"
-STEP_MS = 100  # how often the watch is asked; 10 times a second costs nothing that can be measured
+STEP_MS = 400  # how often the watch is asked: every wake-up of an idle daemon costs a tenth of a millisecond
 MAX_HINTS = 10_000  # more, and the whole folder is read instead
 
 
