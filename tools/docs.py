@@ -1,0 +1,173 @@
+"""Write the parts of docs/ that are tables in the code: `python tools/docs.py`.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test keeps docs and code together.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from finetuned.edge import verbs
+from finetuned.edge.topics import WAYS
+from finetuned.graph.lower import LOWERINGS
+from finetuned.service import events
+from finetuned.spec.rules.later import NOT_YET
+from finetuned.spec.rules.layers import TRAINABLE
+from finetuned.spec.rules.paths import DIFFERENTIABLE
+from finetuned.states import TERMINAL, TRANSITIONS, TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+DOCS = Path(__file__).parents[1] / "docs"
+WORDS: dict[object, str] = {str: "text", float: "numbers", int: "numbers", bool: "true or false"}
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# ── the task ────────────────────────────────────────────────────────────────────────────────────
+def transitions() -> str:
+    """What may follow what."""
+    rows = [(f"`{state}`", verb.value, f"`{after}`") for (state, verb), after in TRANSITIONS.items()]
+    return table(("state", "verb", "state after"), rows)
+
+
+def diagram() -> str:
+    """Draw the same table."""
+    begin = [f"[*] --> {TaskState.suspended}"]
+    arrows = [f"{state} --> {after}: {verb}" for (state, verb), after in TRANSITIONS.items()]
+    ends = [f"{state} --> [*]" for state in sorted(TERMINAL)]
+    body = "".join(f"    {line}\n" for line in (*begin, *arrows, *ends))
+    return f"```mermaid\nstateDiagram-v2\n{body}```\n"
+
+
+# ── MQTT ────────────────────────────────────────────────────────────────────────────────────────
+def ways() -> str:
+    """How messages travel, by the first levels of their topic."""
+    rows = [(f"`{level}`", str(way.qos), "yes" if way.retain else "no") for level, way in WAYS.items()]
+    return table(("below `finetuned/<node>/`", "QoS", "retained"), rows)
+
+
+def event_types() -> str:
+    """Every type of event with its own fields."""
+    common = {field.encode_name for field in msgspec.structs.fields(events.Event)}
+    rows = []
+    for kind, union in (("progress", events.AnyProgress), ("outcome", events.AnyOutcome)):
+        for struct in typing.get_args(union):
+            own = [
+                f"`{f.encode_name}`" for f in msgspec.structs.fields(struct) if f.encode_name not in common
+            ]
+            rows.append((f"`{struct.__struct_config__.tag}`", kind, " ".join(own) or "–"))
+    return table(("type", "kind", "fields of its own"), rows)
+
+
+def states() -> str:
+    """The retained states and their fields."""
+    shown: dict[str, type[msgspec.Struct]] = {
+        "state": events.DaemonState,
+        "model/<model>[/<user>]/state": events.ModelState,
+        "task/<task>/state": events.TaskStateView,
+    }
+    rows = [(f"`{topic}`", _fields(struct)) for topic, struct in shown.items()]
+    return table(("below `finetuned/<node>/`", "fields"), rows)
+
+
+def requests() -> str:
+    """What each verb takes."""
+    rows = [
+        (f"`{struct.__name__.lower()}`", _body(struct), _sentence(struct))
+        for struct in verbs.Body.__subclasses__()
+    ]
+    return table(("verb", "body, besides `transaction` and `expires`", "does"), rows)
+
+
+def _body(struct: type[msgspec.Struct]) -> str:
+    parts = [
+        f"`{field.encode_name}`{'' if field.required else ' (optional)'}: {_in_words(field.type)}"
+        for field in msgspec.structs.fields(struct)
+    ]
+    return ", ".join(parts) or "nothing"
+
+
+def _in_words(kind: Any) -> str:  # noqa: ANN401 - a type or a generic alias
+    if typing.get_origin(kind) is dict:
+        values = typing.get_args(kind)[1]
+        names = typing.get_args(values) if isinstance(values, UnionType) else (values,)
+        return f"object of {' or '.join(dict.fromkeys(WORDS[name] for name in names))}"
+    return WORDS[kind]
+
+
+def _fields(struct: type[msgspec.Struct]) -> str:
+    return " ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(struct))
+
+
+def _sentence(struct: type) -> str:
+    return str(struct.__doc__).partition("\n")[0]
+
+
+# ── models ──────────────────────────────────────────────────────────────────────────────────────
+def layers() -> str:
+    """What becomes of each layer type that finetuned can run."""
+    rows = [
+        (f"`{name}`", _answer(name, "trained", TRAINABLE), _answer(name, "passed", DIFFERENTIABLE))
+        for name in LOWERINGS
+    ]
+    return table(("layer", "can be trained", "lets the gradient pass"), rows)
+
+
+def _answer(layer: str, role: str, by_apple: frozenset[str]) -> str:
+    if layer == "activation" and role == "passed":
+        return "ReLU, sigmoid, tanh"
+    if layer == "softmax" and role == "passed":
+        return "directly below a cross entropy"
+    if layer not in by_apple:
+        return "no (neither can Core ML)"
+    return "not yet" if any((row.role, row.type) == (role, layer) for row in NOT_YET) else "yes"
+
+
+def later() -> str:
+    """What Core ML updates and this version does not."""
+    roles = {"model": "updated as a model", "trained": "trained as a layer", "passed": "passed by a gradient"}
+    rows = [(roles[role], " ".join(f"`{row.type}`" for row in NOT_YET if row.role == role)) for role in roles]
+    return table(("not yet", "types"), rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "transitions": transitions,
+    "diagram": diagram,
+    "ways": ways,
+    "events": event_types,
+    "states": states,
+    "requests": requests,
+    "layers": layers,
+    "later": later,
+}
+
+
+def rendered(text: str) -> str:
+    """Return the text with every generated part made anew; KeyError for an unknown one."""
+    return BLOCK.sub(lambda found: f"{found[1]}{PARTS[found['name']]()}{found[3]}", text)
+
+
+def main() -> None:
+    """Write every document that has generated parts."""
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if (again := rendered(text)) != text:
+            path.write_text(again, encoding="utf-8")
+            print(f"wrote {path.relative_to(DOCS.parent)}")
+
+
+if __name__ == "__main__":
+    main()
