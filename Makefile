@@ -13,7 +13,7 @@ help:
 	@echo "make demo    see it work: dropped files become a better model, in half a minute"
 	@echo "make test    the tests (EXTRAS=test,oracle adds PyTorch and coremltools as oracles)"
 	@echo "make check   ruff, mypy --strict and the import staircase"
-	@echo "make bench   the figures of docs/benchmarks.md"
+	@echo "make bench   the figures of docs/figures.md"
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
