@@ -237,7 +237,9 @@ def test_no_file_and_no_function_is_too_long_to_be_read() -> None:
         "finetuned_plugins.sysfs",
     ],
 )
-def test_importing_what_the_daemon_imports_loads_no_library_of_the_engine_or_the_commands(module: str) -> None:
+def test_importing_what_the_daemon_imports_loads_no_library_of_the_engine_or_the_commands(
+    module: str,
+) -> None:
     script = f"import {module}, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
