@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MODEL = "gestures"
 LABELS = ("rock", "paper", "✌️")
-FAST = Settings(settle_s=0.05, rescan_s=60)
+FAST = Settings(settle_s=0.05, rescan_s=5)
 
 
 @dataclass(kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -53,16 +54,21 @@ def npy(array: NDArray[Any] | list[Any], *, allow_pickle: bool = False) -> bytes
 
 
 class HandClock:
-    """A monotonic clock that the test moves."""
+    """A monotonic clock that the test moves, until it is let go."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.looks = 0
+        self._let_go_at: float | None = None
 
     def __call__(self) -> float:
-        """Return the time that the test has set."""
+        """Return the time that the test has set, and what has passed since the clock was let go."""
         self.looks += 1
-        return self.now
+        return self.now + (0.0 if self._let_go_at is None else time.monotonic() - self._let_go_at)
+
+    def let_go(self) -> None:
+        """Go on by itself from now on."""
+        self._let_go_at = time.monotonic()
 
     async def looked_at(self) -> None:
         """Wait until whoever goes by this clock has looked at it a few times."""

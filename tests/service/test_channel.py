@@ -87,7 +87,7 @@ async def test_a_message_of_another_type_is_an_error_that_quotes_it() -> None:
 async def test_a_stopped_child_reads_the_end_of_its_input_and_leaves_by_itself() -> None:
     async with child() as started:
         assert await ask(started, "echo here") == "here"
-        assert await started.stop() == 7
+        assert await started.stop() == 7, started.last_words
 
 
 async def test_a_child_that_does_not_listen_is_killed_after_its_grace() -> None:

@@ -200,8 +200,7 @@ class SyncChannel(Generic[T]):
     def send(self, message: Message, payload: bytes = b"") -> None:
         """Send one message and the raw bytes that it announces; raise `EOFError` when the daemon is gone."""
         try:
-            self._socket.sendall(encode(message))
-            self._socket.sendall(payload)
+            self._socket.sendall(encode(message) + payload)
         except OSError as error:
             raise EOFError("the daemon is gone") from error
 

@@ -50,6 +50,7 @@ BATCH_FILES = 256
 BATCH_S = 0.2
 BATCH_BYTES = 8 * 2**20  # of decoded inputs: they are held in memory until the commit
 ENSURED_AT_ONCE = 32
+WARNING_S = 60.0  # what has not gone wrong again for so long is over
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 NEWS = frozenset({Kind.accepted, Kind.relabelled})
 
@@ -129,7 +130,7 @@ class Ingest:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What goes wrong at present."""
-        lasts = self._clock.monotonic() - 2 * self._settings.rescan_s
+        lasts = self._clock.monotonic() - max(WARNING_S, 2 * self._settings.rescan_s)
         return tuple(text for text, at in self._warnings.items() if at >= lasts)
 
     def rescan(self) -> None:

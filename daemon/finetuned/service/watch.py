@@ -215,10 +215,10 @@ class Watch:
     async def _wait(self) -> None:
         """Wait for a hint or for whatever is due first; at the start for the first hint, when the watch is open."""
         due = min((self._next_scan or math.inf, self._settling.next, *self._again.values()))
+        left = None if due == math.inf else max(0.0, due - self._now())
         with suppress(TimeoutError):
-            await asyncio.wait_for(
-                self._woken.wait(), None if due == math.inf else max(0.0, due - self._now())
-            )
+            async with asyncio.timeout(left):  # wait_for may swallow a cancellation (before Python 3.12)
+                await self._woken.wait()
         self._woken.clear()
 
     async def _look(self) -> bool:
