@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 # Before anything can import onnxruntime: its Linux wheels send telemetry unless this stands in the environment.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -17,4 +16,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

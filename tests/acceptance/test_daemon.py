@@ -254,10 +254,7 @@ async def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_fails_its
         drop_digits(house)
         assert house.process
         for attempt in (1, 2, 3):
-            await house.ear.until(
-                lambda attempt=attempt: [e for e in house.ear.events("epochEnd") if e["attempt"] == attempt],
-                f"attempt {attempt}",
-            )
+            await house.ear.event("epochEnd", attempt=attempt)
             os.kill(worker_of(house.process.pid), 9)
         failed = await house.ear.ending()
         assert failed["type"] == "failed"

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetuned.edge.config import Config, Section, default_file, load, parse, places
+from finetuned.edge.config import Config, Section, load, parse
+from finetuned.edge.folders import default_file, places
+from finetuned.edge.handover import received
 from finetuned.edge.passwords import password
 from finetuned.errors import ConfigurationError
 
@@ -162,18 +165,17 @@ def secret(path: Path, content: bytes, mode: int = 0o600) -> Path:
     return path
 
 
-def test_the_password_comes_from_its_file_and_hides_itself(tmp_path: Path) -> None:
+def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
     found = password(external(secret(tmp_path / "p", b"hunter2\n")).mqtt, {})
     assert found is not None
-    assert found.get_secret_value() == "hunter2"
-    assert "hunter2" not in repr(found)
+    assert found == "hunter2"
 
 
 def test_without_a_file_it_is_systemds_credential(tmp_path: Path) -> None:
     secret(tmp_path / "mqtt-password", b"hunter2", 0o440)
     found = password(Config().mqtt, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert found is not None
-    assert found.get_secret_value() == "hunter2"
+    assert found == "hunter2"
     assert password(Config().mqtt, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}) is None
 
 
@@ -197,3 +199,17 @@ def test_a_password_file_that_is_no_secret_or_no_line_is_refused(
 def test_a_password_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         password(external(tmp_path / "none").mqtt, {})
+
+
+def test_the_daemon_receives_what_the_command_has_checked() -> None:
+    checked = parse(
+        '[models.hands]\npath = "/m"\nlabels = { rock = "✊" }\nparameters = { epochs = 3 }\n[mqtt]\nport = 1884'
+    )
+    memory = os.memfd_create("test")
+    os.write(memory, checked.model_dump_json().encode())
+    os.lseek(memory, 0, os.SEEK_SET)
+    found = received(memory)
+    assert found.mqtt.port == 1884
+    assert found.budget.thermal.pause == Config().budget.thermal.pause
+    assert found.models["hands"].labels == {"rock": "✊"}
+    assert found.models["hands"].parameters == {"epochs": 3}

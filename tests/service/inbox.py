@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from finetuned.service.batch import Decoding, Desk
+from finetuned.service.batch import Decoding, Workbench
 from finetuned.service.decoder import Decoders
 from finetuned.service.ingest import Clock, Ingest, Settings
 from finetuned.service.ledger import Ledger
@@ -134,16 +134,15 @@ async def running(
     heard, intakes = Heard(), dict[str, Intake | str]({MODEL: taking()})
     async with Ledger.open(store.ledger) as ledger, Decoders() as own:
         await ledger.run(register)
-        desk = Desk(
+        bench = Workbench(
             inbox=inbox,
             store=store,
             ledger=ledger,
             decoders=decoders or own,
             node="pi-3fa2",
-            holds_out=lambda digest: digest < "4",
         )
         ingest = Ingest(
-            desk,
+            bench,
             settings,
             intakes=lambda: intakes,
             listener=heard,

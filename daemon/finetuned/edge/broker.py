@@ -65,7 +65,7 @@ def external(mqtt: Mqtt, environ: Mapping[str, str] = os.environ, node: str = ""
         host=mqtt.host,
         port=mqtt.port,
         username=mqtt.username,
-        password=secret.get_secret_value() if secret else "",
+        password=secret or "",
         tls=mqtt.tls,
         node=node,
     )

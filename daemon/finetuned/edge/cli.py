@@ -7,8 +7,6 @@ Each command is a few lines here; what it does lives in the module that it impor
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,9 +66,11 @@ def main(
 @app.command()
 def run(config: ConfigFile = None) -> None:
     """Be the daemon, in the foreground, as systemd starts it."""
-    # A program of its own: what a command line needs (typer, completion) stays out of the daemon's memory.
-    command = (sys.executable, "-P", "-m", "finetuned.edge.daemon", *((str(config),) if config else ()))
-    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter and module
+    from finetuned.edge import config as configuration
+    from finetuned.edge.handover import become_daemon
+
+    with console.told(json=False):
+        become_daemon(configuration.load(config))
 
 
 @app.command()

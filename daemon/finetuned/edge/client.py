@@ -15,9 +15,9 @@ import msgspec
 from aiomqtt import MqttError
 
 from finetuned.edge import broker
-from finetuned.edge.config import places
 from finetuned.edge.connection import Connection, Refused
 from finetuned.edge.connection import connected as _connection
+from finetuned.edge.folders import places
 from finetuned.edge.topics import ONLINE, Topics, name_of
 from finetuned.errors import HostError, RequestError
 
@@ -110,7 +110,8 @@ class Daemon:
             answer = self._answers[transaction] = asyncio.get_running_loop().create_future()
             try:
                 await self.connection.send(self.topics.request(verb), payload, qos=1, retain=False)
-                response = await asyncio.wait_for(answer, timeout)
+                async with asyncio.timeout(timeout):
+                    response = await answer
             except TimeoutError:
                 raise HostError(self._unanswered(verb, timeout)) from None
             finally:

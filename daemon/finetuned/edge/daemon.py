@@ -18,9 +18,9 @@ import msgspec
 
 from finetuned import __version__
 from finetuned.edge import logs
-from finetuned.edge.config import load
 from finetuned.edge.exits import DONE, exit_code
 from finetuned.edge.glance import state_of, status_line
+from finetuned.edge.handover import received
 from finetuned.edge.house import House, build
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import SINK
@@ -105,7 +105,7 @@ async def _live(house: House, stop: asyncio.Event) -> None:
         await _last_words(house)
     finally:
         bridge.cancel()
-        await asyncio.wait({bridge})
+        await asyncio.wait({bridge}, timeout=FAREWELL_S + house.bridge.patience.farewell_s)
 
 
 async def _show(house: House) -> None:
@@ -123,7 +123,8 @@ async def _show(house: House) -> None:
         house.notifier.status(status_line(state))
         await asyncio.sleep(BREATH_S)
         with suppress(TimeoutError):
-            await asyncio.wait_for(house.stir.wait(), GLANCE_S)
+            async with asyncio.timeout(GLANCE_S):
+                await house.stir.wait()
         house.stir.clear()
 
 
@@ -135,16 +136,16 @@ async def _hear_governor(house: House) -> None:
 async def _last_words(house: House) -> None:
     """Give the bridge a moment to send what is written, if anybody listens."""
     try:
-        await asyncio.wait_for(house.desk.outbox.drained(), FAREWELL_S)
+        async with asyncio.timeout(FAREWELL_S):
+            await house.desk.outbox.drained()
     except TimeoutError:
         log.info("left before everything was sent; it is sent after the next start")
 
 
 def main() -> int:
-    """Be the daemon: `python -m finetuned.edge.daemon [CONFIGURATION]`; returns the exit status."""
-    path = Path(sys.argv[1]) if sys.argv[1:] else None
+    """Be the daemon with the configuration that `finetuned run` hands over; returns the exit status."""
+    config = received(int(sys.argv[1]))
     try:
-        config = load(path)
         logs.setup(config.log)
         asyncio.run(serve(config))
     except FinetunedError as error:

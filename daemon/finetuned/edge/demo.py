@@ -119,7 +119,8 @@ async def _daemon(file: Path, runtime: Path) -> AsyncIterator[Any]:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), 10)
+            async with asyncio.timeout(10):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetuned.edge import broker
-from finetuned.edge.config import places
+from finetuned.edge.folders import places
 from finetuned.edge.glance import answer_to_status, state_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
@@ -186,14 +186,12 @@ def _ingest(config: Config, desk: Desk, decoders: Decoders, inbox: Path, ears: E
         rescan_s=config.ingest.rescan_s,
         file_bytes=config.ingest.max_file_mb * 2**20,
     )
-    # What is held out is settled when a task takes its samples, not when they arrive.
-    workbench = batch.Desk(
+    workbench = batch.Workbench(
         inbox=inbox.resolve(),
         store=desk.store,
         ledger=desk.ledger,
         decoders=decoders,
         node=desk.node,
-        holds_out=lambda _: False,
     )
     clock = ingestion.Clock(monotonic=desk.monotonic, utc=desk.seconds)
     return Ingest(workbench, settings, intakes=lambda: ears.models.intakes, listener=ears, clock=clock)

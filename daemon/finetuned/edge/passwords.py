@@ -7,8 +7,6 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from finetuned.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ CREDENTIAL = "mqtt-password"
 MAX_PASSWORD_BYTES = 64 * 1024
 
 
-def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
+def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the broker's password from its file, or else from systemd's credential `mqtt-password`.
 
     Raises:
@@ -33,7 +31,7 @@ def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> SecretStr |
     return _secret(credential) if credential and credential.exists() else None
 
 
-def _secret(path: Path) -> SecretStr:
+def _secret(path: Path) -> str:
     try:
         if path.stat().st_mode & stat.S_IROTH:
             raise ConfigurationError(f"{path}: everybody can read this password; chmod o= {path}")
@@ -45,4 +43,4 @@ def _secret(path: Path) -> SecretStr:
         raise ConfigurationError(f"{path}: the password is not UTF-8") from None
     if len(lines) != 1 or not lines[0]:
         raise ConfigurationError(f"{path}: one line is expected, the password; found {len(lines)}")
-    return SecretStr(lines[0])
+    return lines[0]

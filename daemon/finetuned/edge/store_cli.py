@@ -10,6 +10,7 @@ import msgspec
 
 from finetuned.edge import config as configuration
 from finetuned.edge import console
+from finetuned.edge.folders import places
 from finetuned.errors import RequestError
 from finetuned.service.events import Card
 from finetuned.service.executor import LocalExecutor
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 def add(path: Path, name: str | None, config: Path | None, *, json: bool) -> None:
     """Register the model; what cannot be updated is refused with every reason."""
     loaded = configuration.load(config)
-    where = configuration.places(loaded)
+    where = places(loaded)
     known_as = model_name(name or path.name.removesuffix(MODEL_SUFFIX))
     data = read(path)
     info = asyncio.run(LocalExecutor().describe(path.absolute()))
@@ -92,7 +93,7 @@ def versions(name: str, config: Path | None, *, json: bool) -> None:
 
 
 def _ledger(config: Path | None) -> Any:  # noqa: ANN401 - a context manager of a connection
-    state = configuration.places(configuration.load(config)).state
+    state = places(configuration.load(config)).state
     if not Store(state).ledger.exists():
         raise RequestError(f"there is no store in {state} yet; `finetuned add MODEL` makes one")
     return opened(Store(state).ledger)

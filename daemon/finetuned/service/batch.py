@@ -27,7 +27,7 @@ from finetuned.service.ledger_samples import Kind, NewSample, accept_batch
 from finetuned.service.names import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from finetuned.service.claim import Claim
@@ -126,11 +126,10 @@ class Decoding(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Workbench:
     """Where samples are worked on, and with what.
 
-    `inbox` must be free of symbolic links; `node` is this machine's name in outcomes; `holds_out` says by digest
-    whether a new sample is held out.
+    `inbox` must be free of symbolic links; `node` is this machine's name in outcomes.
     """
 
     inbox: Path
@@ -138,25 +137,24 @@ class Desk:
     ledger: Ledger
     decoders: Decoding
     node: str
-    holds_out: Callable[[str], bool]
 
 
 # ── the whole of it ─────────────────────────────────────────────────────────────────────────────
-async def commit(desk: Desk, batch: Batch, ts: str) -> tuple[tuple[Acceptance, ...], list[Found]]:
+async def commit(bench: Workbench, batch: Batch, ts: str) -> tuple[tuple[Acceptance, ...], list[Found]]:
     """Make samples of a batch; `ts` is the time of its outcomes and no other batch's.
 
     Returns what became of each taken file, and the originals that could not be removed.
     Raises `HostError`; then the originals are all there still.
     """
-    samples = [new_sample(desk, item, ts) for item in batch.taken]
-    journal = await asyncio.to_thread(_prepare, desk, batch, ts)
-    acceptances = await desk.ledger.run(
-        accept_batch, samples, tell=lambda acceptances: outcomes(batch, acceptances, desk.node, ts)
+    samples = [new_sample(bench, item, ts) for item in batch.taken]
+    journal = await asyncio.to_thread(_prepare, bench, batch, ts)
+    acceptances = await bench.ledger.run(
+        accept_batch, samples, tell=lambda acceptances: outcomes(batch, acceptances, bench.node, ts)
     )
-    return acceptances, await finish(journal, inbox=desk.inbox, store=desk.store, ledger=desk.ledger)
+    return acceptances, await finish(journal, inbox=bench.inbox, store=bench.store, ledger=bench.ledger)
 
 
-def new_sample(desk: Desk, item: Taken, ts: str) -> NewSample:
+def new_sample(bench: Workbench, item: Taken, ts: str) -> NewSample:
     """Return the row that asks to be accepted."""
     return NewSample(
         model=item.place.model,
@@ -166,8 +164,8 @@ def new_sample(desk: Desk, item: Taken, ts: str) -> NewSample:
         name=item.place.name,
         path=item.path,
         bytes=item.claim.size,
-        held_out=desk.holds_out(item.claim.digest),
-        source=source_of(desk.inbox, item.found),
+        held_out=False,  # settled when a task takes its samples (`making`)
+        source=source_of(bench.inbox, item.found),
         accepted_at=ts,
     )
 
@@ -207,9 +205,9 @@ def outcomes(batch: Batch, acceptances: Sequence[Acceptance], node: str, ts: str
 
 
 # ── before the transaction ──────────────────────────────────────────────────────────────────────
-def _prepare(desk: Desk, batch: Batch, ts: str) -> Journal:
+def _prepare(bench: Workbench, batch: Batch, ts: str) -> Journal:
     """Steps 1 to 3."""
-    store = desk.store
+    store = bench.store
     with files.host_errors("taking samples"):
         _keep_inputs(store, batch)
         targets = {item.found: _rejected_path(store, item) for item in batch.refused}
@@ -222,7 +220,7 @@ def _prepare(desk: Desk, batch: Batch, ts: str) -> Journal:
         journal = Journal(
             ts=ts,
             samples=tuple(_kept(store.root, item) for item in batch.taken),
-            originals=tuple(original(desk.inbox, item.found, unread.get(item.found)) for item in everything),
+            originals=tuple(original(bench.inbox, item.found, unread.get(item.found)) for item in everything),
         )
         write(store, journal)
     return journal

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from finetuned.service.batch import Decoding, Desk
+    from finetuned.service.batch import Decoding, Workbench
     from finetuned.service.claim import Claim
     from finetuned.service.events import Outcome
     from finetuned.service.ledger_samples import SampleRow
@@ -96,20 +96,20 @@ class Ingest:
 
     def __init__(
         self,
-        desk: Desk,
+        bench: Workbench,
         settings: Settings,
         *,
         intakes: Callable[[], Mapping[str, Intake | str]],
         listener: Listener,
         clock: Clock,
     ) -> None:
-        self._desk = desk
+        self._bench = bench
         self._settings = settings
         self._intakes = intakes
         self._listener = listener
         self._clock = clock
         self._watch = Watch(
-            desk.inbox,
+            bench.inbox,
             settle_s=settings.settle_s,
             rescan_s=settings.rescan_s,
             monotonic=clock.monotonic,
@@ -139,7 +139,7 @@ class Ingest:
 
     async def run(self) -> None:
         """Take what comes, for ever."""
-        await recover(self._desk.inbox, self._desk.store, self._desk.ledger)
+        await recover(self._bench.inbox, self._bench.store, self._bench.ledger)
         async with aclosing(self._watch.settled()) as rounds:
             async for files in rounds:
                 await self._round(files)
@@ -161,7 +161,7 @@ class Ingest:
         intakes = self._intakes()
         places: deque[tuple[Found, Place]] = deque()
         for found in files:
-            relative = found.path.relative_to(self._desk.inbox)
+            relative = found.path.relative_to(self._bench.inbox)
             if not found.is_regular:
                 await self._report_odd(found, classify(relative, intakes, users=self._settings.users))
             elif is_model(relative):
@@ -196,7 +196,7 @@ class Ingest:
         """Claim and decode one file; `HostError` where the disk is full or there is no decoder."""
         try:
             claimed = await asyncio.to_thread(
-                claim, self._desk.inbox, found, self._desk.store.incoming, self._settings.file_bytes
+                claim, self._bench.inbox, found, self._bench.store.incoming, self._settings.file_bytes
             )
         except Changed:
             return  # it comes again when it has settled
@@ -216,23 +216,23 @@ class Ingest:
         """Decode a claimed file, unless the same content has been accepted before."""
         twin = gathered.twin_of(place, claimed.digest) or await self._twin(place, claimed.digest)
         if twin is None:
-            raw = await self._desk.decoders.decode(claimed.copy, place.name, place.want)
+            raw = await self._bench.decoders.decode(claimed.copy, place.name, place.want)
             if isinstance(raw, Undecodable):
                 gathered.refused.append(Refused(found=found, place=place, claim=claimed, reason=raw.reason))
                 return
             gathered.inputs[place.model, place.user, place.want.signature][claimed.digest] = raw
-        path = self._desk.store.sample_path(
+        path = self._bench.store.sample_path(
             model=place.model, user=place.user, label=place.label, digest=claimed.digest, name=place.name
         )
         gathered.taken.append(Taken(found=found, place=place, claim=claimed, path=path, twin=twin))
 
     async def _twin(self, place: Place, digest: str) -> Twin | None:
         """Return the sample that has this content already."""
-        there = await self._desk.ledger.run(find_sample, place.model, place.user, digest)
+        there = await self._bench.ledger.run(find_sample, place.model, place.user, digest)
         return Twin(label=there.label, path=there.path) if there else None
 
     async def _commit(self, gathered: Batch) -> None:
-        acceptances, left = await batch.commit(self._desk, gathered, self._stamp())
+        acceptances, left = await batch.commit(self._bench, gathered, self._stamp())
         self._left.update(left)
         for found in left:
             self._warn(HostError(f"{self._shown(found)} was taken, but cannot be removed from the inbox"))
@@ -254,7 +254,7 @@ class Ingest:
         kind = "a symbolic link" if stat.S_ISLNK(found.mode) else "not a regular file"
         event = SampleRejected(
             ts=self._stamp(),
-            node=self._desk.node,
+            node=self._bench.node,
             model=place.model,
             user=place.user,
             label=place.label,
@@ -279,7 +279,7 @@ class Ingest:
         model, user, label, reason = key
         return SampleWaiting(
             ts=self._stamp(),
-            node=self._desk.node,
+            node=self._bench.node,
             model=model,
             user=user,
             label=label,
@@ -290,7 +290,7 @@ class Ingest:
 
     async def _append(self, events: Sequence[Outcome]) -> None:
         if events:
-            await self._desk.ledger.run(append_outcomes, events)
+            await self._bench.ledger.run(append_outcomes, events)
             self._listener.told()
 
     async def _prune(self) -> None:
@@ -321,7 +321,7 @@ class Ingest:
             self._listener.warned(text)
 
     def _shown(self, found: Found) -> str:
-        return "/".join(file_name(part, "") for part in found.path.relative_to(self._desk.inbox).parts)
+        return "/".join(file_name(part, "") for part in found.path.relative_to(self._bench.inbox).parts)
 
     def _stamp(self) -> str:
         """Return the time, never the same twice: a batch is told by it."""

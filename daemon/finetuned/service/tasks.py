@@ -124,7 +124,9 @@ class Tasks:
                 look = await self._make_due()
                 await self._start_next(group)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), None if math.isinf(look) else max(look, 0.05))
+                    # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the wake-up.
+                    async with asyncio.timeout(None if math.isinf(look) else max(look, 0.05)):
+                        await self._wake.wait()
 
     async def _obey_governor(self) -> None:
         async for verdict in self._governor.changes():
