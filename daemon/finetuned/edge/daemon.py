@@ -79,7 +79,7 @@ async def _prepare(house: House) -> None:
         await house.models.register(name, Path(entry.path))
     await house.models.refresh()
     await house.governor.look()
-    await house.tasks.show_all()
+    await house.tasks.showcase.everything()
 
 
 async def _live(house: House, stop: asyncio.Event) -> None:
@@ -115,7 +115,7 @@ async def _show(house: House) -> None:
         now = await house.desk.ledger.run(data_version)
         if now != seen and await house.models.refresh():
             house.ingest.rescan()
-            await house.tasks.show_all()
+            await house.tasks.showcase.everything()
         seen = now
         await house.ears.show_models()
         state = state_of(house.governor, house.tasks, house.ingest)

@@ -29,7 +29,6 @@ from finetuned.service.executor import LocalExecutor
 from finetuned.service.governor import Governor
 from finetuned.service.ingest import Ingest
 from finetuned.service.ledger import Ledger
-from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_requests import recall, remember
 from finetuned.service.making import Settings
 from finetuned.service.models import Entry, Models
@@ -122,7 +121,7 @@ class Ears:
         """Publish the states of the models that have news."""
         news, self.news = self.news, set()
         for name in sorted(news):
-            await self.tasks.show_model(await self.desk.ledger.run(get_model, name))
+            await self.tasks.showcase.model(name)
 
 
 async def build(stack: AsyncExitStack, config: Config) -> House:
@@ -158,7 +157,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     models = Models(desk, executor, inbox, entries)
     tasks = Tasks(desk, executor, governor, Inputs(desk.store, decoders, models), _settings(config))
     stir = asyncio.Event()
-    tasks.on_change = stir.set
+    tasks.showcase.on_change = stir.set
     ears = Ears(desk=desk, tasks=tasks, models=models, stir=stir)
     ears.ingest = ingest = _ingest(config, desk, decoders, inbox, ears)
 

@@ -38,12 +38,17 @@ class Wanted:
         return next((cause for cause in self.causes if cause.reading is not None), Cause(reason=""))
 
 
-def wanted(verdict: Verdict, *, by_user: bool) -> Wanted:
-    """Join the budget's verdict and a person's word: whoever wants the task held holds it."""
+def wanted(verdict: Verdict, *, by_user: bool, most: float = 1.0) -> Wanted:
+    """Join the budget's verdict and a person's word: whoever wants the task held holds it.
+
+    `most` is the duty at which the task was allowed to start.
+    """
     held = by_user or verdict.pace in STANDSTILL
     causes = (*verdict.causes, *((USER,) if by_user else ()))
-    pace = Pace.paused if held else verdict.pace
-    return Wanted(held=held, pace=pace, duty=0.0 if held else verdict.duty, causes=causes)
+    if held:
+        return Wanted(held=True, pace=Pace.paused, duty=0.0, causes=causes)
+    pace = Pace.slow if most < verdict.duty else verdict.pace
+    return Wanted(held=False, pace=pace, duty=min(verdict.duty, most), causes=causes)
 
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -118,3 +119,15 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
     with host_errors(f"reading {path}"), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let other processes wait until we are done here: SQLite heeds no timeout where two switch a new file to WAL."""
+    with host_errors(f"opening the folder {folder}"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
+from finetuned.service.files import alone_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -113,6 +114,11 @@ def _usable(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    with alone_in(path.parent):
+        return _connect_alone(path)
+
+
+def _connect_alone(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")

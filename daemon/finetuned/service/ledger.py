@@ -10,8 +10,6 @@ on the disk when it returns, or never was.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from finetuned.errors import HostError
+from finetuned.service import files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -114,7 +113,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file, check that it is a ledger of ours, and make the tables in a new one."""
-    with _alone_in(path.parent), _host_errors(f"the ledger {path}"):
+    with files.alone_in(path.parent), _host_errors(f"the ledger {path}"):
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             db.row_factory = sqlite3.Row
@@ -125,20 +124,6 @@ def connect(path: Path) -> sqlite3.Connection:
             db.close()
             raise
         return db
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Let others wait until we have opened: SQLite heeds no timeout where two switch a new file to WAL at once."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError(f"the state folder {folder} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @atomic

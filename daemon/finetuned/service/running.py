@@ -6,12 +6,15 @@ the same transaction.  Whatever carries another task or attempt than this one's 
 
 from __future__ import annotations
 
+import asyncio
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from finetuned.errors import StateError
 from finetuned.service import events
 from finetuned.service.asked import Wanted, wanted
 from finetuned.service.ledger_outcomes import append_outcomes
@@ -47,22 +50,34 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """A worker at work on a task; `by_user` is set while a person holds it."""
+    """A worker at work on a task.
+
+    `by_user` is set while a person holds it; `most` is the duty at most, where it started although the budget would
+    rather have had it wait.
+    """
 
     desk: Desk
     row: TaskRow
     spec: TaskSpec
     run: Run
     by_user: bool = False
+    most: float = 1.0
     course: Course = field(default_factory=Course)
     began: TrainingBegin | None = None
     _told: Wanted | None = None
+    _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     _held_since: float | None = None
 
     # ── what it is told ─────────────────────────────────────────────────────────────────────────
     async def follow(self, verdict: Verdict) -> None:
         """Pass on what is wanted now, if that is something new."""
-        want, before = wanted(verdict, by_user=self.by_user), self._told
+        async with self._turns:  # two that follow at once would mix up their commands
+            await self._follow(verdict)
+
+    async def _follow(self, verdict: Verdict) -> None:
+        if not verdict.holds:
+            self.most = 1.0
+        want, before = wanted(verdict, by_user=self.by_user, most=self.most), self._told
         self._told = want
         if before is None or want.held != before.held:
             await self._turn(want, first=before is None)
@@ -71,7 +86,8 @@ class Attempt:
             await self.desk.ledger.run(append_outcomes, [self._pace_event(events.PaceChanged, want)])
             self.desk.outbox.outcomes_written()
         elif want.reasons != self.row.reasons and self.row.state is TaskState.suspended:
-            self.row = await self.desk.ledger.run(set_reasons, self.row.id, want.reasons)
+            with suppress(StateError):  # it has just gone on or ended: then it has no reasons to change
+                self.row = await self.desk.ledger.run(set_reasons, self.row.id, want.reasons)
         self._show()
 
     async def _turn(self, want: Wanted, *, first: bool) -> None:

@@ -11,15 +11,16 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from finetuned.errors import FinetunedError, RequestError
 from finetuned.service import events, files
-from finetuned.service.asked import asked_adjustment, wanted
+from finetuned.service.asked import asked_adjustment
 from finetuned.service.executor import LostError
-from finetuned.service.ledger_models import get_model, list_models
+from finetuned.service.ledger import atomic
+from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_tasks import (
     QUEUED,
     TaskRow,
@@ -34,11 +35,12 @@ from finetuned.service.making import Maker
 from finetuned.service.messages import Cancelled, Completed, Failed, SampleRef, TaskSpec
 from finetuned.service.running import Attempt
 from finetuned.service.saving import save
-from finetuned.service.views import Course, model_key, model_states, task_key, task_state
+from finetuned.service.showcase import Showcase
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import sqlite3
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
@@ -53,6 +55,9 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """A worker that is lost so often in one task takes the task with it."""
 USER = "user"
+HELD_LOOK_S = 60.0
+"""How often a task that the budget holds back is looked at, though nothing changes."""
+T = TypeVar("T")
 
 
 class Inputs(Protocol):
@@ -77,12 +82,11 @@ class Tasks:
         self._inputs = inputs
         self._settings = settings
         self._maker = Maker(desk, settings)
+        self.showcase = Showcase(desk=desk, governor=governor)
         self._running: dict[str, Attempt] = {}
-        self._starting: set[str] = set()
+        self._starting: dict[str, asyncio.Event] = {}
         self._queued = 0
         self._wake = asyncio.Event()
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when a task was made, started or ended."""
         self._held_since: dict[str, float] = {}
 
     # ── what others may know ────────────────────────────────────────────────────────────────────
@@ -122,7 +126,7 @@ class Tasks:
             while True:
                 self._wake.clear()
                 look = await self._make_due()
-                await self._start_next(group)
+                look = min(look, await self._start_next(group))
                 with contextlib.suppress(TimeoutError):
                     # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the wake-up.
                     async with asyncio.timeout(None if math.isinf(look) else max(look, 0.05)):
@@ -142,62 +146,64 @@ class Tasks:
 
     async def _welcome(self, row: TaskRow) -> None:
         self._held_since[row.id] = self._desk.monotonic()
-        await self._show(row)
-        await self.show_model(await self._desk.ledger.run(get_model, row.model))
+        self.showcase.task(row)
+        await self.showcase.model(row.model)
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────
-    async def _start_next(self, group: asyncio.TaskGroup) -> None:
-        """Start the oldest task that nothing holds, if no other runs."""
+    async def _start_next(self, group: asyncio.TaskGroup) -> float:
+        """Start the oldest task that nothing holds, if no other runs; return the seconds to the next look."""
         waiting = [row for row in await self._desk.ledger.run(alive_tasks) if row.id not in self._starting]
         self._queued = len(waiting)
         startable = [row for row in waiting if row.state is TaskState.suspended and USER not in row.reasons]
         if self._starting or not startable:
-            return
+            return math.inf
         row = startable[0]
         held_s = self._desk.monotonic() - self._held_since.setdefault(row.id, self._desk.monotonic())
         start = self._governor.may_start(held_s)
         if not start.allowed:
             await self._explain(row, (*QUEUED, *start.reasons))
-            return
-        self._starting.add(row.id)
+            return HELD_LOOK_S
+        self._starting[row.id] = asyncio.Event()
         self._queued -= 1
-        self.on_change()
-        group.create_task(self._attempt(row), name=f"task {row.id}")
+        self.showcase.on_change()
+        group.create_task(self._attempt(row, start.duty), name=f"task {row.id}")
+        return math.inf
 
     async def _explain(self, row: TaskRow, reasons: tuple[str, ...]) -> None:
         """Say why a task does not start."""
         if row.reasons != reasons:
-            await self._show(await self._desk.ledger.run(set_reasons, row.id, reasons))
+            self.showcase.task(await self._desk.ledger.run(set_reasons, row.id, reasons))
 
-    async def _attempt(self, row: TaskRow) -> None:
+    async def _attempt(self, row: TaskRow, duty: float) -> None:
         """Run one attempt to its end, whatever that is."""
         try:
-            await self._run(row)
+            await self._run(row, duty)
         except asyncio.CancelledError:
-            await asyncio.shield(self._shut_down(row))
+            await uninterrupted(self._shut_down(row))
             raise
         except FinetunedError as error:
             await self._fail(row, error)
         finally:
             self._running.pop(row.id, None)
-            self._starting.discard(row.id)
-            self.on_change()
+            self._starting.pop(row.id).set()
+            self.showcase.on_change()
             self.wake()
 
-    async def _run(self, row: TaskRow) -> None:
+    async def _run(self, row: TaskRow, duty: float) -> None:
         known = await self._desk.ledger.run(get_model, row.model)
         want = self._inputs.want(row.model)
         samples = await self._samples(row, want)
-        started = await self._desk.ledger.run(
-            transition, row.id, Verb.resume, at=self._desk.now(), new_attempt=True
-        )
+        started = await self._desk.ledger.run(_begin, row.id, at=self._desk.now())
+        if started is None:
+            return
         spec = await self._spec(started, known, samples, want)
         async with self._executor.submit(spec) as run:
-            attempt = self._running[row.id] = Attempt(desk=self._desk, row=started, spec=spec, run=run)
+            attempt = Attempt(desk=self._desk, row=started, spec=spec, run=run, most=duty)
+            self._running[row.id] = attempt
+            self._starting[row.id].set()
             await attempt.follow(self._governor.verdict)
             report = await attempt.listen()
-            await self._end(attempt, report)
-        await self.show_model(known)
+            await uninterrupted(self._end(attempt, report))
 
     async def _samples(self, row: TaskRow, want: InputSpec) -> list[SampleRow]:
         """Return the task's samples, all decoded; one that has become undecodable is left out, and said.
@@ -240,24 +246,20 @@ class Tasks:
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
-        """Write the one end of the task; nothing interrupts that."""
+        """Write the one end of the task."""
+        about = self._desk.about(attempt.row)
         if isinstance(report, Completed):
-            await asyncio.shield(save(self._desk, attempt, report))
-            await self._clear(attempt.row.id)
+            await self._clear(await save(self._desk, attempt, report))
         elif isinstance(report, Cancelled):
-            await asyncio.shield(
-                self._close(attempt.row, events.TaskCancelled(**self._desk.about(attempt.row)))
-            )
+            await self._close(attempt.row, events.TaskCancelled(**about))
         elif isinstance(report, Failed):
-            about = self._desk.about(attempt.row)
-            ending = events.TaskFailed(**about, fault=report.fault, error=report.error)
-            await asyncio.shield(self._close(attempt.row, ending))
+            await self._close(attempt.row, events.TaskFailed(**about, fault=report.fault, error=report.error))
 
     async def _fail(self, row: TaskRow, error: FinetunedError) -> None:
         """A lost worker is tried again, a few times; anything else is the task's end."""
         now = await self._desk.ledger.run(get_task, row.id)
         if not now.alive:
-            log.error("task %s had ended, then: %s", row.id, error)
+            log.info("task %s had ended, then: %s", row.id, error)
             return
         if isinstance(error, LostError) and now.attempt < ATTEMPTS and now.state is not TaskState.cancelling:
             log.warning("task %s, attempt %d: %s; it starts again", row.id, now.attempt, error)
@@ -268,15 +270,17 @@ class Tasks:
         await self._close(now, events.TaskCancelled(**about) if now.state is TaskState.cancelling else ending)
 
     async def _close(self, row: TaskRow, ending: events.Outcome) -> None:
-        await self._desk.ledger.run(transition, row.id, Verb.fail, at=self._desk.now(), outcomes=[ending])
+        at = self._desk.now()
+        ended = await self._desk.ledger.run(transition, row.id, Verb.fail, at=at, outcomes=[ending])
         self._desk.outbox.outcomes_written()
-        await self._clear(row.id)
+        await self._clear(ended)
 
-    async def _clear(self, task: str) -> None:
+    async def _clear(self, row: TaskRow) -> None:
         """Nothing of an ended task stays: no retained state, no folder."""
-        self._held_since.pop(task, None)
-        self._desk.outbox.state(task_key(task), None)
-        await asyncio.to_thread(files.remove, self._desk.store.task(task))
+        self._held_since.pop(row.id, None)
+        self.showcase.task(row)
+        await self.showcase.model(row.model)
+        await asyncio.to_thread(files.remove, self._desk.store.task(row.id))
 
     async def _shut_down(self, row: TaskRow) -> None:
         """The daemon leaves; the task goes on when it is back."""
@@ -288,7 +292,7 @@ class Tasks:
                 transition, row.id, Verb.suspend, at=at, reasons=("shutdown",), outcomes=[paused]
             )
             self._desk.outbox.outcomes_written()
-            await self._show(shut)
+            self.showcase.task(shut)
 
     async def _requeue(self, row: TaskRow) -> None:
         if row.state is TaskState.running:
@@ -297,7 +301,7 @@ class Tasks:
             )
         else:
             row = await self._desk.ledger.run(set_reasons, row.id, QUEUED)
-        await self._show(row)
+        self.showcase.task(row)
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
     async def train(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
@@ -318,7 +322,7 @@ class Tasks:
             paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(USER,))
             row = await self._desk.ledger.run(set_reasons, task, (*row.reasons, USER), [paused])
             self._desk.outbox.outcomes_written()
-            await self._show(row)
+            self.showcase.task(row)
         return row
 
     async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
@@ -339,7 +343,7 @@ class Tasks:
             reasons = tuple(reason for reason in row.reasons if reason != USER)
             row = await self._desk.ledger.run(set_reasons, task, reasons, [resumed])
             self._desk.outbox.outcomes_written()
-            await self._show(row)
+            self.showcase.task(row)
             self.wake()
         return row
 
@@ -349,8 +353,6 @@ class Tasks:
         if attempt := self._running.get(task):
             await attempt.cancel()
             return attempt.row
-        if row.id in self._starting:
-            raise RequestError(f"task {task} is just starting; try again in a moment")
         await self._desk.ledger.run(transition, task, Verb.cancel, at=self._desk.now())
         await self._close(row, events.TaskCancelled(**self._desk.about(row)))
         return await self._desk.ledger.run(get_task, task)
@@ -360,27 +362,30 @@ class Tasks:
         return tuple(row.id for row in await self._desk.ledger.run(alive_tasks))
 
     async def _alive(self, task: str) -> TaskRow:
+        """Return the task; one whose worker is on its way is waited for, so that it can be told."""
         row = await self._desk.ledger.run(get_task, task)
+        if row.state is TaskState.running and task in self._starting:
+            await self._starting[task].wait()
+            row = await self._desk.ledger.run(get_task, task)
         if not row.alive:
             raise RequestError(f"task {task} has ended: {row.state}")
         return row
 
-    # ── showing ─────────────────────────────────────────────────────────────────────────────────
-    async def show_all(self) -> None:
-        """Publish the state of every model and of every task that lives."""
-        for known in await self._desk.ledger.run(list_models):
-            await self.show_model(known)
-        for row in await self._desk.ledger.run(alive_tasks):
-            await self._show(row)
 
-    async def show_model(self, known: ModelRow) -> None:
-        """Publish the states of a model."""
-        self.on_change()
-        for state in await self._desk.ledger.run(model_states, known):
-            self._desk.outbox.state(model_key(state.model, state.user), msgspec.json.encode(state))
+@atomic
+def _begin(db: sqlite3.Connection, task: str, *, at: str) -> TaskRow | None:
+    """Begin the next attempt, unless a person has held or ended the task in the meantime: then None."""
+    row = get_task(db, task)
+    if row.state is not TaskState.suspended or USER in row.reasons:
+        return None
+    return transition(db, task, Verb.resume, at=at, new_attempt=True)
 
-    async def _show(self, row: TaskRow) -> None:
-        """Publish the state of a task that has no worker."""
-        want = wanted(self._governor.verdict, by_user=USER in row.reasons)
-        view = task_state(row, Course(), want, self._desk.monotonic())
-        self._desk.outbox.state(task_key(row.id), msgspec.json.encode(view))
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work to its end; a cancellation that comes meanwhile is passed on afterwards."""
+    doing = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait({doing})
+        raise
