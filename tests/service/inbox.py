@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from finetuned.service.watch import Found
+
 MODEL = "gestures"
 LABELS = ("rock", "paper", "✌️")
 FAST = Settings(settle_s=0.05, rescan_s=5)
@@ -51,10 +53,10 @@ class Heard:
         """Note it."""
         self.warnings.append(warning)
 
-    async def model_dropped(self, path: Path) -> None:
+    async def model_dropped(self, found: Found) -> None:
         """Take it away."""
-        await asyncio.to_thread(path.unlink)
-        self.models.append(path)
+        await asyncio.to_thread(found.path.unlink)
+        self.models.append(found.path)
 
 
 @dataclass(kw_only=True)

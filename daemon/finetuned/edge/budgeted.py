@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetuned.policy.budget import Budget, Mode, Pace
+from finetuned.policy.budget import Budget, Mode
 from finetuned.service import plugins
+from finetuned.service.asked import STANDSTILL
 from finetuned.service.governor import Governor
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from finetuned.policy.budget import Verdict
 
 SYSFS = Path("/sys")
-STANDSTILL = frozenset({Pace.paused, Pace.released})
 
 
 @dataclass(slots=True)
@@ -32,6 +32,8 @@ class Guard:
     say: Callable[[Verdict], None]
     interval_s: float = 4.0
     looked_at: float = -float("inf")
+    # One loop for all looks: a sensor that answers late must find the loop that asked it.
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
 
     def rest(self) -> None:
         """Look, if it is time; return when nothing holds the task."""
@@ -49,7 +51,7 @@ class Guard:
 
     def _look(self) -> Verdict:
         self.looked_at = time.monotonic()
-        return asyncio.run(self.governor.look())
+        return self.runner.run(self.governor.look())
 
 
 def guard(say: Callable[[Verdict], None], sysfs: Path = SYSFS) -> Guard:

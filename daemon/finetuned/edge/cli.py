@@ -107,7 +107,8 @@ def train(
     """Ask the daemon to start a task now."""
     from finetuned.edge.pairs import pairs
 
-    body = {"model": model, "user": user, "parameters": pairs(parameter, "-p")}
+    with console.told(json=json):
+        body = {"model": model, "user": user, "parameters": pairs(parameter, "-p")}
     _request("train", body, config, json=json)
 
 

@@ -137,6 +137,7 @@ class Battery(Section):
 class Budget(Section):
     """What the machine may spend on training."""
 
+    mode: Literal["auto", "always", "never"] = "auto"
     interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 4.0
     min_paused_s: Seconds = 60.0
     min_running_s: Seconds = 30.0

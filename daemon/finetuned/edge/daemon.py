@@ -84,28 +84,30 @@ async def _prepare(house: House) -> None:
 
 async def _live(house: House, stop: asyncio.Event) -> None:
     """Run everything until `stop`; the bridge stays a little longer, so that the last words go out."""
-    bridge = asyncio.create_task(house.bridge.run(), name="mqtt")
-    try:
-        async with asyncio.TaskGroup() as group:
-            working = [
-                group.create_task(house.governor.run(), name="governor"),
-                group.create_task(house.ingest.run(), name="ingest"),
-                group.create_task(house.tasks.run(), name="tasks"),
-                group.create_task(_show(house), name="state"),
-                group.create_task(_hear_governor(house), name="budget"),
-                group.create_task(house.notifier.watchdog(), name="watchdog"),
-            ]
-            house.notifier.ready("ready")
-            log.info("ready", node=house.desk.node, version=__version__, state=str(house.desk.store.root))
-            await stop.wait()
-            house.notifier.stopping("stopping")
-            log.info("stopping")
-            for task in working:
-                task.cancel()
+    async with asyncio.TaskGroup() as outer:
+        bridge = outer.create_task(house.bridge.run(), name="mqtt")
+        await _work(house, stop)
         await _last_words(house)
-    finally:
         bridge.cancel()
-        await asyncio.wait({bridge}, timeout=FAREWELL_S + house.bridge.patience.farewell_s)
+
+
+async def _work(house: House, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        working = [
+            group.create_task(house.governor.run(), name="governor"),
+            group.create_task(house.ingest.run(), name="ingest"),
+            group.create_task(house.tasks.run(), name="tasks"),
+            group.create_task(_show(house), name="state"),
+            group.create_task(_hear_governor(house), name="budget"),
+            group.create_task(house.notifier.watchdog(), name="watchdog"),
+        ]
+        house.notifier.ready("ready")
+        log.info("ready", node=house.desk.node, version=__version__, state=str(house.desk.store.root))
+        await stop.wait()
+        house.notifier.stopping("stopping")
+        log.info("stopping")
+        for task in working:
+            task.cancel()
 
 
 async def _show(house: House) -> None:

@@ -32,21 +32,20 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from finetuned.edge.broker import Address
+
 NAME = "digits"
 START_S, END_S = 20.0, 120.0
 CONFIGURATION = """\
-# What `finetuned demo` runs with.  A person waits, so only heat that would pause holds it up, and it starts soon.
+# What `finetuned demo` runs with: a person waits.
 state = "{state}"
 [ingest]
 settle_s = 0.2
 [trigger]
 min_new_samples = 50
 quiet_s = 1.0
-[budget.thermal]
-throttle = 79.9
-[budget.battery]
-throttle_on_battery = false
-pause = 0.0
+[budget]
+mode = "always"
 [mqtt]
 batch_events_per_second = 50.0
 [log]
@@ -65,6 +64,7 @@ class Story:
     rejected: list[dict[str, str]] = field(default_factory=list)
     topics: set[str] = field(default_factory=set)
     end: dict[str, Any] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
 
 
 async def tell(keep: Path | None, *, json: bool) -> int:
@@ -105,7 +105,7 @@ async def _tell(folder: Path, began: float) -> dict[str, Any]:
 
 # ── the daemon and its subscriber ───────────────────────────────────────────────────────────────
 @asynccontextmanager
-async def _daemon(file: Path, runtime: Path) -> AsyncIterator[Any]:
+async def _daemon(file: Path, runtime: Path) -> AsyncIterator[Address]:
     """Run a daemon as a process; yield its address once it answers."""
     environ = {**os.environ, "RUNTIME_DIRECTORY": str(runtime)}
     log = file.with_name("daemon.log")
@@ -128,7 +128,7 @@ async def _daemon(file: Path, runtime: Path) -> AsyncIterator[Any]:
 
 async def _address(
     file: Path, environ: dict[str, str], process: asyncio.subprocess.Process, log: Path
-) -> Any:  # noqa: ANN401 - Address
+) -> Address:
     """Wait until the daemon answers a request."""
     loaded = config.load(file)
     deadline = time.monotonic() + START_S
@@ -148,7 +148,7 @@ async def _address(
     )
 
 
-async def _follow(address: Any) -> Story:  # noqa: ANN401 - Address
+async def _follow(address: Address) -> Story:
     """Draw what the daemon says until its task ends."""
     story = Story()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
@@ -163,13 +163,27 @@ async def _follow(address: Any) -> Story:  # noqa: ANN401 - Address
         taking = bars.add_task("samples", total=len(pictures(DROPS)), said="")
         training = bars.add_task("training", total=None, said="")
         artist = Artist(story, bars, taking, training)
-        async with asyncio.timeout(END_S), client.connected(address, events=True) as daemon:
-            async for topic, payload in daemon.events():
-                story.topics.add(daemon.topics.base)
-                artist.draw(topic, payload)
-                if story.end:
-                    break
+        try:
+            async with asyncio.timeout(END_S):
+                await _listen(address, story, artist)
+        except TimeoutError:
+            raise HostError(f"the demo's task did not end within {END_S:g} s{_why(story)}") from None
     return story
+
+
+async def _listen(address: Address, story: Story, artist: Artist) -> None:
+    async with client.connected(address, events=True) as daemon:
+        story.topics.add(daemon.topics.base)
+        async for topic, payload in daemon.events():
+            artist.draw(topic, payload)
+            if topic == "state":
+                story.reasons = payload.get("reasons", [])
+            if story.end:
+                return
+
+
+def _why(story: Story) -> str:
+    return f": it is held for {', '.join(story.reasons)}" if story.reasons else ""
 
 
 @dataclass(slots=True)

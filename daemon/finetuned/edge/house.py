@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,8 +17,9 @@ from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
 from finetuned.edge.requests import Memory
 from finetuned.edge.systemd import Notifier
+from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
-from finetuned.policy.budget import Budget, Missing, battery_zone, thermal_zone
+from finetuned.policy.budget import Budget, Missing, Mode, battery_zone, thermal_zone
 from finetuned.policy.trigger import Rule
 from finetuned.service import batch, plugins
 from finetuned.service import ingest as ingestion
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from finetuned.edge.config import Config
     from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.messages import InputSpec
+    from finetuned.service.watch import Found
 
-MOST_THREADS = 4
 log = get_logger("house")
 
 
@@ -109,9 +109,9 @@ class Ears:
         log.warning("ingestion", warning=warning)
         self.stir.set()
 
-    async def model_dropped(self, path: Path) -> None:
+    async def model_dropped(self, found: Found) -> None:
         """A model lies in the inbox itself."""
-        if row := await self.models.take(path):
+        if row := await self.models.take(found):
             self.news.add(row.name)
             self.stir.set()
             if self.ingest is not None:
@@ -229,6 +229,7 @@ def _governor(config: Config, found: plugins.Plugins) -> Governor:
         min_paused_s=limits.min_paused_s,
         min_running_s=limits.min_running_s,
         missing=Missing(limits.missing),
+        mode=Mode(limits.mode),
     )
     return Governor(found.sensors(Path(limits.sysfs)), budget, interval_s=limits.interval_s)
 
@@ -240,7 +241,7 @@ def _settings(config: Config) -> Settings:
             min_new_samples=trigger.min_new_samples, quiet_s=trigger.quiet_s, max_wait_s=trigger.max_wait_s
         ),
         held_out=config.validation.held_out,
-        threads=config.worker.threads or min(os.cpu_count() or 1, MOST_THREADS),
+        threads=threads_of(config.worker.threads),
         report_interval_s=1 / rate if rate else -1.0,
         parameters={name: entry.parameters for name, entry in config.models.items()},
     )

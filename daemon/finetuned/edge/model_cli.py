@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from finetuned.edge import console
 from finetuned.edge.measuring import ClassifierReport, measure
 from finetuned.edge.pairs import pairs
+from finetuned.edge.threads import threads_of
 from finetuned.errors import ModelError, SampleError
 from finetuned.service import training_data
 from finetuned.service.decoder import Decoders
@@ -30,18 +30,12 @@ if TYPE_CHECKING:
     from finetuned.service.messages import FeatureInfo, InputSpec, ModelInfo, ParameterInfo
     from finetuned.spec.model import Model
 
-MOST_THREADS = 4
 SHOWN_LABELS = 20
 
 
 def load(path: Path) -> Model:
     """Read and decode a model file."""
     return codec.decode(read(path))
-
-
-def threads_of(threads: int) -> int:
-    """Return how many threads 0 stands for."""
-    return threads or min(os.cpu_count() or 1, MOST_THREADS)
 
 
 # ── check ───────────────────────────────────────────────────────────────────────────────────────

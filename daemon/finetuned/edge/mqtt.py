@@ -24,6 +24,7 @@ from finetuned.edge.connection import Connection, Refused, connected
 from finetuned.edge.logs import get_logger
 from finetuned.edge.requests import Desk, Handler, Memory
 from finetuned.edge.topics import OFFLINE, ONLINE, Topics
+from finetuned.errors import HostError
 from finetuned.service.events import MiniBatchEnd
 from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 SINK = "mqtt"
 REQUESTS_PER_SECOND = 20
+MAX_VERB = 64
+"""A longer one is none of ours, and its answer's topic might be longer than MQTT allows: it gets none."""
 log = get_logger("mqtt")
 
 
@@ -96,6 +99,8 @@ class Bridge:
                 self._say_once(str(_first(errors)))
             except* Refused as errors:
                 self._say_once(f"{_first(errors)}; the broker's access list must allow it")
+            except* HostError as errors:
+                self._say_once(str(_first(errors)))
             await self.rest(next(self._delays))
 
     async def _session(self) -> None:
@@ -170,7 +175,7 @@ class Bridge:
     async def _heard(self, connection: Connection, message: aiomqtt.Message) -> None:
         topic = str(message.topic)
         kind, _, rest = self.topics.below(topic).partition("/")
-        if kind == "request" and rest and message.payload:
+        if kind == "request" and 0 < len(rest) <= MAX_VERB and message.payload:
             await self._requested(connection, rest, message)
         elif topic == self.topics.availability and message.payload == OFFLINE:
             # The last will of a connection of ours that the broker only now found dead.

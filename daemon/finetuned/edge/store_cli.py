@@ -12,21 +12,25 @@ from finetuned.edge import config as configuration
 from finetuned.edge import console
 from finetuned.edge.folders import places
 from finetuned.errors import RequestError
+from finetuned.service.desk import Desk
 from finetuned.service.events import Card
 from finetuned.service.executor import LocalExecutor
-from finetuned.service.ledger import opened
-from finetuned.service.ledger_models import Baseline, get_model, list_models, register_model
+from finetuned.service.ledger import Ledger, opened
+from finetuned.service.ledger_models import get_model, list_models
 from finetuned.service.ledger_versions import current_version, list_versions
-from finetuned.service.models import folders, read
+from finetuned.service.models import Entry, Models
 from finetuned.service.names import model_name
+from finetuned.service.outbox import Outbox
 from finetuned.service.places import MODEL_SUFFIX
 from finetuned.service.stamps import timestamp
-from finetuned.service.store import Store, make_inbox
+from finetuned.service.store import Store
 from finetuned.service.views import model_states
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from finetuned.edge.config import Config
+    from finetuned.edge.folders import Places
     from finetuned.service.ledger_models import ModelRow
     from finetuned.service.ledger_versions import VersionRow
 
@@ -36,25 +40,32 @@ def add(path: Path, name: str | None, config: Path | None, *, json: bool) -> Non
     loaded = configuration.load(config)
     where = places(loaded)
     known_as = model_name(name or path.name.removesuffix(MODEL_SUFFIX))
-    data = read(path)
-    info = asyncio.run(LocalExecutor().describe(path.absolute()))
-    if not info.updatable:
-        raise RequestError(f"{path.name} cannot be updated: {'; '.join(info.reasons)}")
-    store = Store(where.state)
-    store.prepare()
-    with opened(store.ledger) as db:
-        fresh = register_model(
-            db, store, Baseline(name=known_as, data=data, info=info), at=timestamp(time.time())
-        )
-        row = get_model(db, known_as)
-    entry = loaded.models.get(known_as)
-    inbox = make_inbox(where.inbox, known_as, folders(row, entry.labels if entry else {}))
+    row = asyncio.run(_register(known_as, path.absolute(), loaded, where))
+    inbox = where.inbox / known_as
     if json:
-        console.line({"model": known_as, "added": fresh, "inbox": str(inbox), "info": info})
+        console.line({"model": known_as, "inbox": str(inbox), "info": row.info})
         return
     person = console.person()
-    person.print(f"[green]{known_as}[/] {'is registered' if fresh else 'was registered already'}")
-    person.print(f"drop samples into {inbox}/<label>/", soft_wrap=True)
+    person.print(f"[green]{known_as}[/] is registered")
+    person.print(f"drop samples into {inbox}/<label>/")
+
+
+async def _register(name: str, path: Path, config: Config, where: Places) -> ModelRow:
+    """Do what the daemon does with a model of its configuration; it may be running meanwhile."""
+    store = Store(where.state)
+    store.prepare()
+    async with Ledger.open(store.ledger) as ledger:
+        desk = Desk(
+            ledger=ledger,
+            store=store,
+            outbox=Outbox(ledger),
+            node="",
+            now=lambda: timestamp(time.time()),
+            seconds=time.time,
+            monotonic=time.monotonic,
+        )
+        entries = {known: Entry(labels=entry.labels, fit=entry.fit) for known, entry in config.models.items()}
+        return await Models(desk, LocalExecutor(), where.inbox, entries).register(name, path)
 
 
 def models(config: Path | None, *, json: bool) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -40,10 +39,6 @@ class Notifier:
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
         self._send(*_status(text))
-
-    def reloading(self) -> None:
-        """The configuration is read again; `ready` ends it."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str = "") -> None:
         """On its way out."""

@@ -9,16 +9,18 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from finetuned.edge import console
 from finetuned.edge.budgeted import guard
-from finetuned.edge.model_cli import load, read_data, threads_of
+from finetuned.edge.model_cli import load, read_data
 from finetuned.edge.pairs import pairs
-from finetuned.errors import FinetunedError
-from finetuned.policy.budget import Pace
+from finetuned.edge.threads import threads_of
+from finetuned.errors import FinetunedError, RequestError
 from finetuned.service import events, files
+from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
 from finetuned.service.training_data import target_of
 from finetuned.service.work import metrics
@@ -53,6 +55,7 @@ class Teller:
 
     job: Job
     json: bool
+    samples: dict[str, int]
     task: str = field(default_factory=lambda: new_id(int(time.time() * 1000), os.urandom(10)))
     step: int = 0
     bar: Any = None
@@ -78,25 +81,30 @@ class Teller:
 
     def budget(self, verdict: Verdict) -> None:
         """Tell that the budget holds the task, or lets it go on."""
-        held = verdict.pace in {Pace.paused, Pace.released}
+        held = verdict.pace in STANDSTILL
         cause = verdict.causes[0] if verdict.causes else None
         kind = events.Paused if held else events.Resumed
-        reading = cause.reading if cause else None
-        self.event(kind, pace=verdict.pace, duty=verdict.duty, reasons=verdict.reasons, reading=reading)
+        reading, trip = (cause.reading, cause.trip) if cause else (None, None)
+        self.event(
+            kind, pace=verdict.pace, duty=verdict.duty, reasons=verdict.reasons, reading=reading, trip=trip
+        )
         why = f" ({', '.join(verdict.reasons)}: {reading})" if cause else ""
         self.sentence(f"[yellow]{'paused' if held else 'goes on'}[/]{why}")
 
 
 def update(job: Job, parameters: list[str] | None, labels: list[str] | None, *, json: bool) -> int:
     """Train and save; return the exit status."""
+    if not job.out.absolute().parent.is_dir():
+        raise RequestError(f"{job.out} cannot be written: there is no folder {job.out.parent}")
     model = load(job.model)
     asked = pairs(parameters, "-p")
     mapping = pairs(labels, "--label")
     in_force = resolve(update_of(model), asked, seed=secrets.randbits(32))
     task = NetworkUpdate(model, in_force, threads=threads_of(job.threads))
-    training = _encoded(task, read_data(job.data, model, mapping, json=json))
+    data = read_data(job.data, model, mapping, json=json)
+    training = _encoded(task, data)
     validation = _encoded(task, read_data(job.validate, model, mapping, json=json)) if job.validate else None
-    teller = Teller(job=job, json=json)
+    teller = Teller(job=job, json=json, samples=_per_label(data))
     try:
         return _train(task, training, validation, teller)
     except FinetunedError as error:
@@ -114,6 +122,11 @@ def _encoded(task: NetworkUpdate, data: Dataset) -> Encoded:
     return encoded(task, {**data.inputs, target_of(task.model): data.targets})
 
 
+def _per_label(data: Dataset) -> dict[str, int]:
+    """Count a classifier's samples by label; a regressor's have none."""
+    return dict(Counter(map(str, data.targets))) if isinstance(data.targets, list) else {}
+
+
 def _train(task: NetworkUpdate, training: Encoded, validation: Encoded | None, teller: Teller) -> int:
     began = time.monotonic()
     judged = validation if validation is not None else training
@@ -122,7 +135,7 @@ def _train(task: NetworkUpdate, training: Encoded, validation: Encoded | None, t
     teller.event(
         events.TrainingBegin,
         parameters=task.parameters,
-        samples={},
+        samples=teller.samples,
         device=task.device,
         epochs=epochs,
         batches=batches,

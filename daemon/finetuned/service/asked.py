@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.parameters import Number, Parameter, adjusted, checked
 from finetuned.policy.budget import Cause, Pace
+from finetuned.service.ledger_tasks import PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from finetuned.policy.budget import Verdict
     from finetuned.service.messages import ModelInfo
 
-USER = Cause(reason="user")
+USER = Cause(reason=PERSON)
 STANDSTILL = frozenset({Pace.paused, Pace.released})
 
 

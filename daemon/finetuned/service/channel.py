@@ -62,6 +62,10 @@ class _Reader(Generic[T]):
             ) from error
 
 
+class GoneError(HostError):
+    """The other process is gone."""
+
+
 # ── the daemon's end ────────────────────────────────────────────────────────────────────────────
 class Channel(Generic[T]):
     """The asynchronous end; `receives` is the type (or union) of the messages that come in."""
@@ -72,12 +76,12 @@ class Channel(Generic[T]):
         self._messages: _Reader[T] = _Reader(receives)
 
     async def send(self, message: Message) -> None:
-        """Send one message; raise `HostError` when the other process is gone."""
+        """Send one message; raise `GoneError` when the other process is gone, `HostError` when it is too long."""
         try:
             self._writer.write(encode(message))
             await self._writer.drain()
         except OSError as error:
-            raise HostError(f"the other process is gone: {error}") from error
+            raise GoneError(f"the other process is gone: {error}") from error
 
     async def receive(self) -> T | None:
         """Return the next message, or None when the other process is gone; a malformed line is a `HostError`."""

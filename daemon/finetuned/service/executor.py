@@ -6,11 +6,12 @@ report; a worker that dies without a last word is *lost*, the executor's fault, 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from finetuned.errors import HostError, ModelError
-from finetuned.service.channel import spawn
+from finetuned.service.channel import GoneError, spawn
 from finetuned.service.messages import (
     Cancelled,
     Completed,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 WORKER = "finetuned.service.worker"
 LAST = (Completed, Cancelled, Failed)
+SILENCE_S = 600.0
+"""Far above the worker's heartbeat: a single step of a large model on a small machine may take its time."""
 
 
 class LostError(HostError):
@@ -68,17 +71,25 @@ class LocalRun:
         """Tell the worker."""
         try:
             await self._child.channel.send(command)
-        except HostError:
-            return  # it is gone, and `reports` is about to say so
+        except GoneError:
+            return  # `reports` is about to say so
 
     async def reports(self) -> AsyncIterator[Report]:
         """Yield what the worker says."""
-        while (report := await self._child.channel.receive()) is not None:
+        while (report := await self._heard()) is not None:
             yield report
             if isinstance(report, LAST):
                 return
         status = await self._child.wait()
         raise LostError(f"the worker died ({_ending(status)}){_because(self._child.last_words)}")
+
+    async def _heard(self) -> Report | None:
+        """Return the next report; a worker that says nothing for so long, though it should at least beat, hangs."""
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                return await self._child.channel.receive()
+        except TimeoutError:
+            raise LostError(f"the worker hangs: it said nothing for {SILENCE_S:g} s") from None
 
 
 class LocalExecutor:

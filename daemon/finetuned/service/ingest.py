@@ -23,7 +23,7 @@ from finetuned.service import batch, inputs
 from finetuned.service.batch import Batch, Refused, Taken, Twin
 from finetuned.service.claim import Changed, TooLargeError, claim
 from finetuned.service.events import SampleRejected, SampleWaiting
-from finetuned.service.files import make_folder
+from finetuned.service.files import host_errors, make_folder
 from finetuned.service.journal import recover
 from finetuned.service.ledger_outcomes import append_outcomes
 from finetuned.service.ledger_samples import Kind, find_sample
@@ -79,8 +79,8 @@ class Listener(Protocol):
     def warned(self, warning: str) -> None:
         """Something went wrong, said once while it lasts."""
 
-    async def model_dropped(self, path: Path) -> None:
-        """A model lies in the inbox itself; it is for the listener to take it away."""
+    async def model_dropped(self, found: Found) -> None:
+        """A model lies in the inbox itself; it is for the listener to claim it and take it away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ class Ingest:
             if not found.is_regular:
                 await self._report_odd(found, classify(relative, intakes, users=self._settings.users))
             elif is_model(relative):
-                await self._hand_over(found.path)
+                await self._hand_over(found)
             elif isinstance(place := classify(relative, intakes, users=self._settings.users), Waiting):
                 self._waiting[found.path] = place
             else:
@@ -242,9 +242,10 @@ class Ingest:
             self._listener.accepted(model, user)
 
     # ── what is not taken ───────────────────────────────────────────────────────────────────────
-    async def _hand_over(self, path: Path) -> None:
+    async def _hand_over(self, found: Found) -> None:
         try:
-            await self._listener.model_dropped(path)
+            with host_errors(f"taking {self._shown(found)}"):
+                await self._listener.model_dropped(found)
         except FinetunedError as error:
             self._warn(error)
 

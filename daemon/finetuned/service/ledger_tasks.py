@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ Parameter = float | int | bool
 ALIVE = tuple(str(state) for state in TaskState if state not in TERMINAL)
 QUEUED = ("queued",)
 CANCELLED = "cancelled"
+PERSON = "user"
+"""The reason that only a person takes back."""
+
+Change = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 # How an end is told.
 TOLD_AS: dict[TaskState, tuple[type[Outcome], ...]] = {
@@ -167,6 +172,32 @@ def set_reasons(
 
 
 @atomic
+def begin_attempt(db: sqlite3.Connection, task: str, *, at: str) -> TaskRow | None:
+    """Begin the next attempt, unless a person has held or ended the task in the meantime: then None."""
+    row = get_task(db, task)
+    if row.state is not TaskState.suspended or PERSON in row.reasons:
+        return None
+    return transition(db, task, Verb.resume, at=at, new_attempt=True)
+
+
+@atomic
+def change_reasons(
+    db: sqlite3.Connection, task: str, change: Change, outcome: Outcome | None = None
+) -> TaskRow:
+    """Change why a task waits, as it waits now: one that no longer does, or for the same reasons, stays as it is.
+
+    What a person said is never lost to what a sensor says.
+    """
+    row = get_task(db, task)
+    reasons = change(row.reasons)
+    if outcome is None and PERSON in row.reasons:
+        reasons = (*reasons, PERSON)
+    if row.state is not TaskState.suspended or reasons == row.reasons or len(set(reasons)) < len(reasons):
+        return row
+    return set_reasons(db, task, reasons, [outcome] if outcome else [])
+
+
+@atomic
 def interrupted(db: sqlite3.Connection, *, at: str, node: str) -> tuple[TaskRow, ...]:
     """Put right, at start, what the last daemon left behind; return the tasks that are or were alive.
 
@@ -182,7 +213,7 @@ def _recover(db: sqlite3.Connection, task: TaskRow, *, at: str, node: str) -> Ta
         return transition(db, task.id, Verb.fail, at=at, outcomes=[ending])
     if task.state is TaskState.running:
         return transition(db, task.id, Verb.suspend, at=at, reasons=QUEUED)
-    kept = [reason for reason in task.reasons if reason == "user"]
+    kept = [reason for reason in task.reasons if reason == PERSON]
     return set_reasons(db, task.id, [*QUEUED, *kept])
 
 

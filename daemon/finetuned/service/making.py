@@ -58,9 +58,9 @@ class Maker:
         for new in await self._desk.ledger.run(new_samples):
             if (new.model, new.user) in alive:
                 continue
-            wait = trigger.next_look(self._settings.rule, self._age(new))
-            if wait > 0:
-                look = min(look, wait)
+            age = self._age(new)
+            if not trigger.due(self._settings.rule, age):
+                look = min(look, trigger.next_look(self._settings.rule, age))
             elif row := await self._make_unasked(new):
                 made.append(row)
         return made, look

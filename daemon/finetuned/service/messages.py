@@ -254,7 +254,6 @@ class Completed(Report, tag=tag, frozen=True, kw_only=True):
     before: Metrics
     after: Metrics
     held_out: bool
-    changed_bytes: int
 
 
 class Cancelled(Report, tag=tag, frozen=True, kw_only=True):

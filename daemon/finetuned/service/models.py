@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from finetuned.errors import FinetunedError, HostError, ModelError, RequestError
 from finetuned.service import files
-from finetuned.service.ledger_models import Baseline, ModelRow, get_model, list_models, register_model
+from finetuned.service.claim import Changed, claim, remove_original
+from finetuned.service.ledger_models import (
+    Baseline,
+    ModelRow,
+    find_model,
+    get_model,
+    list_models,
+    register_model,
+)
 from finetuned.service.names import file_name, model_name
 from finetuned.service.places import MODEL_SUFFIX, Intake, intake
 from finetuned.service.store import make_inbox
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
     from finetuned.service.messages import InputSpec
+    from finetuned.service.watch import Found
 
 MAX_BYTES = 2**31 - 1  # what protobuf can parse
 log = logging.getLogger(__name__)
@@ -72,7 +81,7 @@ class Models:
         return True
 
     async def register(self, name: str, path: Path) -> ModelRow:
-        """Register the model at `path` as `name`, and make its inbox.
+        """Register the model at `path` as `name`, and make its inbox; one that is registered already is not read again.
 
         Raises:
             RequestError: the name is not allowed, or another model has it.
@@ -81,31 +90,41 @@ class Models:
         """
         model_name(name)
         data = await asyncio.to_thread(read, path)
-        info = await self._executor.describe(path)
-        if not info.updatable:
-            raise ModelError(f"{path.name} cannot be updated: {'; '.join(info.reasons)}")
-        baseline = Baseline(name=name, data=data, info=info)
-        await self._desk.ledger.run(register_model, self._desk.store, baseline, at=self._desk.now())
+        there = await self._desk.ledger.run(find_model, name)
+        if there is None or there.digest != hashlib.sha256(data).hexdigest():
+            info = await self._executor.describe(path)
+            if not info.updatable:
+                raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
+            baseline = Baseline(name=name, data=data, info=info)
+            await self._desk.ledger.run(register_model, self._desk.store, baseline, at=self._desk.now())
         await self.refresh()
         return await self._desk.ledger.run(get_model, name)
 
-    async def take(self, path: Path) -> ModelRow | None:
+    async def take(self, found: Found) -> ModelRow | None:
         """Register a model that was dropped into the inbox, or put it aside with the reason."""
-        name = path.name.removesuffix(MODEL_SUFFIX)
+        name = found.path.name.removesuffix(MODEL_SUFFIX)
+        incoming = self._desk.store.incoming
         try:
-            row = await self.register(name, path)
+            claimed = await asyncio.to_thread(claim, self._inbox, found, incoming, MAX_BYTES)
+        except Changed:
+            return None  # it comes again when it has settled
+        row = None
+        try:
+            row = await self.register(name, claimed.copy)
         except (ModelError, RequestError) as error:
-            await asyncio.to_thread(self._reject, path, error)
-            log.warning("the model %s is rejected: %s", file_name(path.name, ""), error)
-            return None
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-        log.info("the model %s is registered", name)
+            await asyncio.to_thread(self._reject, found, claimed.copy, error)
+            log.warning("the model %s is rejected: %s", file_name(found.path.name, ""), error)
+        else:
+            log.info("the model %s is registered", name)
+        finally:
+            await asyncio.to_thread(claimed.copy.unlink, missing_ok=True)
+        await asyncio.to_thread(remove_original, self._inbox, found)
         return row
 
-    def _reject(self, path: Path, error: FinetunedError) -> None:
-        target = self._desk.store.rejected / file_name(path.name, "")
+    def _reject(self, found: Found, copy: Path, error: FinetunedError) -> None:
+        target = self._desk.store.rejected / file_name(found.path.name, "")
         files.write_atomically(target.with_name(f"{target.name}.txt"), f"{error}\n".encode())
-        shutil.move(path, target)  # the inbox may be another disk
+        files.move(copy, target)
 
     def _make_inbox(self, row: ModelRow) -> Path:
         labels = self._entries.get(row.name, Entry()).labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 
 from finetuned.errors import RequestError
@@ -22,6 +23,18 @@ def folder_name(name: str, what: str = "label") -> str:
     if not _is_safe(name):
         raise RequestError(f"the {what} {_shown(name)} cannot be a folder's name: {ALLOWED}")
     return name
+
+
+def label_folder(label: str) -> str:
+    """Return a folder's name for any label that a model may have; no two labels get the same.
+
+    `cat/dog` becomes `cat%2Fdog`; what is too long even so becomes the start of its SHA-256.
+    """
+    named = "".join(f"%{ord(c):02X}" if c in "/%" or _is_unprintable(c) else c for c in label)
+    named = f"%2E{named[1:]}" if named.startswith(".") else named
+    if _is_safe(named):
+        return named
+    return "%" + hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def model_name(name: str) -> str:

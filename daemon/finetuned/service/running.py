@@ -65,6 +65,7 @@ class Attempt:
     course: Course = field(default_factory=Course)
     began: TrainingBegin | None = None
     _told: Wanted | None = None
+    _hold: Wanted | None = None
     _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     _held_since: float | None = None
 
@@ -93,6 +94,7 @@ class Attempt:
     async def _turn(self, want: Wanted, *, first: bool) -> None:
         """Hold the worker, or let it go on at its pace."""
         if want.held:
+            self._hold = want
             await self.run.control(Pause())
         else:
             await self.run.control(Pace(duty=want.duty))
@@ -165,13 +167,11 @@ class Attempt:
 
     async def _take_held(self, report: Held) -> None:
         """The worker stands, or goes on: now it is true, so now it is written."""
-        want, state, now = self._told, self.row.state, self.desk.monotonic()
-        if want is None or state is TaskState.cancelling:
-            return
-        if report.held and state is TaskState.running:
+        hold, want, now = self._hold, self._told, self.desk.monotonic()
+        if report.held and hold is not None and self.row.state is TaskState.running:
             self._held_since = now
-            await self._move(Verb.suspend, self._pace_event(events.Paused, want), reasons=want.reasons)
-        elif not report.held and state is TaskState.suspended:
+            await self._move(Verb.suspend, self._pace_event(events.Paused, hold), reasons=hold.reasons)
+        elif not report.held and want is not None and self.row.state is TaskState.suspended:
             self.course.held_s += now - (self._held_since or now)
             await self._move(Verb.resume, self._pace_event(events.Resumed, want))
 

@@ -59,9 +59,11 @@ async def save(desk: Desk, attempt: Attempt, report: Completed) -> TaskRow:
         # The ledger does not know this version: its folder would stand in the way of the next one.
         await asyncio.to_thread(files.remove, desk.store.version(row.model, row.user, number))
         raise
-    if promoted:
-        await asyncio.to_thread(desk.store.set_current, row.model, row.user, number)
-    desk.outbox.outcomes_written()
+    try:
+        if promoted:
+            await asyncio.to_thread(desk.store.set_current, row.model, row.user, number)
+    finally:  # the ledger has it: a link that the disk refused is put right at the next start
+        desk.outbox.outcomes_written()
     return ended
 
 

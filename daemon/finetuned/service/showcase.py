@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finetuned.service.asked import USER, wanted
+from finetuned.service.asked import wanted
 from finetuned.service.ledger_models import get_model, list_models
-from finetuned.service.ledger_tasks import alive_tasks
+from finetuned.service.ledger_tasks import PERSON, alive_tasks
 from finetuned.service.views import Course, model_key, model_states, task_key, task_state
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Showcase:
         """Publish the state of a task that has no worker; that of one that has ended goes."""
         payload = None
         if row.alive:
-            want = wanted(self.governor.verdict, by_user=USER.reason in row.reasons)
+            want = wanted(self.governor.verdict, by_user=PERSON in row.reasons)
             payload = msgspec.json.encode(task_state(row, Course(), want, self.desk.monotonic()))
         self.desk.outbox.state(task_key(row.id), payload)
         self.on_change()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError, InUseError, RequestError
 from finetuned.service import files
-from finetuned.service.names import BASE, NO_USER, file_name, folder_name, model_name, user_name
+from finetuned.service.names import BASE, NO_USER, file_name, folder_name, label_folder, model_name, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -86,7 +86,7 @@ class Store:
 
     def sample_path(self, *, model: str, user: str, label: str, digest: str, name: str) -> str:
         """Where an accepted original is kept, relative to the root, as the ledger notes it."""
-        folder = self.user_folder(model, user) / "samples" / folder_name(label)
+        folder = self.user_folder(model, user) / "samples" / label_folder(label)
         return str((folder / file_name(name, f"{digest[:DIGEST_CHARACTERS]}-")).relative_to(self.root))
 
     def versions(self, model: str, user: str) -> Path:

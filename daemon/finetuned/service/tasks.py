@@ -11,20 +11,24 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from finetuned.errors import FinetunedError, RequestError
 from finetuned.service import events, files
 from finetuned.service.asked import asked_adjustment
+from finetuned.service.cancellation import uninterrupted
 from finetuned.service.executor import LostError
-from finetuned.service.ledger import atomic
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_tasks import (
+    PERSON,
     QUEUED,
+    Change,
     TaskRow,
     alive_tasks,
+    begin_attempt,
+    change_reasons,
     get_task,
     interrupted,
     set_reasons,
@@ -39,8 +43,7 @@ from finetuned.service.showcase import Showcase
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
@@ -54,10 +57,9 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """A worker that is lost so often in one task takes the task with it."""
-USER = "user"
+SHUTDOWN = "shutdown"
 HELD_LOOK_S = 60.0
 """How often a task that the budget holds back is looked at, though nothing changes."""
-T = TypeVar("T")
 
 
 class Inputs(Protocol):
@@ -88,6 +90,7 @@ class Tasks:
         self._queued = 0
         self._wake = asyncio.Event()
         self._held_since: dict[str, float] = {}
+        self._losses: dict[str, int] = {}
 
     # ── what others may know ────────────────────────────────────────────────────────────────────
     @property
@@ -154,7 +157,7 @@ class Tasks:
         """Start the oldest task that nothing holds, if no other runs; return the seconds to the next look."""
         waiting = [row for row in await self._desk.ledger.run(alive_tasks) if row.id not in self._starting]
         self._queued = len(waiting)
-        startable = [row for row in waiting if row.state is TaskState.suspended and USER not in row.reasons]
+        startable = [row for row in waiting if row.state is TaskState.suspended and PERSON not in row.reasons]
         if self._starting or not startable:
             return math.inf
         row = startable[0]
@@ -172,7 +175,7 @@ class Tasks:
     async def _explain(self, row: TaskRow, reasons: tuple[str, ...]) -> None:
         """Say why a task does not start."""
         if row.reasons != reasons:
-            self.showcase.task(await self._desk.ledger.run(set_reasons, row.id, reasons))
+            self.showcase.task(await self._desk.ledger.run(change_reasons, row.id, lambda _: reasons))
 
     async def _attempt(self, row: TaskRow, duty: float) -> None:
         """Run one attempt to its end, whatever that is."""
@@ -193,7 +196,7 @@ class Tasks:
         known = await self._desk.ledger.run(get_model, row.model)
         want = self._inputs.want(row.model)
         samples = await self._samples(row, want)
-        started = await self._desk.ledger.run(_begin, row.id, at=self._desk.now())
+        started = await self._desk.ledger.run(begin_attempt, row.id, at=self._desk.now())
         if started is None:
             return
         spec = await self._spec(started, known, samples, want)
@@ -246,7 +249,8 @@ class Tasks:
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
-        """Write the one end of the task."""
+        """Write the one end of the task; whoever asks now finds it no longer running."""
+        del self._running[attempt.row.id]
         about = self._desk.about(attempt.row)
         if isinstance(report, Completed):
             await self._clear(await save(self._desk, attempt, report))
@@ -260,11 +264,14 @@ class Tasks:
         now = await self._desk.ledger.run(get_task, row.id)
         if not now.alive:
             log.info("task %s had ended, then: %s", row.id, error)
+            await self._clear(now)
             return
-        if isinstance(error, LostError) and now.attempt < ATTEMPTS and now.state is not TaskState.cancelling:
-            log.warning("task %s, attempt %d: %s; it starts again", row.id, now.attempt, error)
-            await self._requeue(now)
-            return
+        if isinstance(error, LostError) and now.state is not TaskState.cancelling:
+            losses = self._losses[row.id] = self._losses.get(row.id, 0) + 1
+            if losses < ATTEMPTS:
+                log.warning("task %s, attempt %d: %s; it starts again", row.id, now.attempt, error)
+                await self._requeue(now)
+                return
         about = self._desk.about(now)
         ending = events.TaskFailed(**about, fault=error.fault, error=str(error))
         await self._close(now, events.TaskCancelled(**about) if now.state is TaskState.cancelling else ending)
@@ -278,6 +285,8 @@ class Tasks:
     async def _clear(self, row: TaskRow) -> None:
         """Nothing of an ended task stays: no retained state, no folder."""
         self._held_since.pop(row.id, None)
+        self._losses.pop(row.id, None)
+        self.wake()
         self.showcase.task(row)
         await self.showcase.model(row.model)
         await asyncio.to_thread(files.remove, self._desk.store.task(row.id))
@@ -286,10 +295,12 @@ class Tasks:
         """The daemon leaves; the task goes on when it is back."""
         now = await self._desk.ledger.run(get_task, row.id)
         if now.state is TaskState.running:
-            paused = events.Paused(**self._desk.about(now), pace="paused", duty=0.0, reasons=("shutdown",))
+            attempt = self._running.get(row.id)
+            reasons = (SHUTDOWN, PERSON) if attempt is not None and attempt.by_user else (SHUTDOWN,)
+            paused = events.Paused(**self._desk.about(now), pace="paused", duty=0.0, reasons=reasons)
             at = self._desk.now()
             shut = await self._desk.ledger.run(
-                transition, row.id, Verb.suspend, at=at, reasons=("shutdown",), outcomes=[paused]
+                transition, row.id, Verb.suspend, at=at, reasons=reasons, outcomes=[paused]
             )
             self._desk.outbox.outcomes_written()
             self.showcase.task(shut)
@@ -318,12 +329,8 @@ class Tasks:
             attempt.by_user = True
             await attempt.follow(self._governor.verdict)
             return attempt.row
-        if row.state is TaskState.suspended and USER not in row.reasons:
-            paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(USER,))
-            row = await self._desk.ledger.run(set_reasons, task, (*row.reasons, USER), [paused])
-            self._desk.outbox.outcomes_written()
-            self.showcase.task(row)
-        return row
+        paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(PERSON,))
+        return await self._tell_queued(row, lambda reasons: (*reasons, PERSON), paused)
 
     async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
         """Let a task go on, with a new learningRate if one is given."""
@@ -338,14 +345,16 @@ class Tasks:
             return attempt.row
         if changed:
             raise RequestError(f"task {task} has not started; give its learningRate to `train`")
-        if USER in row.reasons:
-            resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0, reasons=())
-            reasons = tuple(reason for reason in row.reasons if reason != USER)
-            row = await self._desk.ledger.run(set_reasons, task, reasons, [resumed])
-            self._desk.outbox.outcomes_written()
-            self.showcase.task(row)
-            self.wake()
-        return row
+        resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0, reasons=())
+        return await self._tell_queued(row, lambda reasons: tuple(r for r in reasons if r != PERSON), resumed)
+
+    async def _tell_queued(self, row: TaskRow, change: Change, outcome: events.Outcome) -> TaskRow:
+        """Change why a task waits that has no worker, and tell so if that changed anything."""
+        told = await self._desk.ledger.run(change_reasons, row.id, change, outcome)
+        self._desk.outbox.outcomes_written()
+        self.showcase.task(told)
+        self.wake()
+        return told
 
     async def cancel(self, task: str) -> TaskRow:
         """End a task; one that runs ends after the mini-batch in flight."""
@@ -370,22 +379,3 @@ class Tasks:
         if not row.alive:
             raise RequestError(f"task {task} has ended: {row.state}")
         return row
-
-
-@atomic
-def _begin(db: sqlite3.Connection, task: str, *, at: str) -> TaskRow | None:
-    """Begin the next attempt, unless a person has held or ended the task in the meantime: then None."""
-    row = get_task(db, task)
-    if row.state is not TaskState.suspended or USER in row.reasons:
-        return None
-    return transition(db, task, Verb.resume, at=at, new_attempt=True)
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Do the work to its end; a cancellation that comes meanwhile is passed on afterwards."""
-    doing = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait({doing})
-        raise

@@ -51,6 +51,8 @@ class Work:
         self.update: NetworkUpdate | None = None
         self._adjusted: dict[str, float] = {}
         self._want = InputSpec(name="", shape=())
+        # What features depend on: the frozen part, which is the same in every version of a base, and the decoding.
+        self._frozen = f"{spec.base_digest}:{spec.input_signature}"
 
     def adjust(self, parameters: dict[str, float]) -> None:
         """Change what may change while a task runs, from the next mini-batch on."""
@@ -61,7 +63,7 @@ class Work:
 
     def run(self) -> Generator[Report | None, None, None]:
         """Read, prepare, train, measure, save; yields at every boundary."""
-        model, update = self._load()
+        update = self._load()
         with inputs.opened(Path(self.spec.inputs_path)) as db:
             training = yield from self._prepare(db, update, held_out=False)
             validation = yield from self._prepare(db, update, held_out=True)
@@ -70,9 +72,9 @@ class Work:
         yield self._begin(update, training, validation)
         yield from self._train(update, training, validation)
         after = update.measure(judged)
-        yield self._save(model, update, before, after)
+        yield self._save(update, before, after)
 
-    def _load(self) -> tuple[Model, NetworkUpdate]:
+    def _load(self) -> NetworkUpdate:
         data = Path(self.spec.model_path).read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != self.spec.model_digest:
@@ -84,7 +86,7 @@ class Work:
         self.update = NetworkUpdate(model, force, threads=self.spec.threads)
         self.adjust({})
         self._want = _one_input(model)
-        return model, self.update
+        return self.update
 
     # ── features ────────────────────────────────────────────────────────────────────────────────
     def _prepare(
@@ -105,14 +107,12 @@ class Work:
     def _features(
         self, db: sqlite3.Connection, update: NetworkUpdate, digests: list[str]
     ) -> NDArray[np.float32]:
-        """The frozen part is the same in every version of a model, so its base's digest is the key."""
-        kept = list(inputs.read_features(db, self.spec.base_digest, digests))
+        """Return the features of these samples: those that are kept, and the others computed and kept."""
+        kept = list(inputs.read_features(db, self._frozen, digests))
         missing = [digest for digest, row in zip(digests, kept, strict=True) if row is None]
         made = dict(zip(missing, self._compute(db, update, missing), strict=True)) if missing else {}
         if made:
-            inputs.put_features(
-                db, self.spec.base_digest, [(digest, row.tobytes()) for digest, row in made.items()]
-            )
+            inputs.put_features(db, self._frozen, [(digest, row.tobytes()) for digest, row in made.items()])
         shape = update.training.feature_shape
         return np.stack(
             [
@@ -162,7 +162,7 @@ class Work:
             told = now if due else told
             yield _told(event, step) if due else None
 
-    def _save(self, model: Model, update: NetworkUpdate, before: Measure, after: Measure) -> Completed:
+    def _save(self, update: NetworkUpdate, before: Measure, after: Measure) -> Completed:
         """Patch the weights in, read the result as a stranger would, and put it down for good."""
         data = update.encode()
         refused = check.reasons(codec.decode(data))
@@ -174,9 +174,6 @@ class Work:
             before=metrics(before),
             after=metrics(after),
             held_out=any(sample.held_out for sample in self.spec.samples),
-            changed_bytes=int(
-                np.count_nonzero(np.frombuffer(data, np.uint8) != np.frombuffer(model.data, np.uint8))
-            ),
         )
 
 
