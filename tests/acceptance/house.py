@@ -171,6 +171,13 @@ class House:
         return Sysfs(self.folder / "sys")
 
     @property
+    def resident_mb(self) -> float:
+        """The daemon's resident memory."""
+        assert self.process
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    @property
     def log(self) -> str:
         """What the daemon wrote to standard error, over all its lives."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("daemon-*.log")))
@@ -181,6 +188,7 @@ class House:
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         runtime = {"RUNTIME_DIRECTORY": str(self.folder / "run"), "HOME": str(home)}
+        runtime |= {"NOTIFY_SOCKET": str(self.folder / "notify")}
         return {
             **os.environ,
             **runtime,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import socket
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from finetuned.edge.demo_data import DROPS, MODEL, TEST, pictures, truncated
 from shared import missing, shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 DIGITS = f'[models.digits]\npath = "{MODEL}"\n'
 LONG = {"epochs": 1000}
@@ -86,7 +88,8 @@ async def test_dropped_pictures_become_a_better_model_that_is_told_about_in_orde
         assert sum(e.get("count", 1) for e in events if e["type"] == "sampleAccepted") == 100
         rejected = {e["name"]: e["reason"] for e in events if e["type"] == "sampleRejected"}
         assert "damaged" in rejected["broken.png"]
-        assert any("duplicate" in reason for name, reason in rejected.items() if name != "broken.png")
+        duplicates = [e for e in events if e["type"] == "sampleRejected" and "duplicate" in e["reason"]]
+        assert sum(e.get("count", 1) for e in duplicates) == 1
         assert "damaged" in (house.state / f"rejected/digits/{last.label}/broken.png.txt").read_text()
         assert not [path for path in house.inbox.rglob("*") if path.is_file()]
 
@@ -117,6 +120,7 @@ async def test_dropped_pictures_become_a_better_model_that_is_told_about_in_orde
         await house.ear.until(
             lambda: house.ear.retained[f"task/{completed['task']}/state"] == {}, "the task's state cleared"
         )
+        assert house.resident_mb < 50
         assert await house.stop() == 0
         assert house.ear.retained["availability"] == {"availability": "offline"}
 
@@ -303,6 +307,12 @@ async def test_a_person_trains_pauses_resumes_and_cancels_over_mqtt(tmp_path: Pa
         assert (await house.request("cancel", task=again))["status"] == "error"
 
 
+async def test_a_monstrous_topic_ends_nobody(tmp_path: Path) -> None:
+    async with digits(tmp_path) as house:
+        await house.client.publish(f"finetuned/{await house.node()}/request/{'é' * 12_000}", "{}", qos=1)
+        assert (await house.request("status"))["status"] == "ok"
+
+
 # ── starting and stopping ───────────────────────────────────────────────────────────────────────
 async def command(house: House, *words: str) -> tuple[int, str, str]:
     """Run the command line in the house's environment; return status, stdout, stderr."""
@@ -316,6 +326,24 @@ async def command(house: House, *words: str) -> tuple[int, str, str]:
     out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+async def test_a_service_manager_hears_that_the_daemon_is_ready_and_that_it_stops(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(0)
+        async with digits(tmp_path) as house:
+            assert await house.stop() == 0
+        said = "\n".join(_datagrams(manager))
+    assert said.startswith("READY=1\n")
+    assert "STATUS=idle, pace full" in said
+    assert "STOPPING=1" in said
+
+
+def _datagrams(listener: socket.socket) -> Iterator[str]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield listener.recv(4096).decode()
 
 
 async def test_the_commands_see_the_daemon_and_the_store(tmp_path: Path) -> None:
