@@ -65,6 +65,10 @@ class Broker(AmqttBroker):  # type: ignore[misc]  # amqtt has no types
         if any(subscriber.client_id == session.client_id for subscriber, _qos in subscribers):
             await super()._publish_retained_messages_for_subscription(subscription, session)
 
+    async def _session_monitor(self) -> None:
+        # amqtt looks every second for sessions to drop; `forget` drops each when its connection ends.
+        return
+
     def forget(self, writer: StreamWriterAdapter) -> None:
         """Drop the session of a connection that is over: amqtt keeps those it refused for ever."""
         for client, (session, handler) in list(self.sessions.items()):
