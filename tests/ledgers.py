@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING
 
 from finetuned.service.events import ModelSaved, Outcome, TaskCancelled, TaskCompleted, TaskFailed
@@ -60,7 +61,7 @@ def a_version(task: TaskRow, version: int = 1) -> VersionRow:
         parent=version - 1,
         task=task.id,
         sha256="5" * 64,
-        card="{}",
+        card=json.dumps({"task": task.id}),
         saved_at=at(100),
     )
 

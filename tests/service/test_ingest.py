@@ -127,6 +127,38 @@ async def test_rejected_files_of_the_same_name_do_not_replace_one_another(tmp_pa
         assert set(run.rejected()) == names
 
 
+async def test_rejected_files_of_one_burst_and_their_reasons_do_not_replace_one_another(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as run:
+        dropped = {"x/bad.png": b"one", "y/bad.png": b"two", "q.png": b"three", "q.png.txt": b"four"}
+        for name, content in dropped.items():
+            run.drop(f"gestures/rock/{name}", content)
+        await run.emptied()
+        folder = run.store.rejected / "gestures/rock"
+        contents = {path.read_bytes() for path in folder.iterdir()}
+        assert set(dropped.values()) <= contents
+        assert len(list(folder.iterdir())) == 2 * len(dropped)
+
+
+async def test_a_bad_file_with_the_longest_name_is_rejected_and_the_rest_is_taken(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        run.drop("gestures/rock/good.png", png())
+        (run.inbox / "gestures/rock" / f"{'a' * 251}.png").write_bytes(b"no picture")
+        await run.emptied()
+        assert len(await run.samples()) == 1
+        assert len(list((run.store.rejected / "gestures/rock").iterdir())) == 2
+
+
+async def test_folders_nested_without_end_are_reported_and_the_rest_is_taken(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        (run.inbox / "/".join("d" * 100)).mkdir(parents=True)
+        run.drop("gestures/rock/good.png", png())
+        await until(lambda: bool(run.kept()))
+        run.ingest.rescan()
+        await until(lambda: any("nested more than" in warning for warning in run.ingest.warnings))
+
+
 async def test_a_file_over_the_limit_is_rejected_without_being_read(tmp_path: Path) -> None:
     async with running(tmp_path, replace(FAST, file_bytes=1000)) as run:
         run.drop("gestures/rock/big.png", bytes(1001))

@@ -235,3 +235,12 @@ def test_ids_sort_by_time_whatever_the_random_part_is() -> None:
 def test_a_timestamp_is_utc_with_milliseconds_and_reads_back() -> None:
     assert timestamp(1_795_409_412.418) == "2026-11-23T04:50:12.418Z"
     assert seconds_of("2026-11-23T04:50:12.418Z") == pytest.approx(1_795_409_412.418)
+
+
+def test_a_ledger_that_is_gone_is_not_begun_anew_over_samples_and_versions(tmp_path: Path) -> None:
+    (tmp_path / "models/gestures/_/versions/1").mkdir(parents=True)
+    with pytest.raises(HostError, match="missing or empty"), opened(tmp_path / "ledger.db"):
+        pass
+    (tmp_path / "ledger.db").write_bytes(b"")
+    with pytest.raises(HostError, match="restore it"), opened(tmp_path / "ledger.db"):
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -55,8 +56,9 @@ def a_result(store: Store, content: bytes = b"weights") -> Path:
     return result
 
 
-def with_version(store: Store, version: int = 1, content: bytes = b"weights") -> Path:
-    return store.save_version("gestures", "", version, result=a_result(store, content), card="{}")
+def with_version(store: Store, version: int = 1, content: bytes = b"weights", task: str = "T") -> Path:
+    card = json.dumps({"task": task})
+    return store.save_version("gestures", "", version, result=a_result(store, content), card=card)
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────────
@@ -112,7 +114,8 @@ def test_the_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
     store = a_store(tmp_path)
     store.add_model("gestures", b"base")
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [store.root, *store.root.rglob("*")]}
-    assert set(modes.values()) == {0o700, 0o600}
+    assert set(modes.values()) == {0o700, 0o444}
+    assert [path for path, mode in modes.items() if mode == 0o444] == [store.base("gestures")]
     assert modes[store.models / "gestures"] == 0o700
 
 
@@ -222,6 +225,17 @@ def test_repair_follows_the_ledger_and_spares_what_it_knows(tmp_path: Path) -> N
     assert list(store.incoming.iterdir()) == []
     assert store.task("T").is_dir()
     assert store.repair(versions=[known], current=[known], alive=["T"]) == ()
+
+
+def test_a_version_that_an_old_ledger_does_not_know_is_set_aside_and_kept(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    with_version(store, 7, b"weeks of learning", task="long ended")
+    told = store.repair(versions=[], current=[], alive=[])
+    assert any("the ledger does not know models/gestures/_/versions/7" in sentence for sentence in told)
+    (kept,) = store.versions("gestures", "").iterdir()
+    assert (kept / "model.mlmodel").read_bytes() == b"weeks of learning"
+    assert store.repair(versions=[], current=[], alive=[]) == ()
+    with_version(store, 7)
 
 
 def test_repair_removes_a_link_where_the_base_is_in_use(tmp_path: Path) -> None:

@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 GLANCE_S = 5.0  # between looks at what changes without a word: readings, other processes' writes
 BREATH_S = 0.2  # between two states at least
 FAREWELL_S = 2.0
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a manager, a person, a terminal that was closed
 log = get_logger("daemon")
 
 
 async def serve(config: Config) -> None:
-    """Be the daemon until SIGTERM or SIGINT.
+    """Be the daemon until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
         HostError: the state folder is in use or broken, or the embedded broker cannot be had.
@@ -48,7 +49,7 @@ async def serve(config: Config) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         loop.add_signal_handler(number, stop.set)
     try:
         async with AsyncExitStack() as stack:
@@ -56,7 +57,7 @@ async def serve(config: Config) -> None:
             await _prepare(house)
             await _live(house, stop)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             loop.remove_signal_handler(number)
 
 

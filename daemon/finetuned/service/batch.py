@@ -18,16 +18,17 @@ import asyncio
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from finetuned.service import files, inputs
 from finetuned.service.events import SampleAccepted, SampleRejected
 from finetuned.service.journal import Journal, Kept, finish, original, write
 from finetuned.service.ledger_samples import Kind, NewSample, accept_batch
-from finetuned.service.names import file_name
+from finetuned.service.names import REASON, SPARE, file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from finetuned.service.claim import Claim
@@ -210,11 +211,12 @@ def _prepare(bench: Workbench, batch: Batch, ts: str) -> Journal:
     store = bench.store
     with files.host_errors("taking samples"):
         _keep_inputs(store, batch)
-        targets = {item.found: _rejected_path(store, item) for item in batch.refused}
-        _explain(batch.refused, targets)
+        targets = _rejected_paths(store, batch.refused)
         moves = {store.root / item.path: item.claim.copy for item in batch.taken if not item.known}
         moves |= {targets[item.found]: item.claim.copy for item in batch.refused if item.claim}
         _move_all(moves)
+        # Behind the files: a reason that lies alone is somebody else's file, and stays.
+        _explain(batch.refused, targets)
         everything: list[Taken | Refused] = [*batch.taken, *batch.refused]
         unread = {item.found: targets[item.found] for item in batch.refused if not item.claim}
         journal = Journal(
@@ -231,7 +233,7 @@ def _explain(refused: Iterable[Refused], targets: Mapping[Found, Path]) -> None:
     for item in refused:
         target = targets[item.found]
         files.make_folder(target.parent)
-        target.with_name(f"{target.name}.txt").write_text(f"{item.reason}\n", "utf-8")
+        _reason_of(target).write_text(f"{item.reason}\n", "utf-8")
 
 
 def _kept(root: Path, item: Taken) -> Kept:
@@ -258,14 +260,37 @@ def _move_all(moves: dict[Path, Path]) -> None:
         files.fsync_folder(folder)
 
 
-def _rejected_path(store: Store, item: Refused) -> Path:
-    """Return where a refused file goes: under its own name, unless another file has it."""
+def _rejected_paths(store: Store, refused: Iterable[Refused]) -> dict[Found, Path]:
+    """Return where each refused file goes: under its own name, unless another file (or its reason) has it."""
+    paths: dict[Found, Path] = {}
+    taken: set[Path] = set()
+    for item in refused:
+        path = next(path for path in _candidates(store, item) if _is_free(path, item, taken))
+        taken |= {path, _reason_of(path)}
+        paths[item.found] = path
+    return paths
+
+
+def _candidates(store: Store, item: Refused) -> Iterator[Path]:
     place = item.place
     folder = store.rejected.joinpath(*filter(None, (place.model, place.user, place.folder)))
-    target = folder / file_name(place.name, "")
-    if not target.exists() or (item.claim and files.sha256_of(target) == item.claim.digest):
-        return target
-    return folder / file_name(place.name, f"{item.claim.digest[:12] if item.claim else item.found.inode}-")
+    mark = item.claim.digest[:12] if item.claim else str(item.found.inode)
+    yield folder / file_name(place.name, "", spare=SPARE)
+    for number in count():
+        yield folder / file_name(place.name, f"{mark}-{number or ''}", spare=SPARE)
+
+
+def _is_free(path: Path, item: Refused, taken: set[Path]) -> bool:
+    """Say whether the file may lie there; the same content from before may be replaced by itself."""
+    if taken.intersection({path, _reason_of(path)}):
+        return False
+    if not path.exists():
+        return not _reason_of(path).exists()
+    return item.claim is not None and path.is_file() and files.sha256_of(path) == item.claim.digest
+
+
+def _reason_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}{REASON}")
 
 
 def discard(claims: Iterable[Claim]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from finetuned.errors import HostError, ModelError
 from finetuned.service.channel import GoneError, spawn
 from finetuned.service.messages import (
+    Cancel,
     Cancelled,
     Completed,
     Describe,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 WORKER = "finetuned.service.worker"
 LAST = (Completed, Cancelled, Failed)
-SILENCE_S = 600.0
-"""Far above the worker's heartbeat: a single step of a large model on a small machine may take its time."""
+SILENCE_S, CANCEL_S = 300.0, 30.0
+"""How long a worker may say nothing (one step of a large model on a small machine takes its time), and after a cancel."""
 
 
 class LostError(HostError):
@@ -66,6 +67,7 @@ class LocalRun:
 
     def __init__(self, child: Child[WorkerReport]) -> None:
         self._child = child
+        self._patience: asyncio.Timeout | None = None
 
     async def control(self, command: Command) -> None:
         """Tell the worker."""
@@ -73,6 +75,8 @@ class LocalRun:
             await self._child.channel.send(command)
         except GoneError:
             return  # `reports` is about to say so
+        if isinstance(command, Cancel) and self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time() + CANCEL_S)
 
     async def reports(self) -> AsyncIterator[Report]:
         """Yield what the worker says."""
@@ -86,10 +90,12 @@ class LocalRun:
     async def _heard(self) -> Report | None:
         """Return the next report; a worker that says nothing for so long, though it should at least beat, hangs."""
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(SILENCE_S) as self._patience:
                 return await self._child.channel.receive()
         except TimeoutError:
-            raise LostError(f"the worker hangs: it said nothing for {SILENCE_S:g} s") from None
+            raise LostError("the worker hangs: it says nothing any more") from None
+        finally:
+            self._patience = None
 
 
 class LocalExecutor:

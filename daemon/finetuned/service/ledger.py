@@ -140,8 +140,19 @@ def _make_tables(db: sqlite3.Connection, path: Path) -> None:
             f"{path} is a database, but no ledger of finetuned; give finetuned another state folder"
         )
     if version == 0:
+        _refuse_orphans(path.parent)
         for statement in _statements(Path(__file__).with_name("ledger.sql").read_text("utf-8")):
             db.execute(statement)
+
+
+def _refuse_orphans(state: Path) -> None:
+    """Refuse to begin anew where samples or versions lie that a ledger must have known."""
+    for kind in ("versions", "samples"):
+        if any(state.glob(f"models/*/*/{kind}/*")):
+            raise HostError(
+                f"{state} holds {kind}, but its ledger.db is missing or empty: restore it from a backup, "
+                "or move the folder away and begin anew"
+            )
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -68,6 +68,13 @@ def current_version(db: sqlite3.Connection, model: str, user: str) -> VersionRow
     return row and VersionRow(**dict(row))
 
 
+def digest_of(db: sqlite3.Connection, model: str, user: str, version: int) -> str | None:
+    """Return the SHA-256 of a version's model; None for the base, whose digest is the model's."""
+    key = (model, user, version)
+    row = db.execute("SELECT sha256 FROM versions WHERE (model, user, version) = (?, ?, ?)", key).fetchone()
+    return row and str(row[0])
+
+
 def list_current(db: sqlite3.Connection) -> tuple[VersionRow, ...]:
     """Return every version that is in use; a (model, user) without one uses the base."""
     rows = db.execute("SELECT versions.* FROM current NATURAL JOIN versions ORDER BY model, user")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from finetuned.errors import FinetunedError, HostError, ModelError, RequestError
 from finetuned.service import files
-from finetuned.service.claim import Changed, claim, remove_original
+from finetuned.service.claim import Changed, TooLargeError, claim, remove_original
 from finetuned.service.ledger_models import (
     Baseline,
     ModelRow,
@@ -19,7 +18,7 @@ from finetuned.service.ledger_models import (
     list_models,
     register_model,
 )
-from finetuned.service.names import file_name, model_name
+from finetuned.service.names import REASON, SPARE, file_name, model_name
 from finetuned.service.places import MODEL_SUFFIX, Intake, intake
 from finetuned.service.store import make_inbox
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from finetuned.service.messages import InputSpec
     from finetuned.service.watch import Found
 
-MAX_BYTES = 2**31 - 1  # what protobuf can parse
+MAX_BYTES = 512 * 2**20  # what a machine at the edge may be asked to hold several times in memory
 log = logging.getLogger(__name__)
 
 
@@ -89,13 +88,14 @@ class Models:
             HostError: it cannot be read, or the disk refuses it.
         """
         model_name(name)
-        data = await asyncio.to_thread(read, path)
+        await asyncio.to_thread(refuse_at_sight, path)
         there = await self._desk.ledger.run(find_model, name)
-        if there is None or there.digest != hashlib.sha256(data).hexdigest():
+        if there is None or there.digest != await asyncio.to_thread(files.sha256_of, path):
+            # A worker looks first: what is no model never gets into the daemon's own memory.
             info = await self._executor.describe(path)
             if not info.updatable:
                 raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
-            baseline = Baseline(name=name, data=data, info=info)
+            baseline = Baseline(name=name, data=await asyncio.to_thread(read, path), info=info)
             await self._desk.ledger.run(register_model, self._desk.store, baseline, at=self._desk.now())
         await self.refresh()
         return await self._desk.ledger.run(get_model, name)
@@ -108,6 +108,10 @@ class Models:
             claimed = await asyncio.to_thread(claim, self._inbox, found, incoming, MAX_BYTES)
         except Changed:
             return None  # it comes again when it has settled
+        except TooLargeError as error:
+            raise HostError(
+                f"the model {file_name(found.path.name, '')} is left in the inbox: {error}"
+            ) from error
         row = None
         try:
             row = await self.register(name, claimed.copy)
@@ -122,8 +126,8 @@ class Models:
         return row
 
     def _reject(self, found: Found, copy: Path, error: FinetunedError) -> None:
-        target = self._desk.store.rejected / file_name(found.path.name, "")
-        files.write_atomically(target.with_name(f"{target.name}.txt"), f"{error}\n".encode())
+        target = self._desk.store.rejected / file_name(found.path.name, "", spare=SPARE)
+        files.write_atomically(target.with_name(f"{target.name}{REASON}"), f"{error}\n".encode())
         files.move(copy, target)
 
     def _make_inbox(self, row: ModelRow) -> Path:
@@ -143,13 +147,17 @@ def folders(row: ModelRow, mapping: Mapping[str, str]) -> list[str]:
 
 def read(path: Path) -> bytes:
     """Return a model's bytes; ModelError where it is none or too large, HostError where it cannot be read."""
-    try:
+    refuse_at_sight(path)
+    with files.host_errors(f"reading {path}"):
+        return path.read_bytes()
+
+
+def refuse_at_sight(path: Path) -> None:
+    """Raise for what cannot be a model by its size or kind alone, without reading it."""
+    with files.host_errors(f"reading {path}"):
         if path.is_dir():
             raise ModelError(
                 f"{path.name} is a folder; finetuned takes a {MODEL_SUFFIX} file, no .mlpackage and no .mlmodelc"
             )
         if (size := path.stat().st_size) > MAX_BYTES:
-            raise ModelError(f"{path.name} has {size} bytes; a Core ML model has {MAX_BYTES} at most")
-        return path.read_bytes()
-    except OSError as error:
-        raise HostError(f"{path} cannot be read: {error.strerror}") from error
+            raise ModelError(f"{path.name} has {size / 2**20:.0f} MiB; {MAX_BYTES / 2**20:.0f} are allowed")

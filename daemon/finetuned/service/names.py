@@ -9,6 +9,9 @@ from finetuned.errors import RequestError
 
 MAX_BYTES = 120
 MAX_FILE_BYTES = 255
+REASON = ".txt"
+SPARE = len(".") + len(REASON) + len(".tmp")
+"""What is put around a rejected file's name: its reason's suffix, and what it is written aside as."""
 # Control characters, half characters (a name that was no UTF-8), line and paragraph separators.
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 NO_USER = "_"
@@ -53,15 +56,15 @@ def user_name(name: str) -> str:
     return name
 
 
-def file_name(name: str, prefix: str) -> str:
+def file_name(name: str, prefix: str, *, spare: int = 0) -> str:
     """Return `prefix` and a file's name as one name that any folder can hold; what does not fit is cut at the front.
 
-    The end stays, since the suffix tells the format.
+    The end stays, since the suffix tells the format.  `spare` bytes are left for what is put around it.
     """
     cleaned = "".join(
         "_" if _is_unprintable(character) else character for character in name.rpartition("/")[2]
     )
-    room = MAX_FILE_BYTES - len(prefix.encode())
+    room = MAX_FILE_BYTES - len(prefix.encode()) - spare
     return prefix + cleaned.encode()[-room:].decode(errors="ignore")
 
 

@@ -7,6 +7,7 @@ between any two, `repair` brings the folders back to what the ledger says.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -153,7 +154,7 @@ class Store:
         """Keep a baseline; `ledger_models.register_model` decides whether it may."""
         path = self.base(model)
         files.make_folder(path.parent)
-        files.write_atomically(path, data)
+        files.write_atomically(path, data, mode=IMMUTABLE)
         return path
 
     def save_version(self, model: str, user: str, version: int, *, result: Path, card: str) -> Path:
@@ -202,16 +203,28 @@ class Store:
                 raise HostError(
                     f"{folder / MODEL} is gone, though the ledger knows it; restore it from a backup"
                 )
-        stray = (*self._unknown_versions(known), *self._stray_asides(), *self._ended_tasks(alive))
+        unknown = [folder for folder in self.models.glob("*/*/versions/*") if folder not in known]
+        unsaved = [folder for folder in unknown if _task_of(folder) in alive]
+        stray = (*unsaved, *self._stray_asides(), *self._ended_tasks(alive))
         for path in (*stray, *self.incoming.glob("*"), *self.incoming.glob(".*")):
             files.remove(path)
-        return (*(f"removed {path.relative_to(self.root)}" for path in stray), *self._relink(current))
+        told = [f"removed {path.relative_to(self.root)}" for path in stray]
+        told += [
+            self._set_aside(folder) for folder in unknown if folder not in unsaved and _is_version(folder)
+        ]
+        return (*told, *self._relink(current))
 
-    def _unknown_versions(self, known: Collection[Path]) -> Iterator[Path]:
-        yield from (folder for folder in self.models.glob("*/*/versions/*") if folder not in known)
+    def _set_aside(self, folder: Path) -> str:
+        """Keep a version that the ledger does not know and that no living task was about to save: a ledger may be old."""
+        aside = folder.with_name(f".unknown-{folder.name}-{secrets.token_hex(4)}")
+        with files.host_errors(f"setting {folder} aside"):
+            folder.replace(aside)
+        return f"the ledger does not know {folder.relative_to(self.root)}; it is {aside.name} now"
 
     def _stray_asides(self) -> Iterator[Path]:
+        yield from self.models.glob(f"*/.*{files.ASIDE}")
         yield from self.models.glob(f"*/*/.*{files.ASIDE}")
+        yield from self.models.glob(f"*/*/versions/.*{files.ASIDE}")
 
     def _ended_tasks(self, alive: Collection[str]) -> Iterator[Path]:
         yield from (folder for folder in self.tasks.glob("*") if folder.name not in alive)
@@ -226,6 +239,18 @@ class Store:
             if link.is_symlink() and link not in wanted:
                 files.remove(link)
                 yield f"removed {link.relative_to(self.root)}: the base is in use"
+
+
+def _task_of(folder: Path) -> str:
+    """Return the task that a version's card names, or nothing."""
+    try:
+        return str(json.loads((folder / CARD).read_bytes())["task"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def _is_version(folder: Path) -> bool:
+    return folder.is_dir() and not folder.name.startswith(".")
 
 
 def make_inbox(inbox: Path, model: str, labels: Iterable[str] = ()) -> Path:

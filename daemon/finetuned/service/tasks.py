@@ -13,9 +13,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from finetuned.errors import FinetunedError, RequestError
+from finetuned.errors import FinetunedError, HostError, RequestError
 from finetuned.service import events, files
 from finetuned.service.asked import asked_adjustment
 from finetuned.service.cancellation import uninterrupted
@@ -36,10 +34,11 @@ from finetuned.service.ledger_tasks import (
     transition,
 )
 from finetuned.service.making import Maker
-from finetuned.service.messages import Cancelled, Completed, Failed, SampleRef, TaskSpec
+from finetuned.service.messages import Cancelled, Completed, Failed
 from finetuned.service.running import Attempt
 from finetuned.service.saving import save
 from finetuned.service.showcase import Showcase
+from finetuned.service.specs import Order, write_spec
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
     from finetuned.service.governor import Governor
-    from finetuned.service.ledger_models import ModelRow
     from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.making import Settings
     from finetuned.service.messages import InputSpec, Report
@@ -58,6 +56,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """A worker that is lost so often in one task takes the task with it."""
 SHUTDOWN = "shutdown"
+DISK_S = 10.0
+"""How long a disk that refuses is left alone."""
 HELD_LOOK_S = 60.0
 """How often a task that the budget holds back is looked at, though nothing changes."""
 
@@ -128,17 +128,27 @@ class Tasks:
             group.create_task(self._obey_governor(), name="tasks obey the governor")
             while True:
                 self._wake.clear()
-                look = await self._make_due()
-                look = min(look, await self._start_next(group))
+                look = await self._look(group)
                 with contextlib.suppress(TimeoutError):
                     # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the wake-up.
                     async with asyncio.timeout(None if math.isinf(look) else max(look, 0.05)):
                         await self._wake.wait()
 
+    async def _look(self, group: asyncio.TaskGroup) -> float:
+        """Make and start what may be; return the seconds to the next look."""
+        try:
+            return min(await self._make_due(), await self._start_next(group))
+        except HostError as error:
+            log.warning("no task can be made or started: %s", error)
+            return DISK_S
+
     async def _obey_governor(self) -> None:
         async for verdict in self._governor.changes():
             for attempt in tuple(self._running.values()):
-                await attempt.follow(verdict)
+                try:
+                    await attempt.follow(verdict)
+                except HostError as error:
+                    log.warning("a change of pace cannot be written: %s", error)
             self.wake()
 
     async def _make_due(self) -> float:
@@ -185,7 +195,7 @@ class Tasks:
             await uninterrupted(self._shut_down(row))
             raise
         except FinetunedError as error:
-            await self._fail(row, error)
+            await self._insist(row, error)
         finally:
             self._running.pop(row.id, None)
             self._starting.pop(row.id).set()
@@ -199,7 +209,8 @@ class Tasks:
         started = await self._desk.ledger.run(begin_attempt, row.id, at=self._desk.now())
         if started is None:
             return
-        spec = await self._spec(started, known, samples, want)
+        order = Order(row=started, known=known, samples=samples, want=want)
+        spec = await write_spec(self._desk, self._settings, order)
         async with self._executor.submit(spec) as run:
             attempt = Attempt(desk=self._desk, row=started, spec=spec, run=run, most=duty)
             self._running[row.id] = attempt
@@ -220,33 +231,6 @@ class Tasks:
         left = (sample for sample in samples if sample.digest not in gone)
         return sorted(left, key=lambda sample: sample.digest)
 
-    async def _spec(
-        self, row: TaskRow, known: ModelRow, samples: Sequence[SampleRow], want: InputSpec
-    ) -> TaskSpec:
-        store, settings = self._desk.store, self._settings
-        folder = store.task(row.id)
-        model_path = store.model_file(row.model, row.user, row.parent)
-        spec = TaskSpec(
-            task=row.id,
-            attempt=row.attempt,
-            model=row.model,
-            user=row.user,
-            model_path=str(model_path),
-            model_digest=await asyncio.to_thread(files.sha256_of, model_path),
-            base_digest=known.digest,
-            inputs_path=str(store.inputs(row.model, row.user)),
-            input_signature=want.signature,
-            samples=tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in samples),
-            result_path=str(folder / "result.mlmodel"),
-            parameters=dict(row.parameters),
-            seed=row.seed,
-            threads=settings.threads,
-            report_interval_s=settings.report_interval_s,
-        )
-        await asyncio.to_thread(files.make_folder, folder)
-        await asyncio.to_thread(files.write_atomically, folder / "spec.json", msgspec.json.encode(spec))
-        return spec
-
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
         """Write the one end of the task; whoever asks now finds it no longer running."""
@@ -256,8 +240,21 @@ class Tasks:
             await self._clear(await save(self._desk, attempt, report))
         elif isinstance(report, Cancelled):
             await self._close(attempt.row, events.TaskCancelled(**about))
+        elif isinstance(report, Failed) and report.fault == HostError.fault:
+            raise LostError(report.error)  # the machine's fault: worth another attempt
         elif isinstance(report, Failed):
             await self._close(attempt.row, events.TaskFailed(**about, fault=report.fault, error=report.error))
+
+    async def _insist(self, row: TaskRow, error: FinetunedError) -> None:
+        """Write what became of the task; while the disk refuses even that, wait for it."""
+        while True:
+            try:
+                await self._fail(row, error)
+            except HostError as refusal:
+                log.warning("what became of task %s cannot be written: %s", row.id, refusal)
+                await asyncio.sleep(DISK_S)
+            else:
+                return
 
     async def _fail(self, row: TaskRow, error: FinetunedError) -> None:
         """A lost worker is tried again, a few times; anything else is the task's end."""
@@ -306,12 +303,14 @@ class Tasks:
             self.showcase.task(shut)
 
     async def _requeue(self, row: TaskRow) -> None:
+        attempt = self._running.get(row.id)
+        held = PERSON in row.reasons or (attempt is not None and attempt.by_user)
+        reasons = (*QUEUED, PERSON) if held else QUEUED
         if row.state is TaskState.running:
-            row = await self._desk.ledger.run(
-                transition, row.id, Verb.suspend, at=self._desk.now(), reasons=QUEUED
-            )
+            at = self._desk.now()
+            row = await self._desk.ledger.run(transition, row.id, Verb.suspend, at=at, reasons=reasons)
         else:
-            row = await self._desk.ledger.run(set_reasons, row.id, QUEUED)
+            row = await self._desk.ledger.run(set_reasons, row.id, reasons)
         self.showcase.task(row)
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────

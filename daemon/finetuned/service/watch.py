@@ -10,6 +10,7 @@ inode, size and mtime stood still for `settle_s`; then it is passed on.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import os
 import stat
@@ -29,6 +30,7 @@ POLL_S = 2.0  # between scans where there is no inotify
 AGAIN_S = 1.0  # after which a folder that was hinted at is read once more
 FORCE_POLLING = "WATCHFILES_FORCE_POLLING"
 STEP_MS = 400  # how often the watch is asked: every wake-up of an idle daemon costs a tenth of a millisecond
+MAX_DEPTH = 32  # of folders below one that is looked at
 MAX_HINTS = 10_000  # more, and the whole folder is read instead
 
 
@@ -55,25 +57,48 @@ class Found:
 
 # ── looking ─────────────────────────────────────────────────────────────────────────────────────
 def scan(folder: Path, report: Callable[[OSError], None]) -> Iterator[Found]:
-    """Yield every finished file below `folder`; no link is followed, a folder that cannot be read is reported."""
+    """Yield every finished file below `folder`; no link is followed, what cannot be read is reported.
+
+    A folder that is nested too deep for a path to be opened is left alone, and reported.
+    """
+    waiting = [(folder, 0)]
+    while waiting:
+        here, depth = waiting.pop()
+        for path, status in _entries(here, report):
+            if not stat.S_ISDIR(status.st_mode):
+                yield Found.of(path, status)
+            elif depth < MAX_DEPTH:
+                waiting.append((path, depth + 1))
+            else:
+                report(OSError(errno.ELOOP, f"folders are nested more than {MAX_DEPTH} deep", path.name))
+
+
+def _entries(folder: Path, report: Callable[[OSError], None]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield what lies in a folder; what is gone already is left out."""
     try:
-        entries = list(os.scandir(folder))
+        names = [entry.name for entry in os.scandir(folder)]
     except OSError as error:
         report(error)
         return
-    for entry in entries:
-        if not is_unfinished(entry.name):
-            yield from look(folder / entry.name, report)
+    for name in names:
+        if not is_unfinished(name) and (status := _status(folder / name, report)):
+            yield folder / name, status
+
+
+def _status(path: Path, report: Callable[[OSError], None]) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        report(error)
+        return None
 
 
 def look(path: Path, report: Callable[[OSError], None]) -> Iterator[Found]:
     """Yield the file at `path`, or what is below it; nothing when it is gone already."""
-    try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        report(error)
+    status = _status(path, report)
+    if status is None:
         return
     if stat.S_ISDIR(status.st_mode):
         yield from scan(path, report)

@@ -1,0 +1,61 @@
+"""What a worker is told to do: a task of the ledger as a `TaskSpec`, kept as tasks/<task>/spec.json."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from finetuned.service import files
+from finetuned.service.ledger_versions import digest_of
+from finetuned.service.messages import SampleRef, TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finetuned.service.desk import Desk
+    from finetuned.service.ledger_models import ModelRow
+    from finetuned.service.ledger_samples import SampleRow
+    from finetuned.service.ledger_tasks import TaskRow
+    from finetuned.service.making import Settings
+    from finetuned.service.messages import InputSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An attempt that has begun, and what it is about."""
+
+    row: TaskRow
+    known: ModelRow
+    samples: Sequence[SampleRow]
+    want: InputSpec
+
+
+async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
+    """Return the attempt's spec, once it is written; digests are the ledger's, not those of what lies there now."""
+    row, store = order.row, desk.store
+    folder = store.task(row.id)
+    digest = await desk.ledger.run(digest_of, row.model, row.user, row.parent)
+    refs = tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in order.samples)
+    spec = TaskSpec(
+        task=row.id,
+        attempt=row.attempt,
+        model=row.model,
+        user=row.user,
+        model_path=str(store.model_file(row.model, row.user, row.parent)),
+        model_digest=digest or order.known.digest,
+        base_digest=order.known.digest,
+        inputs_path=str(store.inputs(row.model, row.user)),
+        input_signature=order.want.signature,
+        samples=refs,
+        result_path=str(folder / "result.mlmodel"),
+        parameters=dict(row.parameters),
+        seed=row.seed,
+        threads=settings.threads,
+        report_interval_s=settings.report_interval_s,
+    )
+    await asyncio.to_thread(files.make_folder, folder)
+    await asyncio.to_thread(files.write_atomically, folder / "spec.json", msgspec.json.encode(spec))
+    return spec
