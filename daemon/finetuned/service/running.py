@@ -167,10 +167,16 @@ class Attempt:
 
     async def _take_held(self, report: Held) -> None:
         """The worker stands, or goes on: now it is true, so now it is written."""
+        async with self._turns:
+            await self._write_held(report)
+
+    async def _write_held(self, report: Held) -> None:
+        """Tell what led to the hold, and keep what it is held by now: much may have happened in between."""
         hold, want, now = self._hold, self._told, self.desk.monotonic()
         if report.held and hold is not None and self.row.state is TaskState.running:
             self._held_since = now
-            await self._move(Verb.suspend, self._pace_event(events.Paused, hold), reasons=hold.reasons)
+            reasons = want.reasons if want is not None and want.held else hold.reasons
+            await self._move(Verb.suspend, self._pace_event(events.Paused, hold), reasons=reasons)
         elif not report.held and want is not None and self.row.state is TaskState.suspended:
             self.course.held_s += now - (self._held_since or now)
             await self._move(Verb.resume, self._pace_event(events.Resumed, want))

@@ -1,0 +1,215 @@
+"""One attempt: what a worker is told, in order, and what its reports become."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fakes import GOES_ON, STANDS, ScriptedRun, a_desk, batch, begin, with_samples
+from finetuned.policy.budget import Cause, Pace, Verdict
+from finetuned.service import messages as m
+from finetuned.service.events import MiniBatchEnd
+from finetuned.service.ledger_outcomes import unsent
+from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task
+from finetuned.service.outbox import ProgressItem
+from finetuned.service.running import Attempt
+from finetuned.states import TaskState
+from ledgers import a_task, at
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+HOT = Cause(reason="thermal", reading=85.0, trip=80.0)
+FLAT = Cause(reason="battery", reading=15.0, trip=20.0)
+FINE = Verdict()
+SLOW = Verdict(pace=Pace.slow, duty=0.5, causes=(HOT,), holds=(HOT,))
+TOO_HOT = Verdict(pace=Pace.paused, duty=0.0, causes=(HOT,), holds=(HOT,))
+HOT_AND_FLAT = Verdict(pace=Pace.paused, duty=0.0, causes=(FLAT, HOT), holds=(FLAT, HOT))
+TOO_FLAT = Verdict(pace=Pace.paused, duty=0.0, causes=(FLAT,), holds=(FLAT,))
+FULL, HALF, PAUSE, RESUME = m.Pace(duty=1.0), m.Pace(duty=0.5), m.Pause(), m.Resume()
+LAST = m.Cancelled()
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """An attempt at a running task."""
+
+    attempt: Attempt
+    run: ScriptedRun
+
+    async def hears(self, *reports: m.Report) -> None:
+        """Let the worker say these, and wait until they are taken."""
+        self.run.say(*reports, LAST)
+        await self.attempt.listen()
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """What is retained of the task."""
+        states = self.attempt.desk.outbox.states
+        found: dict[str, Any] = json.loads(states[f"task/{self.attempt.row.id}"])
+        return found
+
+    async def told(self) -> list[tuple[str, tuple[str, ...], float | None]]:
+        """Return the outcomes: type, reasons, reading."""
+        rows = await self.attempt.desk.ledger.run(unsent, 0, 100)
+        payloads = [row.payload for row in rows]
+        return [(p["type"], tuple(p.get("reasons", ())), p.get("reading")) for p in payloads]
+
+    async def reasons(self) -> tuple[TaskState, tuple[str, ...]]:
+        """Return the task's state and reasons, as the ledger has them; what is shown is the same."""
+        row = await self.attempt.desk.ledger.run(get_task, self.attempt.row.id)
+        assert (self.view["state"], tuple(self.view["reasons"])) == (row.state, row.reasons)
+        return row.state, row.reasons
+
+
+@asynccontextmanager
+async def a_trial(folder: Path, *, most: float = 1.0) -> AsyncIterator[Trial]:
+    async with a_desk(folder) as desk:
+        await with_samples(desk, "")
+        task = await desk.ledger.run(create_task, a_task())
+        row = await desk.ledger.run(begin_attempt, task.id, at=at(1))
+        assert row is not None
+        spec = m.TaskSpec(
+            task=row.id,
+            attempt=row.attempt,
+            model=row.model,
+            model_path="",
+            model_digest="",
+            base_digest="",
+            inputs_path="",
+            input_signature="",
+            samples=(),
+            result_path="",
+        )
+        run = ScriptedRun(spec)
+        yield Trial(attempt=Attempt(desk=desk, row=row, spec=spec, run=run, most=most), run=run)
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────
+async def test_a_worker_is_told_only_what_is_new_to_it(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial:
+        for verdict in (FINE, FINE, SLOW, SLOW, TOO_HOT, HOT_AND_FLAT, SLOW, FINE):
+            await trial.attempt.follow(verdict)
+        assert trial.run.commands == [FULL, HALF, PAUSE, HALF, RESUME, FULL]
+
+
+async def test_a_worker_that_is_held_from_the_start_has_a_pace_when_it_goes_on(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(TOO_HOT)
+        await trial.attempt.follow(SLOW)
+        assert trial.run.commands == [PAUSE, HALF, RESUME]
+
+
+async def test_two_who_follow_at_once_do_not_mix_up_their_commands(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(TOO_HOT)
+        trial.run.takes.clear()
+        both = [asyncio.create_task(trial.attempt.follow(verdict)) for verdict in (SLOW, TOO_HOT)]
+        await asyncio.sleep(0)
+        trial.run.takes.set()
+        await asyncio.gather(*both)
+        assert trial.run.commands == [PAUSE, HALF, RESUME, PAUSE]
+
+
+async def test_a_start_in_spite_of_the_budget_is_slow_until_nothing_holds_it_any_more(tmp_path: Path) -> None:
+    pressed = Verdict(holds=(HOT,))
+    async with a_trial(tmp_path, most=0.5) as trial:
+        await trial.attempt.follow(pressed)
+        assert trial.view["pace"] == "slow"
+        await trial.attempt.follow(TOO_HOT)
+        await trial.attempt.follow(pressed)
+        await trial.attempt.follow(FINE)
+        await trial.attempt.follow(pressed)
+        assert trial.run.commands == [HALF, PAUSE, HALF, RESUME, FULL]
+        assert trial.view["pace"] == "full"
+
+
+# ── holds ───────────────────────────────────────────────────────────────────────────────────────
+async def test_a_hold_is_told_when_the_worker_stands_with_what_led_to_it(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(FINE)
+        await trial.attempt.follow(TOO_HOT)
+        assert await trial.reasons() == (TaskState.running, ())
+        await trial.attempt.follow(FINE)
+        await trial.hears(STANDS)
+        assert await trial.told() == [("paused", ("thermal",), 85.0)]
+        assert await trial.reasons() == (TaskState.suspended, ("thermal",))
+        await trial.hears(GOES_ON)
+        assert await trial.told() == [("paused", ("thermal",), 85.0), ("resumed", (), None)]
+        assert await trial.reasons() == (TaskState.running, ())
+
+
+async def test_a_task_is_held_by_whatever_holds_it_when_it_stands_and_by_what_comes_later(
+    tmp_path: Path,
+) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(FINE)
+        await trial.attempt.follow(TOO_HOT)
+        trial.attempt.by_user = True
+        await trial.attempt.follow(TOO_HOT)
+        await trial.hears(STANDS)
+        assert await trial.told() == [("paused", ("thermal",), 85.0)]
+        assert await trial.reasons() == (TaskState.suspended, ("thermal", "user"))
+        await trial.attempt.follow(HOT_AND_FLAT)
+        assert await trial.reasons() == (TaskState.suspended, ("battery", "thermal", "user"))
+        await trial.attempt.follow(FINE)
+        assert await trial.reasons() == (TaskState.suspended, ("user",))
+        trial.attempt.by_user = False
+        await trial.attempt.follow(TOO_FLAT)
+        assert await trial.reasons() == (TaskState.suspended, ("battery",))
+        assert trial.run.commands == [FULL, PAUSE]
+
+
+async def test_a_word_of_a_hold_that_nobody_asked_for_or_that_is_over_changes_nothing(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(FINE)
+        await trial.hears(STANDS, GOES_ON)
+        await trial.attempt.follow(TOO_HOT)
+        await trial.attempt.cancel()
+        await trial.hears(STANDS)
+        assert await trial.told() == []
+        assert await trial.reasons() == (TaskState.cancelling, ())
+
+
+async def test_a_new_duty_is_an_event_with_its_reading(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(FINE)
+        await trial.attempt.follow(SLOW)
+        await trial.attempt.follow(FINE)
+        assert await trial.told() == [("paceChanged", ("thermal",), 85.0), ("paceChanged", (), None)]
+
+
+# ── reports ─────────────────────────────────────────────────────────────────────────────────────
+async def test_reports_become_events_and_a_state_and_those_of_others_are_dropped(tmp_path: Path) -> None:
+    async with a_trial(tmp_path) as trial, trial.attempt.desk.outbox.subscribe("ear") as heard:
+        await trial.attempt.follow(FINE)
+        task = trial.attempt.row.id
+        await trial.hears(
+            begin(epochs=2, batches=3),
+            batch(1),
+            m.MiniBatchEnd(task=task, attempt=7, epoch_index=9, mini_batch_index=9, loss_value=9, step=9),
+            m.Completed(task="another", attempt=1, sha256="", before=none(), after=none(), held_out=False),
+            batch(4),
+            m.Heartbeat(),
+            m.EpochEnd(epoch_index=1, loss_value=0.25, last_mini_batch_loss=0.5, validation=none(), step=4),
+        )
+        items = [await anext(heard) for _ in range(5)]  # one of them the state
+        events = [item.event for item in items if isinstance(item, ProgressItem)]
+        assert [(type(event).__name__, event.step) for event in events] == [
+            ("TrainingBegin", 0),
+            ("MiniBatchEnd", 1),
+            ("MiniBatchEnd", 4),
+            ("EpochEnd", 4),
+        ]
+        assert isinstance(events[2], MiniBatchEnd)
+        assert events[2].metrics == {"epochIndex": 1, "miniBatchIndex": 0, "lossValue": 0.25}
+        assert {event.attempt for event in events} == {1}
+        assert (trial.view["epoch"], trial.view["batch"], trial.view["progress"]) == (1, 1, 0.6667)
+
+
+def none() -> m.Metrics:
+    return m.Metrics(samples=1, loss_value=0.5)
