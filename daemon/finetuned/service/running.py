@@ -53,7 +53,7 @@ class Attempt:
     """A worker at work on a task.
 
     `by_user` is set while a person holds it; `most` is the duty at most, where it started although the budget would
-    rather have had it wait.
+    rather have had it wait; once it is `over` nothing more is told of it.
     """
 
     desk: Desk
@@ -62,6 +62,7 @@ class Attempt:
     run: Run
     by_user: bool = False
     most: float = 1.0
+    over: bool = False
     course: Course = field(default_factory=Course)
     began: TrainingBegin | None = None
     _told: Wanted | None = None
@@ -84,8 +85,7 @@ class Attempt:
             await self._turn(want, first=before is None)
         elif not want.held and want.duty != before.duty:
             await self.run.control(Pace(duty=want.duty))
-            await self.desk.ledger.run(append_outcomes, [self._pace_event(events.PaceChanged, want)])
-            self.desk.outbox.outcomes_written()
+            await self._write(self._pace_event(events.PaceChanged, want))
         elif want.reasons != self.row.reasons and self.row.state is TaskState.suspended:
             with suppress(StateError):  # it has just gone on or ended: then it has no reasons to change
                 self.row = await self.desk.ledger.run(set_reasons, self.row.id, want.reasons)
@@ -189,6 +189,11 @@ class Attempt:
         )
         self.desk.outbox.outcomes_written()
 
+    async def _write(self, outcome: Outcome) -> None:
+        if not self.over:
+            await self.desk.ledger.run(append_outcomes, [outcome])
+            self.desk.outbox.outcomes_written()
+
     def _tell(self, kind: type[events.Progress], report: Report, **fields: Any) -> None:  # noqa: ANN401 - each event has its own
         event = kind(**self.desk.about(self.row), attempt=report.attempt, step=report.step, **fields)
         self.desk.outbox.progress(event)
@@ -206,6 +211,6 @@ class Attempt:
         )
 
     def _show(self) -> None:
-        if self._told is not None:
+        if self._told is not None and not self.over:
             view = task_state(self.row, self.course, self._told, self.desk.monotonic())
             self.desk.outbox.state(task_key(self.row.id), msgspec.json.encode(view))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from finetuned.service import files
+from finetuned.service.ledger_tasks import task_samples
 from finetuned.service.ledger_versions import digest_of
 from finetuned.service.messages import SampleRef, TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from finetuned.service.desk import Desk
     from finetuned.service.ledger_models import ModelRow
@@ -21,6 +23,30 @@ if TYPE_CHECKING:
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.making import Settings
     from finetuned.service.messages import InputSpec
+
+log = logging.getLogger(__name__)
+
+
+class Inputs(Protocol):
+    """Where a task's decoded samples come from."""
+
+    def want(self, model: str) -> InputSpec:
+        """Return what a sample of this model is decoded to."""
+
+    async def ensure(self, samples: Sequence[SampleRow], want: InputSpec) -> Mapping[str, str]:
+        """Decode what is missing; return why, by digest, where an original is no sample any more."""
+
+
+async def samples_of(desk: Desk, inputs: Inputs, row: TaskRow, want: InputSpec) -> list[SampleRow]:
+    """Return a task's samples, all decoded; one that has become undecodable is left out, and said.
+
+    In the order of their content: the same samples give the same model, however they arrived.
+    """
+    samples = await desk.ledger.run(task_samples, row.id)
+    gone = await inputs.ensure(samples, want)
+    for digest, reason in gone.items():
+        log.warning("task %s goes without sample %s: %s", row.id, digest[:12], reason)
+    return sorted((sample for sample in samples if sample.digest not in gone), key=lambda each: each.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

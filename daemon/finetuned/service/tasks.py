@@ -1,8 +1,9 @@
 """The queue: the only place where tasks are made and started.
 
 One task of each (model, user) lives at a time, one runs at a time.  What is due is asked of `policy.trigger`, whether it
-may start of the governor, and how it goes on of `running.Attempt`.  Everything that must survive is in the ledger; after a
-crash `recover` puts what ran back into the queue.
+may start of the governor, and how it goes on of `running.Attempt`.  The start of an attempt, its end and what people ask
+take turns on a task: whoever asks finds either nobody at work, or somebody to tell.  Everything that must survive is in
+the ledger; after a crash `recover` puts what ran back into the queue.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from finetuned.errors import FinetunedError, HostError, RequestError
 from finetuned.service import events, files
@@ -30,7 +33,6 @@ from finetuned.service.ledger_tasks import (
     get_task,
     interrupted,
     set_reasons,
-    task_samples,
     transition,
 )
 from finetuned.service.making import Maker
@@ -38,18 +40,18 @@ from finetuned.service.messages import Cancelled, Completed, Failed
 from finetuned.service.running import Attempt
 from finetuned.service.saving import save
 from finetuned.service.showcase import Showcase
-from finetuned.service.specs import Order, write_spec
+from finetuned.service.specs import Order, samples_of, write_spec
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
     from finetuned.service.governor import Governor
-    from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.making import Settings
-    from finetuned.service.messages import InputSpec, Report
+    from finetuned.service.messages import Report
+    from finetuned.service.specs import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +62,6 @@ DISK_S = 10.0
 """How long a disk that refuses is left alone."""
 HELD_LOOK_S = 60.0
 """How often a task that the budget holds back is looked at, though nothing changes."""
-
-
-class Inputs(Protocol):
-    """Where a task's decoded samples come from."""
-
-    def want(self, model: str) -> InputSpec:
-        """Return what a sample of this model is decoded to."""
-
-    async def ensure(self, samples: Sequence[SampleRow], want: InputSpec) -> Mapping[str, str]:
-        """Decode what is missing; return why, by digest, where an original is no sample any more."""
 
 
 class Tasks:
@@ -86,7 +78,8 @@ class Tasks:
         self._maker = Maker(desk, settings)
         self.showcase = Showcase(desk=desk, governor=governor)
         self._running: dict[str, Attempt] = {}
-        self._starting: dict[str, asyncio.Event] = {}
+        self._under_way: set[str] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._queued = 0
         self._wake = asyncio.Event()
         self._held_since: dict[str, float] = {}
@@ -113,6 +106,10 @@ class Tasks:
     def wake(self) -> None:
         """Something has changed: look again."""
         self._wake.set()
+
+    def _turn(self, task: str) -> asyncio.Lock:
+        """Return the lock of a task, the same for as long as anybody has it."""
+        return self._turns.setdefault(task, asyncio.Lock())
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
     async def recover(self) -> None:
@@ -165,10 +162,10 @@ class Tasks:
     # ── starting ────────────────────────────────────────────────────────────────────────────────
     async def _start_next(self, group: asyncio.TaskGroup) -> float:
         """Start the oldest task that nothing holds, if no other runs; return the seconds to the next look."""
-        waiting = [row for row in await self._desk.ledger.run(alive_tasks) if row.id not in self._starting]
+        waiting = [row for row in await self._desk.ledger.run(alive_tasks) if row.id not in self._under_way]
         self._queued = len(waiting)
         startable = [row for row in waiting if row.state is TaskState.suspended and PERSON not in row.reasons]
-        if self._starting or not startable:
+        if self._under_way or not startable:
             return math.inf
         row = startable[0]
         held_s = self._desk.monotonic() - self._held_since.setdefault(row.id, self._desk.monotonic())
@@ -176,7 +173,7 @@ class Tasks:
         if not start.allowed:
             await self._explain(row, (*QUEUED, *start.reasons))
             return HELD_LOOK_S
-        self._starting[row.id] = asyncio.Event()
+        self._under_way.add(row.id)
         self._queued -= 1
         self.showcase.on_change()
         group.create_task(self._attempt(row, start.duty), name=f"task {row.id}")
@@ -197,81 +194,85 @@ class Tasks:
         except FinetunedError as error:
             await self._insist(row, error)
         finally:
-            self._running.pop(row.id, None)
-            self._starting.pop(row.id).set()
+            self._under_way.discard(row.id)
             self.showcase.on_change()
             self.wake()
 
     async def _run(self, row: TaskRow, duty: float) -> None:
         known = await self._desk.ledger.run(get_model, row.model)
         want = self._inputs.want(row.model)
-        samples = await self._samples(row, want)
-        started = await self._desk.ledger.run(begin_attempt, row.id, at=self._desk.now())
-        if started is None:
-            return
-        order = Order(row=started, known=known, samples=samples, want=want)
-        spec = await write_spec(self._desk, self._settings, order)
-        async with self._executor.submit(spec) as run:
-            attempt = Attempt(desk=self._desk, row=started, spec=spec, run=run, most=duty)
-            self._running[row.id] = attempt
-            self._starting[row.id].set()
+        samples = await samples_of(self._desk, self._inputs, row, want)
+        async with AsyncExitStack() as worker:
+            async with self._turn(row.id):
+                started = await self._desk.ledger.run(begin_attempt, row.id, at=self._desk.now())
+                if started is None:
+                    return
+                order = Order(row=started, known=known, samples=samples, want=want)
+                spec = await write_spec(self._desk, self._settings, order)
+                run = await worker.enter_async_context(self._executor.submit(spec))
+                attempt = Attempt(desk=self._desk, row=started, spec=spec, run=run, most=duty)
+                self._running[row.id] = attempt
             await attempt.follow(self._governor.verdict)
             report = await attempt.listen()
+            if isinstance(report, Failed) and report.fault == HostError.fault:
+                raise LostError(report.error)  # the machine's fault: worth another attempt
             await uninterrupted(self._end(attempt, report))
-
-    async def _samples(self, row: TaskRow, want: InputSpec) -> list[SampleRow]:
-        """Return the task's samples, all decoded; one that has become undecodable is left out, and said.
-
-        In the order of their content: the same samples give the same model, however they arrived.
-        """
-        samples = await self._desk.ledger.run(task_samples, row.id)
-        gone = await self._inputs.ensure(samples, want)
-        for digest, reason in gone.items():
-            log.warning("task %s goes without sample %s: %s", row.id, digest[:12], reason)
-        left = (sample for sample in samples if sample.digest not in gone)
-        return sorted(left, key=lambda sample: sample.digest)
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
-        """Write the one end of the task; whoever asks now finds it no longer running."""
-        del self._running[attempt.row.id]
-        about = self._desk.about(attempt.row)
-        if isinstance(report, Completed):
-            await self._clear(await save(self._desk, attempt, report))
-        elif isinstance(report, Cancelled):
-            await self._close(attempt.row, events.TaskCancelled(**about))
-        elif isinstance(report, Failed) and report.fault == HostError.fault:
-            raise LostError(report.error)  # the machine's fault: worth another attempt
-        elif isinstance(report, Failed):
-            await self._close(attempt.row, events.TaskFailed(**about, fault=report.fault, error=report.error))
+        """Write the one end of the task."""
+        async with self._turn(attempt.row.id):
+            self._leave(attempt.row.id)
+            about = self._desk.about(attempt.row)
+            if isinstance(report, Completed):
+                await self._clear(await save(self._desk, attempt, report))
+            elif isinstance(report, Cancelled):
+                await self._close(attempt.row, events.TaskCancelled(**about))
+            elif isinstance(report, Failed):
+                ending = events.TaskFailed(**about, fault=report.fault, error=report.error)
+                await self._close(attempt.row, ending)
+
+    def _leave(self, task: str) -> None:
+        """From now on nobody is at work on the task."""
+        if attempt := self._running.pop(task, None):
+            attempt.over = True
 
     async def _insist(self, row: TaskRow, error: FinetunedError) -> None:
         """Write what became of the task; while the disk refuses even that, wait for it."""
+        again = isinstance(error, LostError) and self._may_lose_another(row.id)
+        attempt = self._running.get(row.id)
         while True:
             try:
-                await self._fail(row, error)
+                await uninterrupted(self._fail(row, error, attempt, again=again))
             except HostError as refusal:
                 log.warning("what became of task %s cannot be written: %s", row.id, refusal)
                 await asyncio.sleep(DISK_S)
             else:
                 return
 
-    async def _fail(self, row: TaskRow, error: FinetunedError) -> None:
-        """A lost worker is tried again, a few times; anything else is the task's end."""
-        now = await self._desk.ledger.run(get_task, row.id)
-        if not now.alive:
-            log.info("task %s had ended, then: %s", row.id, error)
-            await self._clear(now)
-            return
-        if isinstance(error, LostError) and now.state is not TaskState.cancelling:
-            losses = self._losses[row.id] = self._losses.get(row.id, 0) + 1
-            if losses < ATTEMPTS:
+    def _may_lose_another(self, task: str) -> bool:
+        """Count a lost worker; a few are replaced."""
+        self._losses[task] = self._losses.get(task, 0) + 1
+        return self._losses[task] < ATTEMPTS
+
+    async def _fail(
+        self, row: TaskRow, error: FinetunedError, attempt: Attempt | None, *, again: bool
+    ) -> None:
+        """Put the task back into the queue, or end it."""
+        async with self._turn(row.id):
+            self._leave(row.id)
+            now = await self._desk.ledger.run(get_task, row.id)
+            about = self._desk.about(now)
+            if not now.alive:
+                log.info("task %s had ended, then: %s", row.id, error)
+                await self._clear(now)
+            elif now.state is TaskState.cancelling:
+                await self._close(now, events.TaskCancelled(**about))
+            elif again:
                 log.warning("task %s, attempt %d: %s; it starts again", row.id, now.attempt, error)
-                await self._requeue(now)
-                return
-        about = self._desk.about(now)
-        ending = events.TaskFailed(**about, fault=error.fault, error=str(error))
-        await self._close(now, events.TaskCancelled(**about) if now.state is TaskState.cancelling else ending)
+                await self._put_back(now, attempt, QUEUED)
+            else:
+                await self._close(now, events.TaskFailed(**about, fault=error.fault, error=str(error)))
 
     async def _close(self, row: TaskRow, ending: events.Outcome) -> None:
         at = self._desk.now()
@@ -290,28 +291,28 @@ class Tasks:
 
     async def _shut_down(self, row: TaskRow) -> None:
         """The daemon leaves; the task goes on when it is back."""
-        now = await self._desk.ledger.run(get_task, row.id)
-        if now.state is TaskState.running:
+        async with self._turn(row.id):
             attempt = self._running.get(row.id)
-            reasons = (SHUTDOWN, PERSON) if attempt is not None and attempt.by_user else (SHUTDOWN,)
-            paused = events.Paused(**self._desk.about(now), pace="paused", duty=0.0, reasons=reasons)
-            at = self._desk.now()
-            shut = await self._desk.ledger.run(
-                transition, row.id, Verb.suspend, at=at, reasons=reasons, outcomes=[paused]
-            )
-            self._desk.outbox.outcomes_written()
-            self.showcase.task(shut)
+            self._leave(row.id)
+            now = await self._desk.ledger.run(get_task, row.id)
+            if attempt is not None and now.state in {TaskState.running, TaskState.suspended}:
+                await self._put_back(now, attempt, (SHUTDOWN,))
 
-    async def _requeue(self, row: TaskRow) -> None:
-        attempt = self._running.get(row.id)
-        held = PERSON in row.reasons or (attempt is not None and attempt.by_user)
-        reasons = (*QUEUED, PERSON) if held else QUEUED
-        if row.state is TaskState.running:
-            at = self._desk.now()
-            row = await self._desk.ledger.run(transition, row.id, Verb.suspend, at=at, reasons=reasons)
-        else:
-            row = await self._desk.ledger.run(set_reasons, row.id, reasons)
-        self.showcase.task(row)
+    async def _put_back(self, row: TaskRow, attempt: Attempt | None, reasons: tuple[str, ...]) -> None:
+        """Suspend a task that has no worker any more; where a person holds it, that stays."""
+        held = attempt is not None and attempt.by_user
+        reasons = (*reasons, PERSON) if held else reasons
+        if row.state is TaskState.suspended:
+            self.showcase.task(await self._desk.ledger.run(set_reasons, row.id, reasons))
+            return
+        paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=reasons)
+        told = [] if reasons == QUEUED else [paused]
+        at = self._desk.now()
+        back = await self._desk.ledger.run(
+            transition, row.id, Verb.suspend, at=at, reasons=reasons, outcomes=told
+        )
+        self._desk.outbox.outcomes_written()
+        self.showcase.task(back)
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
     async def train(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
@@ -323,29 +324,31 @@ class Tasks:
 
     async def pause(self, task: str) -> TaskRow:
         """Hold a task until a person lets it go on."""
-        row = await self._alive(task)
-        if attempt := self._running.get(task):
-            attempt.by_user = True
-            await attempt.follow(self._governor.verdict)
-            return attempt.row
-        paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(PERSON,))
-        return await self._tell_queued(row, lambda reasons: (*reasons, PERSON), paused)
+        async with self._turn(task):
+            row = await self._alive(task)
+            if attempt := self._running.get(task):
+                attempt.by_user = True
+                await attempt.follow(self._governor.verdict)
+                return attempt.row
+            paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(PERSON,))
+            return await self._tell_queued(row, lambda reasons: (*reasons, PERSON), paused)
 
     async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
         """Let a task go on, with a new learningRate if one is given."""
-        row = await self._alive(task)
-        known = await self._desk.ledger.run(get_model, row.model)
-        changed = asked_adjustment(known.info, parameters)
-        if attempt := self._running.get(task):
-            attempt.by_user = False
+        async with self._turn(task):
+            row = await self._alive(task)
+            known = await self._desk.ledger.run(get_model, row.model)
+            changed = asked_adjustment(known.info, parameters)
+            if attempt := self._running.get(task):
+                attempt.by_user = False
+                if changed:
+                    await attempt.adjust(changed)
+                await attempt.follow(self._governor.verdict)
+                return attempt.row
             if changed:
-                await attempt.adjust(changed)
-            await attempt.follow(self._governor.verdict)
-            return attempt.row
-        if changed:
-            raise RequestError(f"task {task} has not started; give its learningRate to `train`")
-        resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0, reasons=())
-        return await self._tell_queued(row, lambda reasons: tuple(r for r in reasons if r != PERSON), resumed)
+                raise RequestError(f"task {task} has not started; give its learningRate to `train`")
+            resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0, reasons=())
+            return await self._tell_queued(row, _without_person, resumed)
 
     async def _tell_queued(self, row: TaskRow, change: Change, outcome: events.Outcome) -> TaskRow:
         """Change why a task waits that has no worker, and tell so if that changed anything."""
@@ -357,24 +360,25 @@ class Tasks:
 
     async def cancel(self, task: str) -> TaskRow:
         """End a task; one that runs ends after the mini-batch in flight."""
-        row = await self._alive(task)
-        if attempt := self._running.get(task):
-            await attempt.cancel()
-            return attempt.row
-        await self._desk.ledger.run(transition, task, Verb.cancel, at=self._desk.now())
-        await self._close(row, events.TaskCancelled(**self._desk.about(row)))
-        return await self._desk.ledger.run(get_task, task)
+        async with self._turn(task):
+            row = await self._alive(task)
+            if attempt := self._running.get(task):
+                await attempt.cancel()
+                return attempt.row
+            await self._desk.ledger.run(transition, task, Verb.cancel, at=self._desk.now())
+            await self._close(row, events.TaskCancelled(**self._desk.about(row)))
+            return await self._desk.ledger.run(get_task, task)
 
     async def all_alive(self) -> tuple[str, ...]:
         """Return the ids of all tasks that live."""
         return tuple(row.id for row in await self._desk.ledger.run(alive_tasks))
 
     async def _alive(self, task: str) -> TaskRow:
-        """Return the task; one whose worker is on its way is waited for, so that it can be told."""
         row = await self._desk.ledger.run(get_task, task)
-        if row.state is TaskState.running and task in self._starting:
-            await self._starting[task].wait()
-            row = await self._desk.ledger.run(get_task, task)
         if not row.alive:
             raise RequestError(f"task {task} has ended: {row.state}")
         return row
+
+
+def _without_person(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(reason for reason in reasons if reason != PERSON)
