@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fakes import GOES_ON, STANDS, ScriptedRun, a_desk, batch, begin, with_samples
+from benches import a_desk, with_samples
+from fakes import GOES_ON, STANDS, ScriptedRun, batch, begin
 from finetuned.policy.budget import Cause, Pace, Verdict
 from finetuned.service import messages as m
 from finetuned.service.events import MiniBatchEnd

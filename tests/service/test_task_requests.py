@@ -1,0 +1,201 @@
+"""What people ask of tasks: no request is lost, whatever the task is about to do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benches import a_bench
+from fakes import GOES_ON, STANDS
+from finetuned.errors import ParameterError, RequestError
+from finetuned.service.messages import Adjust, Cancel, Cancelled, Pace, Pause, Resume
+from finetuned.service.saving import save
+from service.samples import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FULL = Pace(duty=1.0)
+
+
+async def test_a_person_holds_a_task_lets_it_go_on_and_gives_it_another_learning_rate(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        await bench.tasks.pause(task)
+        run.say(STANDS)
+        assert (await bench.ear.event("paused"))["reasons"] == ["user"]
+        state = await bench.ear.state(f"task/{task}", state="suspended", pace="paused")
+        assert state["reasons"] == ["user"]
+        with pytest.raises(ParameterError, match="epochs cannot change"):
+            await bench.tasks.resume(task, {"epochs": 3})
+        await bench.tasks.resume(task, {"learningRate": 0.5})
+        await run.told(FULL, Pause(), Adjust(parameters={"learningRate": 0.5}), FULL, Resume())
+        run.say(GOES_ON)
+        assert "reasons" not in await bench.ear.event("resumed")
+        await bench.ear.state(f"task/{task}", state="running", reasons=[])
+
+
+async def test_a_queued_task_that_a_person_holds_lets_others_pass_and_starts_when_it_is_let_go(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await bench.feel(90)
+        first = await bench.train()
+        await bench.tasks.pause(first)
+        await bench.feel(40, looks=9)
+        second, run = await bench.started("ann")
+        assert run.spec.task == second
+        with pytest.raises(RequestError, match="has not started"):
+            await bench.tasks.resume(first, {"learningRate": 0.5})
+        await bench.tasks.resume(first, {})
+        assert [each["type"] for each in await bench.outcomes(first)] == ["paused", "resumed"]
+        assert len(bench.executor.runs) == 1, "one runs at a time"
+        run.complete()
+        assert (await bench.executor.run(2)).spec.task == first
+
+
+async def test_what_a_sensor_says_of_a_queued_task_never_takes_back_what_a_person_said(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await bench.feel(90)
+        task = await bench.train()
+        await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
+        await bench.tasks.pause(task)
+        other = await bench.train("ann")
+        await bench.ear.state(f"task/{other}", reasons=["queued", "thermal"])
+        await bench.feel(40, looks=9)
+        await bench.executor.run()
+        row = await bench.row(task)
+        assert "user" in row.reasons
+        assert bench.tasks.running == (other,)
+
+
+@pytest.mark.parametrize("moment", ["decoding", "coming up"])
+async def test_a_pause_while_a_task_starts_is_not_lost(tmp_path: Path, moment: str) -> None:
+    async with a_bench(tmp_path) as bench:
+        gate = bench.inputs.opens if moment == "decoding" else bench.executor.opens
+        gate.clear()
+        task = await bench.train()
+        await (bench.inputs.asked.wait() if moment == "decoding" else bench.executor.asked())
+        pausing = asyncio.create_task(bench.tasks.pause(task))
+        if moment == "decoding":
+            await pausing
+        gate.set()
+        if moment == "coming up":
+            run = await bench.executor.run()
+            await until(lambda: Pause() in run.commands)
+            run.say(STANDS)
+        paused = await bench.ear.event("paused")
+        assert (await pausing).id == task
+        assert paused["reasons"] == ["user"]
+        await bench.tasks.resume(task, {})
+        run = await bench.executor.run()
+        run.say(GOES_ON)
+        await bench.ear.event("resumed")
+        run.complete()
+        await bench.ear.event("completed")
+        assert len(bench.executor.runs) == 1
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel"])
+async def test_a_request_that_meets_the_very_start_of_an_attempt_is_not_lost(
+    tmp_path: Path, verb: str
+) -> None:
+    """It has read that the task waits when the attempt begins."""
+    async with a_bench(tmp_path) as bench:
+        bench.inputs.opens.clear()
+        task = await bench.train()
+        await bench.inputs.asked.wait()
+        gate = threading.Event()
+        holding = asyncio.create_task(bench.desk.ledger.run(lambda _: gate.wait()))
+        asking = asyncio.create_task(getattr(bench.tasks, verb)(task))
+        await asyncio.sleep(0)  # both have asked the ledger, which is busy
+        bench.inputs.opens.set()
+        for _ in range(10):
+            await asyncio.sleep(0)  # and now the attempt has asked it to begin, if it may
+        gate.set()
+        await holding
+        if verb == "cancel":
+            await until(lambda: asking.done() or bench.executor.runs)
+            if bench.executor.runs:
+                await bench.executor.runs[0].told(FULL, Cancel())
+                bench.executor.runs[0].say(Cancelled())
+            await bench.ear.event("cancelled")
+        else:
+            await until(lambda: asking.done() or bench.executor.runs)
+            if bench.executor.runs:
+                await bench.executor.runs[0].told(FULL, Pause())
+                bench.executor.runs[0].say(STANDS)
+            assert (await bench.ear.event("paused"))["reasons"] == ["user"]
+        await asking
+
+
+async def test_a_worker_that_is_lost_while_a_person_holds_its_task_is_not_replaced_before_they_let_it_go(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        held, standing = await bench.started()
+        await bench.tasks.pause(held)
+        standing.say(STANDS)
+        await bench.ear.event("paused")
+        standing.die()
+        other, busy = await bench.started("ann")
+        assert busy.spec.task == other
+        assert set((await bench.row(held)).reasons) == {"queued", "user"}
+        await bench.tasks.pause(other)
+        busy.die()  # before it stands
+        await bench.ear.state(f"task/{other}", reasons=["queued", "user"])
+        await bench.tasks.resume(held, {})
+        assert (await bench.executor.run(3)).spec.task == held
+
+
+async def test_a_task_that_has_ended_takes_no_request(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        run.complete()
+        await bench.is_clear(task)
+        for asking in (bench.tasks.pause(task), bench.tasks.resume(task, {}), bench.tasks.cancel(task)):
+            with pytest.raises(RequestError, match="has ended: completed"):
+                await asking
+        with pytest.raises(RequestError, match="there is no task nobody"):
+            await bench.tasks.cancel("nobody")
+
+
+async def test_a_second_task_of_a_model_and_user_is_refused_while_one_is_alive(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, _ = await bench.started()
+        with pytest.raises(RequestError, match=f"task {task} of model gestures is running"):
+            await bench.train()
+        assert len(await bench.tasks.all_alive()) == 1
+
+
+async def test_a_request_during_a_save_is_answered_by_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving, gate = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: object) -> object:
+        saving.set()
+        await gate.wait()
+        return await save(*args)  # type: ignore[arg-type]  # whatever it is called with
+
+    monkeypatch.setattr("finetuned.service.tasks.save", slowly)
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        run.complete()
+        await saving.wait()
+        asking = [asyncio.create_task(each(task)) for each in (bench.tasks.cancel, bench.tasks.pause)]
+        await bench.row(task)  # the ledger has answered them
+        gate.set()
+        for answer in asking:
+            with pytest.raises(RequestError, match="has ended: completed"):
+                await answer
+        assert [each["type"] for each in await bench.outcomes(task)] == [
+            "modelSaved",
+            "promoted",
+            "completed",
+        ]

@@ -1,0 +1,314 @@
+"""The queue: one end for each task whatever happens, and requests that are never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benches import Bench, a_bench
+from fakes import ENDINGS, GOES_ON, GOOD, POOR, STANDS, batch, begin
+from finetuned.errors import HostError
+from finetuned.service import files
+from finetuned.service.messages import Cancel, Cancelled, Completed, Failed, Pace, Pause, Resume
+from finetuned.service.tasks import ATTEMPTS
+from finetuned.states import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+FULL, HALF = Pace(duty=1.0), Pace(duty=0.5)
+SIX_HOURS_S = 6 * 3600.0
+
+
+# ── one end ─────────────────────────────────────────────────────────────────────────────────────
+async def completes(bench: Bench) -> str:
+    task, run = await bench.started()
+    run.say(begin(), batch(1))
+    run.complete()
+    return task
+
+
+async def fails(bench: Bench) -> str:
+    task, run = await bench.started()
+    run.say(begin(), Failed(fault="sample", error="there is no sample to train on"))
+    return task
+
+
+async def is_cancelled(bench: Bench) -> str:
+    task, run = await bench.started()
+    await bench.tasks.cancel(task)
+    await run.told(FULL, Cancel())
+    run.say(Cancelled())
+    return task
+
+
+async def is_cancelled_while_held(bench: Bench) -> str:
+    task, run = await bench.started()
+    await bench.tasks.pause(task)
+    run.say(STANDS)
+    await bench.ear.event("paused")
+    await bench.tasks.cancel(task)
+    await run.told(FULL, Pause(), Cancel())
+    run.say(Cancelled())
+    return task
+
+
+async def is_cancelled_in_the_queue(bench: Bench) -> str:
+    await bench.feel(90)
+    task = await bench.train()
+    await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
+    await bench.tasks.cancel(task)
+    await bench.feel(40, looks=9)
+    return task
+
+
+async def is_cancelled_while_its_samples_are_decoded(bench: Bench) -> str:
+    bench.inputs.opens.clear()
+    task = await bench.train()
+    await bench.inputs.asked.wait()
+    await bench.tasks.cancel(task)
+    bench.inputs.opens.set()
+    return task
+
+
+async def is_cancelled_while_its_worker_comes_up(bench: Bench) -> str:
+    bench.executor.opens.clear()
+    task = await bench.train()
+    await bench.executor.asked()
+    cancelling = asyncio.create_task(bench.tasks.cancel(task))
+    bench.executor.opens.set()
+    run = await bench.executor.run()
+    assert (await cancelling).state is TaskState.cancelling
+    await run.told(FULL, Cancel())
+    run.say(Cancelled())
+    return task
+
+
+async def completes_though_it_is_cancelled(bench: Bench) -> str:
+    task, run = await bench.started()
+    await bench.tasks.cancel(task)
+    run.complete()
+    return task
+
+
+async def is_lost_while_it_is_cancelled(bench: Bench) -> str:
+    task, run = await bench.started()
+    await bench.tasks.cancel(task)
+    run.die()
+    return task
+
+
+async def loses_its_worker_twice(bench: Bench) -> str:
+    task, run = await bench.started()
+    run.die()
+    (await bench.executor.run(2)).die()
+    run = await bench.executor.run(3)
+    assert run.spec.attempt == 3
+    run.complete()
+    return task
+
+
+async def loses_every_worker(bench: Bench) -> str:
+    task = await bench.train()
+    for attempt in range(1, ATTEMPTS + 1):
+        (await bench.executor.run(attempt)).die()
+    return task
+
+
+async def cannot_be_saved(bench: Bench) -> str:
+    task, run = await bench.started()
+    versions = bench.desk.store.versions(run.spec.model, "")
+    versions.parent.mkdir(parents=True)
+    versions.write_text("no folder")
+    run.complete()
+    return task
+
+
+async def leaves_another_result(bench: Bench) -> str:
+    task, run = await bench.started()
+    (bench.desk.store.task(task) / "result.mlmodel").write_bytes(b"something else")
+    run.say(Completed(sha256="0" * 64, before=POOR, after=GOOD, held_out=True))
+    return task
+
+
+async def has_samples_that_nobody_can_decode(bench: Bench) -> str:
+    bench.inputs.trouble = HostError("the disk is full")
+    task = await bench.train()
+    await bench.ear.event("failed")
+    bench.inputs.trouble = None
+    return task
+
+
+async def finds_no_place_for_its_folder(bench: Bench) -> str:
+    bench.inputs.opens.clear()
+    task = await bench.train()
+    bench.desk.store.task(task).write_text("no folder")
+    bench.inputs.opens.set()
+    return task
+
+
+async def is_refused_by_the_machine_once(bench: Bench) -> str:
+    task, run = await bench.started()
+    run.say(begin(), Failed(fault="host", error="the disk is full"))
+    (await bench.executor.run(2)).complete()
+    return task
+
+
+@pytest.mark.parametrize(
+    ("story", "end", "said"),
+    [
+        (completes, "completed", ""),
+        (fails, "failed", "no sample to train on"),
+        (is_cancelled, "cancelled", "cancelled"),
+        (is_cancelled_while_held, "cancelled", "cancelled"),
+        (is_cancelled_in_the_queue, "cancelled", "cancelled"),
+        (is_cancelled_while_its_samples_are_decoded, "cancelled", "cancelled"),
+        (is_cancelled_while_its_worker_comes_up, "cancelled", "cancelled"),
+        (completes_though_it_is_cancelled, "completed", ""),
+        (is_lost_while_it_is_cancelled, "cancelled", "cancelled"),
+        (loses_its_worker_twice, "completed", ""),
+        (loses_every_worker, "failed", "signal 9"),
+        (cannot_be_saved, "failed", "Not a directory"),
+        (leaves_another_result, "failed", "not what its worker wrote"),
+        (has_samples_that_nobody_can_decode, "failed", "the disk is full"),
+        (finds_no_place_for_its_folder, "failed", "making the folder"),
+        (is_refused_by_the_machine_once, "completed", ""),
+    ],
+    ids=lambda value: getattr(value, "__name__", "so"),
+)
+async def test_a_task_has_one_end_and_leaves_nothing_behind_when_it(
+    tmp_path: Path, story: Callable[[Bench], Awaitable[str]], end: str, said: str
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        task = await story(bench)
+        await bench.ear.event(end)
+        await bench.is_clear(task)
+        following, run = await bench.started("ann")
+        run.say(begin())
+        await bench.ear.event("trainingBegin", task=following)
+        assert bench.tasks.running == (following,)
+        assert [each.name for each in bench.desk.store.tasks.iterdir()] == [following]
+        ends = [outcome for outcome in await bench.outcomes(task) if outcome["type"] in ENDINGS]
+        assert [outcome["type"] for outcome in ends] == [end]
+        row = await bench.row(task)
+        assert row.state is (TaskState.completed if end == "completed" else TaskState.failed)
+        assert said in row.error
+        assert f"task/{task}" not in bench.desk.outbox.states
+
+
+# ── the budget ──────────────────────────────────────────────────────────────────────────────────
+async def test_a_task_that_the_budget_held_back_for_long_enough_starts_at_half_duty(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        await bench.feel(72)  # at the throttle trip: nothing starts, nothing that runs is slowed
+        task = await bench.train()
+        await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
+        assert bench.tasks.queued == 1
+        bench.clock.now += SIX_HOURS_S
+        bench.tasks.wake()
+        run = await bench.executor.run()
+        await run.told(HALF)
+        await bench.ear.state(f"task/{task}", state="running", pace="slow")
+        await bench.feel(40)
+        await run.told(HALF, FULL)
+        changed = await bench.ear.event("paceChanged")
+        assert (changed["pace"], changed["duty"]) == ("full", 1.0)
+
+
+async def test_the_governor_holds_and_slows_a_running_task(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        await bench.feel(90)
+        await run.told(FULL, Pause())
+        run.say(STANDS)
+        paused = await bench.ear.event("paused")
+        assert (paused["reasons"], paused["reading"], paused["trip"]) == (["thermal"], 90.0, 80.0)
+        await bench.feel(40, looks=3)
+        quarter = Pace(duty=0.25)
+        await run.told(FULL, Pause(), quarter, Resume())
+        run.say(GOES_ON)
+        await bench.ear.event("resumed")
+        await bench.feel(40, looks=3)
+        await run.told(FULL, Pause(), quarter, Resume(), HALF)
+        assert (await bench.ear.event("paceChanged"))["duty"] == 0.5
+        await bench.ear.state(f"task/{task}", state="running", pace="slow")
+
+
+async def test_nothing_is_told_of_a_task_after_its_end(tmp_path: Path) -> None:
+    """A command that its worker was too busy to take is on its way while the end is written."""
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        await run.told(FULL)
+        run.takes.clear()
+        await bench.feel(72, looks=3)
+        run.complete()
+        await bench.is_clear(task)
+        run.takes.set()
+        await bench.feel(40, looks=9)
+        _, following = await bench.started("ann")
+        await following.told(FULL)
+        assert (await bench.outcomes(task))[-1]["type"] == "completed"
+        assert f"task/{task}" not in bench.desk.outbox.states
+
+
+# ── stopping and starting again ─────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("by_user", [False, True], ids=["", "and held"])
+async def test_a_stop_during_training_suspends_the_task_until_the_next_start(
+    tmp_path: Path, *, by_user: bool
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        run.say(begin(), batch(1))
+        await bench.ear.event("miniBatchEnd")
+        if by_user:
+            await bench.tasks.pause(task)
+        await bench.stop()
+        row = await bench.row(task)
+        assert (row.state, set(row.reasons)) == (
+            TaskState.suspended,
+            {"shutdown", "user"} if by_user else {"shutdown"},
+        )
+        assert [each["type"] for each in await bench.outcomes(task)] == ["paused"]
+
+        await bench.tasks.recover()
+        bench.begin()
+        if by_user:
+            await bench.tasks.resume(task, {})
+        run = await bench.executor.run(2)
+        assert (run.spec.task, run.spec.attempt) == (task, 2)
+        run.complete()
+        await bench.ear.event("completed")
+
+
+async def test_a_stop_during_a_save_leaves_a_completed_task_and_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving, gate = threading.Event(), threading.Event()
+    hash_of = files.sha256_of
+
+    def slowly(path: Path) -> str:
+        if path.name == "result.mlmodel":
+            saving.set()
+            gate.wait()
+        return hash_of(path)
+
+    monkeypatch.setattr(files, "sha256_of", slowly)
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        run.complete(b"better")
+        await asyncio.to_thread(saving.wait)
+        stopping = asyncio.create_task(bench.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        await stopping
+        assert (await bench.row(task)).state is TaskState.completed
+        current = bench.desk.store.current("gestures", "")
+        assert (current / "model.mlmodel").read_bytes() == b"better"
+        assert [each["type"] for each in await bench.outcomes(task)] == [
+            "modelSaved",
+            "promoted",
+            "completed",
+        ]
