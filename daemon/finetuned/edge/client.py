@@ -53,7 +53,7 @@ def find(config: Config, environ: Mapping[str, str] = os.environ) -> Address:
 
 
 def _runtimes(config: Config, environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield where a daemon may have left `broker.json`: one of this session, of this state folder, of the system."""
+    """Yield where a daemon may have left `broker.json`: one of this login, of this state folder, of the system."""
     known = places(config, environ)
     yield from (known.runtime, known.state / "run", SYSTEM_RUNTIME)
 
