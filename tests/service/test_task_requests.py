@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benches import a_bench
-from fakes import GOES_ON, STANDS
+from fakes import ENDINGS, GOES_ON, STANDS
 from finetuned.errors import ParameterError, RequestError
 from finetuned.service.messages import Adjust, Cancel, Cancelled, Pace, Pause, Resume
 from finetuned.service.saving import save
+from finetuned.states import TaskState
 from service.samples import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from benches import Bench
+    from fakes import ScriptedRun
 
 FULL = Pace(duty=1.0)
 
@@ -199,3 +205,87 @@ async def test_a_request_during_a_save_is_answered_by_what_came_of_it(
             "promoted",
             "completed",
         ]
+
+
+# ── in any order ────────────────────────────────────────────────────────────────────────────────
+DEEDS = st.lists(
+    st.tuples(st.sampled_from(["pause", "resume", "hot", "cool", "die", "restart"]), st.integers(0, 30)),
+    max_size=10,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(deeds=DEEDS, cancelled=st.booleans())
+def test_in_whatever_order_all_this_happens_the_last_word_of_a_person_counts_and_the_task_has_one_end(
+    deeds: list[tuple[str, int]], *, cancelled: bool
+) -> None:
+    """Each deed comes so many turns of the loop after the one before."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_live_through(Path(folder), deeds, cancelled=cancelled))
+
+
+async def _live_through(folder: Path, deeds: list[tuple[str, int]], *, cancelled: bool) -> None:
+    async with a_bench(folder) as bench, asyncio.TaskGroup() as group:
+        obeying = group.create_task(_obey(bench))
+        task, held, deaths = await bench.train(), False, 0
+        for deed, turns in deeds:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            deaths += deed == "die"
+            held = {"pause": True, "resume": False}.get(deed, held)
+            await _do(bench, task, deed if deed != "die" or deaths <= 2 else "")
+        await bench.feel(40, looks=9)
+        if held:
+            await until(lambda: not going(bench))
+            row = await bench.row(task)
+            assert "user" in row.reasons or row.state is TaskState.running  # it is about to stand
+        if cancelled:
+            await bench.tasks.cancel(task)
+            await bench.ear.event("cancelled")
+        else:
+            await bench.tasks.resume(task, {})
+            await until(lambda: going(bench))
+            bench.executor.runs[-1].complete()
+            await bench.ear.event("completed")
+        await bench.is_clear(task)
+        ends = [each["type"] for each in await bench.outcomes(task) if each["type"] in ENDINGS]
+        assert ends == ["cancelled" if cancelled else "completed"]
+        obeying.cancel()
+
+
+async def _do(bench: Bench, task: str, deed: str) -> None:
+    if deed == "pause":
+        await bench.tasks.pause(task)
+    elif deed == "resume":
+        await bench.tasks.resume(task, {})
+    elif deed == "hot":
+        await bench.feel(90)
+    elif deed == "cool":
+        await bench.feel(40, looks=9)
+    elif deed == "die" and bench.tasks.running:
+        bench.executor.runs[-1].die()
+    elif deed == "restart":
+        await bench.stop()
+        await bench.tasks.recover()
+        bench.begin()
+
+
+async def _obey(bench: Bench) -> None:
+    """Every worker does what it is told."""
+    answers = {Pause: STANDS, Resume: GOES_ON, Cancel: Cancelled()}
+    done: dict[ScriptedRun, int] = {}
+    while True:
+        for run in bench.executor.runs:
+            for command in run.commands[done.get(run, 0) :]:
+                if answer := answers.get(type(command)):
+                    run.say(answer)
+            done[run] = len(run.commands)
+        await asyncio.sleep(0)
+
+
+def going(bench: Bench) -> bool:
+    """Say whether a worker is at work and not held."""
+    if not bench.tasks.running:
+        return False
+    holds = [each for each in bench.executor.runs[-1].commands if isinstance(each, Pause | Resume)]
+    return bool(bench.executor.runs[-1].commands) and not (holds and isinstance(holds[-1], Pause))

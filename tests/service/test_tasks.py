@@ -283,6 +283,25 @@ async def test_a_stop_during_training_suspends_the_task_until_the_next_start(
         await bench.ear.event("completed")
 
 
+async def test_a_stop_while_a_worker_comes_up_or_stands_suspends_the_task(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        bench.executor.opens.clear()
+        task = await bench.train()
+        await bench.executor.asked()
+        await bench.stop()
+        assert (await bench.row(task)).reasons == ("shutdown",)
+        bench.executor.opens.set()
+        bench.begin()
+        run = await bench.executor.run()
+        await bench.feel(90)
+        await run.told(FULL, Pause())
+        run.say(STANDS)
+        await bench.ear.state(f"task/{task}", reasons=["thermal"])
+        await bench.tasks.pause(task)
+        await bench.stop()
+        assert (await bench.row(task)).reasons == ("shutdown", "user")
+
+
 async def test_a_stop_during_a_save_leaves_a_completed_task_and_its_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,7 +295,8 @@ class Tasks:
             attempt = self._running.get(row.id)
             self._leave(row.id)
             now = await self._desk.ledger.run(get_task, row.id)
-            if attempt is not None and now.state in {TaskState.running, TaskState.suspended}:
+            held = attempt is not None and now.state is TaskState.suspended
+            if held or now.state is TaskState.running:
                 await self._put_back(now, attempt, (SHUTDOWN,))
 
     async def _put_back(self, row: TaskRow, attempt: Attempt | None, reasons: tuple[str, ...]) -> None:
