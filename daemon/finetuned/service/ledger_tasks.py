@@ -249,6 +249,15 @@ def task_samples(db: sqlite3.Connection, task_id: str) -> tuple[SampleRow, ...]:
     return tuple(sample_row(row) for row in rows)
 
 
+def seen_samples(db: sqlite3.Connection, model: str, user: str) -> frozenset[int]:
+    """Return the ids of the samples that any task has seen, under whatever label."""
+    rows = db.execute(
+        "SELECT DISTINCT sample FROM task_samples JOIN samples ON samples.id = sample WHERE (model, user) = (?, ?)",
+        (model, user),
+    )
+    return frozenset(row["sample"] for row in rows)
+
+
 def _task(row: sqlite3.Row) -> TaskRow:
     fields = dict(row)
     decoded = {

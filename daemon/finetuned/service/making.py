@@ -16,7 +16,7 @@ from finetuned.service.asked import asked_parameters
 from finetuned.service.ledger import atomic
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_samples import list_samples, new_samples
-from finetuned.service.ledger_tasks import TaskRow, alive_tasks, create_task
+from finetuned.service.ledger_tasks import TaskRow, alive_tasks, create_task, seen_samples
 from finetuned.service.ledger_versions import current_version
 from finetuned.service.stamps import new_id, seconds_of
 
@@ -108,10 +108,12 @@ class Maker:
 @atomic
 def _create(db: sqlite3.Connection, row: TaskRow, share: float) -> TaskRow:
     """Decide which of the new samples are held out, and make the task, in one transaction."""
-    samples = list_samples(db, row.model, row.user)
-    items = [Item(digest=s.digest, label=s.label, decided=s.held_out if s.task else None) for s in samples]
+    samples, seen = list_samples(db, row.model, row.user), seen_samples(db, row.model, row.user)
+    items = [
+        Item(digest=s.digest, label=s.label, decided=s.held_out if s.id in seen else None) for s in samples
+    ]
     chosen = split(items, share)
     for sample in samples:
-        if sample.task is None:
+        if sample.id not in seen:
             db.execute("UPDATE samples SET held_out = ? WHERE id = ?", (sample.digest in chosen, sample.id))
     return create_task(db, row)
