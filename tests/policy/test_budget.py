@@ -275,8 +275,8 @@ def test_in_mode_always_only_the_trips_that_protect_the_machine_hold() -> None:
 def test_in_mode_never_the_user_is_the_reason() -> None:
     budget = Budget(mode=Mode.never)
     verdict = history(temperatures(40), budget)[-1]
-    assert (paces([verdict]), verdict.reasons) == ([PAUSED], ("user",))
-    assert may_start(budget, verdict).reasons == ("user",)
+    assert (paces([verdict]), verdict.reasons) == ([PAUSED], ("mode",))
+    assert may_start(budget, verdict).reasons == ("mode",)
 
 
 def test_a_change_of_mode_acts_at_once_and_forgets_nothing() -> None:

@@ -192,7 +192,7 @@ async def test_a_mode_acts_at_once_and_falls_back_when_its_time_is_over() -> Non
     listening = asyncio.create_task(told.listen(watched.changes()))
     await told.next()
     watched.set_mode(Mode.never, for_s=600)
-    assert ((await told.next()).pace, watched.verdict.reasons) == (Pace.paused, ("user",))
+    assert ((await told.next()).pace, watched.verdict.reasons) == (Pace.paused, ("mode",))
     clock.now += 599
     assert (await watched.look()).pace is Pace.paused
     clock.now += 1

@@ -11,6 +11,7 @@ import pytest
 from benches import Bench, a_bench
 from fakes import ENDINGS, GOES_ON, GOOD, POOR, STANDS, batch, begin
 from finetuned.errors import HostError
+from finetuned.policy.budget import Mode
 from finetuned.service import files
 from finetuned.service.messages import Cancel, Cancelled, Completed, Failed, Pace, Pause, Resume
 from finetuned.service.tasks import ATTEMPTS
@@ -235,6 +236,25 @@ async def test_the_governor_holds_and_slows_a_running_task(tmp_path: Path) -> No
         await run.told(FULL, Pause(), quarter, Resume(), HALF)
         assert (await bench.ear.event("paceChanged"))["duty"] == 0.5
         await bench.ear.state(f"task/{task}", state="running", pace="slow")
+
+
+async def test_a_daemon_that_is_never_to_work_holds_its_tasks_until_it_may_again(tmp_path: Path) -> None:
+    """What its mode says is no person's word about a task."""
+    async with a_bench(tmp_path) as bench:
+        bench.governor.set_mode(Mode.never)
+        task = await bench.train()
+        await bench.ear.state(f"task/{task}", reasons=["queued", "mode"])
+        bench.governor.set_mode(Mode.auto)
+        run = await bench.executor.run()
+        bench.governor.set_mode(Mode.never)
+        await run.told(FULL, Pause())
+        run.say(STANDS)
+        await bench.ear.state(f"task/{task}", reasons=["mode"])
+        await bench.stop()
+        await bench.tasks.recover()
+        bench.governor.set_mode(Mode.auto)
+        bench.begin()
+        assert (await bench.executor.run(2)).spec.attempt == 2
 
 
 async def test_nothing_is_told_of_a_task_after_its_end(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def assess(budget: Budget, verdict: Verdict, now: float) -> Verdict:
     """
     pausing, holding = _pausing(budget, verdict), _holding(budget, verdict)
     if budget.mode is Mode.never:
-        pausing = holding = (Cause(reason="user"),)
+        pausing = holding = (Cause(reason="mode"),)  # `user` is a person's word about one task
     if not pausing:
         pace, duty = LADDER[verdict.rung] if budget.mode is Mode.auto else LADDER[0]
         causes = _slowing(budget, verdict)
