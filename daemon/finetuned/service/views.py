@@ -46,7 +46,7 @@ class Course:
     def begin(self, report: TrainingBegin, now: float) -> None:
         """Take the course's length."""
         self.device, self.epochs, self.batches = report.device, report.epochs, report.batches
-        self.began_at = now
+        self.began_at, self.held_s = now, 0.0
 
     def advance(self, report: MiniBatchEnd | EpochEnd) -> None:
         """Take the position and the loss."""

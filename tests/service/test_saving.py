@@ -1,0 +1,147 @@
+"""From a result to a version: folder, ledger, link, event, and what is left where one of them refuses."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from benches import Clock, a_desk, with_samples
+from fakes import BASE, GOOD, MODEL, POOR, ScriptedRun, begin
+from finetuned.errors import HostError, StateError
+from finetuned.service import messages as m
+from finetuned.service.events import Card
+from finetuned.service.ledger_outcomes import unsent
+from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task, transition
+from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.running import Attempt
+from finetuned.service.saving import save
+from finetuned.states import TaskState, Verb
+from ledgers import a_task, at, cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+RESULT = b"better"
+DIGEST = hashlib.sha256(RESULT).hexdigest()
+SAVED_S = 1_800_000_100.0
+
+
+@asynccontextmanager
+async def a_result(folder: Path) -> AsyncIterator[Attempt]:
+    """Yield an attempt at a task, which began a minute and a half ago, whose worker has left its result."""
+    async with a_desk(folder, Clock(SAVED_S)) as desk:
+        await with_samples(desk, "")
+        task = await desk.ledger.run(create_task, a_task())
+        row = await desk.ledger.run(begin_attempt, task.id, at=at(10))
+        assert row is not None
+        result = desk.store.task(row.id) / "result.mlmodel"
+        result.parent.mkdir(parents=True)
+        result.write_bytes(RESULT)
+        spec = m.TaskSpec(
+            task=row.id,
+            attempt=1,
+            model=MODEL,
+            model_path="",
+            model_digest="",
+            base_digest=hashlib.sha256(BASE).hexdigest(),
+            inputs_path="",
+            input_signature="",
+            samples=(),
+            result_path=str(result),
+        )
+        yield Attempt(desk=desk, row=row, spec=spec, run=ScriptedRun(spec), began=begin())
+
+
+def completed(before: m.Metrics = POOR, after: m.Metrics = GOOD, sha256: str = DIGEST) -> m.Completed:
+    return m.Completed(sha256=sha256, before=before, after=after, held_out=True)
+
+
+async def told(attempt: Attempt) -> list[str]:
+    return [row.type for row in await attempt.desk.ledger.run(unsent, 0, 100)]
+
+
+async def test_a_better_result_becomes_a_version_with_its_card_and_is_used(tmp_path: Path) -> None:
+    async with a_result(tmp_path) as attempt:
+        store, ledger = attempt.desk.store, attempt.desk.ledger
+        ended = await save(attempt.desk, attempt, completed())
+        assert (ended.state, ended.version) == (TaskState.completed, 1)
+        assert await told(attempt) == ["modelSaved", "promoted", "completed"]
+        payload = (await ledger.run(unsent, 0, 100))[-1].payload
+        assert payload["durationSeconds"] == 90.0
+        assert payload["promotionReason"] == "better on 2 held-out samples"
+
+        folder = store.current(MODEL, "").resolve()
+        assert folder == store.version(MODEL, "", 1)
+        assert (folder / "model.mlmodel").read_bytes() == RESULT
+        text = (folder / "card.json").read_text()
+        assert Card(
+            model=MODEL,
+            user="",
+            version=1,
+            parent=0,
+            task=attempt.row.id,
+            base=hashlib.sha256(BASE).hexdigest(),
+            sha256=DIGEST,
+            saved_at=at(100),
+            parameters={"epochs": 2},
+            samples={"✊": 10},
+            held_out=2,
+            before=POOR,
+            after=GOOD,
+            promotion="promoted",
+            promotion_reason="better on 2 held-out samples",
+            finetuned=msgspec.json.decode(text)["finetuned"],
+        ) == msgspec.json.decode(text, type=Card)
+        (version,) = await ledger.run(list_versions)
+        assert (version.card, version.sha256) == (text, DIGEST)
+
+
+async def test_a_result_that_is_no_better_is_kept_beside_what_is_used(tmp_path: Path) -> None:
+    async with a_result(tmp_path) as attempt:
+        await save(attempt.desk, attempt, completed(before=GOOD, after=POOR))
+        assert await told(attempt) == ["modelSaved", "completed"]
+        assert await attempt.desk.ledger.run(current_version, MODEL, "") is None
+        assert not attempt.desk.store.current(MODEL, "").exists()
+        assert (attempt.desk.store.version(MODEL, "", 1) / "model.mlmodel").read_bytes() == RESULT
+
+
+async def test_a_result_that_is_not_what_its_worker_wrote_is_no_version(tmp_path: Path) -> None:
+    async with a_result(tmp_path) as attempt:
+        with pytest.raises(HostError, match=f"not what its worker wrote.*{DIGEST}"):
+            await save(attempt.desk, attempt, completed(sha256="0" * 64))
+        (attempt.desk.store.task(attempt.row.id) / "result.mlmodel").unlink()
+        with pytest.raises(HostError, match=r"reading .*result"):
+            await save(attempt.desk, attempt, completed())
+        assert not attempt.desk.store.versions(MODEL, "").exists()
+        assert await told(attempt) == []
+
+
+async def test_a_version_that_the_ledger_refuses_leaves_no_folder(tmp_path: Path) -> None:
+    async with a_result(tmp_path) as attempt:
+        ledger, task = attempt.desk.ledger, attempt.row.id
+        await ledger.run(transition, task, Verb.cancel, at=at(50))
+        await ledger.run(transition, task, Verb.fail, at=at(51), outcomes=[cancelled(task)])
+        with pytest.raises(StateError):
+            await save(attempt.desk, attempt, completed())
+        assert list(attempt.desk.store.versions(MODEL, "").iterdir()) == []
+        assert await told(attempt) == ["cancelled"]
+        assert not attempt.desk.store.current(MODEL, "").is_symlink()
+
+
+async def test_a_link_that_the_disk_refuses_is_put_right_at_the_next_start(tmp_path: Path) -> None:
+    async with a_result(tmp_path) as attempt:
+        store, ledger = attempt.desk.store, attempt.desk.ledger
+        obstacle = store.user_folder(MODEL, "") / ".current.tmp"
+        (obstacle / "full").mkdir(parents=True)
+        with pytest.raises(HostError, match="linking"):
+            await save(attempt.desk, attempt, completed())
+        assert (await ledger.run(get_task, attempt.row.id)).state is TaskState.completed
+        assert await told(attempt) == ["modelSaved", "promoted", "completed"]
+        versions = await ledger.run(list_versions)
+        store.repair(versions=versions, current=versions, alive=())
+        assert (store.current(MODEL, "") / "model.mlmodel").read_bytes() == RESULT

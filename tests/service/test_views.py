@@ -1,0 +1,100 @@
+"""What is shown of tasks and models."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benches import a_bench
+from fakes import GOOD, POOR, batch, begin
+from finetuned.policy.budget import Verdict
+from finetuned.service.asked import wanted
+from finetuned.service.messages import EpochEnd
+from finetuned.service.views import Course, task_state
+from ledgers import a_task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FULL = wanted(Verdict(), by_user=False)
+
+
+# ── a task ──────────────────────────────────────────────────────────────────────────────────────
+def test_a_course_tells_how_far_it_has_come_and_how_long_it_will_take() -> None:
+    course = Course()
+    assert (course.progress, course.eta(100.0)) == (0.0, None)
+    course.begin(begin(epochs=2, batches=3), 100.0)
+    assert course.eta(101.0) is None
+    course.advance(batch(2))
+    assert course.progress == pytest.approx(1 / 3)
+    assert course.eta(104.0) == 8.0
+    course.held_s += 50.0
+    assert course.eta(154.0) == 8.0
+    course.advance(EpochEnd(epoch_index=1, loss_value=0.5, last_mini_batch_loss=0.5, step=6))
+    assert (course.progress, course.eta(160.0)) == (1.0, 0.0)
+
+
+def test_a_hold_before_the_training_does_not_shorten_what_is_left_of_it() -> None:
+    course = Course()
+    course.held_s += 1000.0
+    course.begin(begin(epochs=2, batches=3), 2000.0)
+    course.advance(batch(2))
+    assert course.eta(2004.0) == 8.0
+
+
+@pytest.mark.parametrize(("step", "epoch", "index"), [(0, 0, 0), (1, 0, 1), (3, 1, 0), (5, 1, 2), (6, 2, 0)])
+def test_a_tasks_state_counts_epochs_and_mini_batches_that_are_done(
+    step: int, epoch: int, index: int
+) -> None:
+    course = Course()
+    course.begin(begin(epochs=2, batches=3), 0.0)
+    if step:
+        course.advance(batch(step))
+    view = task_state(a_task(), course, FULL, 1.0)
+    assert (view.epoch, view.batch, view.epochs, view.batches) == (epoch, index, 2, 3)
+    assert view.progress == round(step / 6, 4)
+
+
+def test_a_task_that_has_not_started_shows_nothing_of_a_course() -> None:
+    view = task_state(a_task(), Course(), FULL, 1.0)
+    assert (view.state, view.reasons, view.pace) == ("suspended", ("queued",), "full")
+    assert (view.epochs, view.progress, view.eta_seconds, view.loss_value) == (0, 0.0, None, None)
+
+
+# ── models ──────────────────────────────────────────────────────────────────────────────────────
+async def test_a_models_states_follow_its_tasks_and_versions_for_each_user(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        await bench.tasks.showcase.everything()
+        idle = {"current": None, "candidate": None, "metrics": None, "task": None}
+        for key, user in [("model/gestures", ""), ("model/gestures/ann", "ann")]:
+            state = await bench.ear.state(key, user=user, **idle)
+            assert (state["kind"], state["samples"]) == ("neuralNetworkClassifier", {"✊": 10})
+        task, run = await bench.started("ann")
+        await bench.ear.state("model/gestures/ann", task=task)
+        assert bench.ear.states["model/gestures"] == json.loads(bench.desk.outbox.states["model/gestures"])
+        run.complete(b"first")
+        state = await bench.ear.state("model/gestures/ann", current=1, candidate=None, task=None)
+        assert state["metrics"]["accuracy"] == 1.0
+        _, run = await bench.started("ann")
+        run.complete(b"second", before=GOOD, after=POOR)
+        state = await bench.ear.state("model/gestures/ann", current=1, candidate=2)
+        assert state["metrics"]["accuracy"] == 1.0, "of what is used"
+        _, run = await bench.started("ann")
+        run.complete(b"third")
+        await bench.ear.state("model/gestures/ann", current=3, candidate=None)
+        assert (bench.ear.states["model/gestures"] or {})["current"] is None
+
+
+async def test_everything_is_shown_anew_after_a_restart_as_the_ledger_has_it(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        await bench.feel(90)
+        task = await bench.train()
+        await bench.tasks.pause(task)
+        await bench.stop()
+        bench.desk.outbox.state(f"task/{task}", None)
+        await bench.tasks.recover()
+        await bench.tasks.showcase.everything()
+        state = await bench.ear.state(f"task/{task}", reasons=["queued", "user"])
+        assert (state["state"], state["pace"]) == ("suspended", "paused")
