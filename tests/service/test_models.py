@@ -1,0 +1,199 @@
+"""Baselines: registered once, dropped into the inbox, put aside with a reason; and the inbox each of them gets."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from benches import a_desk
+from fakes import INFO, WANT, ScriptedExecutor
+from finetuned.errors import HostError, ModelError, RequestError
+from finetuned.service.ledger_models import ModelRow, add_model, list_models
+from finetuned.service.models import Entry, Models
+from finetuned.service.places import Intake
+from finetuned.service.watch import Found
+from ledgers import at
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from finetuned.service.desk import Desk
+
+ONE, OTHER = b"one model", b"another model"
+
+
+@dataclass(kw_only=True)
+class Place:
+    """Models over a desk, with an executor that describes whatever it is given."""
+
+    desk: Desk
+    executor: ScriptedExecutor
+    models: Models
+    inbox: Path
+
+    def file(self, data: bytes, name: str = "some.mlmodel") -> Path:
+        """Return a file with this content, outside of the inbox."""
+        path = self.inbox.parent / name
+        path.write_bytes(data)
+        return path
+
+    def drop(self, data: bytes, name: str = "dropped.mlmodel") -> Found:
+        """Put a file into the inbox, and return it as the watch finds it."""
+        path = self.inbox / name
+        path.write_bytes(data)
+        return Found.of(path, os.lstat(path))
+
+    async def names(self) -> list[str]:
+        """Return what the ledger has."""
+        return [row.name for row in await self.desk.ledger.run(list_models)]
+
+    @property
+    def folders(self) -> set[str]:
+        """All folders of the inbox, relative to it."""
+        return {str(path.relative_to(self.inbox)) for path in self.inbox.rglob("*") if path.is_dir()}
+
+
+@asynccontextmanager
+async def a_place(folder: Path, **entries: Entry) -> AsyncIterator[Place]:
+    async with a_desk(folder) as desk:
+        executor = ScriptedExecutor()
+        inbox = desk.store.inbox
+        yield Place(desk=desk, executor=executor, models=Models(desk, executor, inbox, entries), inbox=inbox)
+
+
+# ── registering ─────────────────────────────────────────────────────────────────────────────────
+async def test_a_model_is_described_once_kept_and_given_an_inbox(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        row = await place.models.register("hands", place.file(ONE))
+        assert (row.name, row.info) == ("hands", INFO)
+        assert place.desk.store.base("hands").read_bytes() == ONE
+        assert place.folders == {"hands", "hands/✊", "hands/✋"}
+        assert place.models.want("hands") == WANT
+        again = await place.models.register("hands", place.file(ONE, "copy.mlmodel"))
+        assert (again, place.executor.described) == (row, [ONE])
+
+
+async def test_another_file_does_not_take_a_name_that_is_taken(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        await place.models.register("hands", place.file(ONE))
+        with pytest.raises(RequestError, match="registered already, with another content"):
+            await place.models.register("hands", place.file(OTHER))
+        assert place.desk.store.base("hands").read_bytes() == ONE
+
+
+async def test_what_cannot_be_a_model_is_refused_with_its_reason_and_leaves_nothing(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        for name, path, error, complaint in [
+            ("a/b", place.file(ONE), RequestError, "cannot be a model's name"),
+            ("hands", tmp_path, ModelError, "is a folder.*no .mlpackage"),
+            ("hands", tmp_path / "nothing", HostError, "reading .*nothing"),
+        ]:
+            with pytest.raises(error, match=complaint):
+                await place.models.register(name, path)
+        place.executor.info = msgspec.structs.replace(INFO, updatable=False, reasons=("no loss", "no layer"))
+        with pytest.raises(ModelError, match="hands cannot be updated: no loss; no layer"):
+            await place.models.register("hands", place.file(ONE))
+        place.executor.info = ModelError("it begins like a zip file")
+        with pytest.raises(ModelError, match="like a zip"):
+            await place.models.register("hands", place.file(ONE))
+        assert (await place.names(), place.folders) == ([], set())
+        with pytest.raises(RequestError, match="model hands takes no samples: it is not known"):
+            place.models.want("hands")
+
+
+async def test_a_model_that_another_process_has_added_is_found(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        assert not await place.models.refresh()
+        row = ModelRow(name="hands", digest="a" * 64, info=INFO, added_at=at(0))
+        await place.desk.ledger.run(add_model, row)
+        assert [await place.models.refresh() for _ in range(2)] == [True, False]
+        assert place.models.want("hands") == WANT
+        assert "hands/✊" in place.folders
+
+
+# ── dropping ────────────────────────────────────────────────────────────────────────────────────
+async def test_a_dropped_model_is_registered_under_its_files_name_and_taken_away(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        found = place.drop(ONE, "my hands.mlmodel")
+        row = await place.models.take(found)
+        assert row is not None
+        assert row.name == "my hands"
+        assert not found.path.exists()
+        assert list(place.desk.store.incoming.iterdir()) == []
+        assert await place.models.take(place.drop(ONE, "my hands.mlmodel")) == row
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["no model", "a name that is taken"])
+async def test_a_dropped_model_that_is_refused_lies_aside_with_the_reason(
+    tmp_path: Path, *, taken: bool
+) -> None:
+    async with a_place(tmp_path) as place:
+        if taken:
+            await place.models.register("dropped", place.file(ONE))
+        else:
+            place.executor.info = ModelError("it begins like a zip file")
+        found = place.drop(OTHER)
+        assert await place.models.take(found) is None
+        aside = place.desk.store.rejected / "dropped.mlmodel"
+        assert aside.read_bytes() == OTHER
+        reason = aside.with_name("dropped.mlmodel.txt").read_text()
+        assert ("registered already" if taken else "like a zip") in reason
+        assert not found.path.exists()
+        assert list(place.desk.store.incoming.iterdir()) == []
+        assert await place.names() == (["dropped"] if taken else [])
+
+
+async def test_a_dropped_model_that_somebody_still_writes_stays_where_it_is(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        found = place.drop(ONE)
+        now = place.drop(ONE + b", and more of it")
+        assert await place.models.take(found) is None
+        assert now.path.read_bytes() == ONE + b", and more of it"
+        assert (await place.names(), place.executor.described) == ([], [])
+
+
+async def test_a_dropped_model_that_changes_while_it_is_read_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_place(tmp_path) as place:
+        found = place.drop(ONE)
+        describe = place.executor.describe
+
+        async def meanwhile(path: Path) -> object:
+            place.drop(OTHER)
+            return await describe(path)
+
+        monkeypatch.setattr(place.executor, "describe", meanwhile)
+        assert await place.models.take(found) is not None
+        assert place.desk.store.base("dropped").read_bytes() == ONE
+        assert found.path.read_bytes() == OTHER
+
+
+# ── the inbox ───────────────────────────────────────────────────────────────────────────────────
+async def test_labels_get_folders_by_the_configurations_names_where_it_gives_them_some(
+    tmp_path: Path,
+) -> None:
+    entry = Entry(labels={"rock": "✊", "pets": "cat/dog"}, fit="crop")
+    async with a_place(tmp_path, hands=entry) as place:
+        place.executor.info = msgspec.structs.replace(INFO, class_labels=("✊", "cat/dog", "a/b", ".", 7))
+        await place.models.register("hands", place.file(ONE))
+        assert place.folders == {"hands", "hands/rock", "hands/pets", "hands/7"}
+        taken = place.models.intakes["hands"]
+        assert isinstance(taken, Intake)
+        assert [taken.label_of(folder) for folder in ("rock", "pets", "7")] == ["✊", "cat/dog", "7"]
+        assert taken.want.fit == "crop"
+
+
+async def test_a_model_without_labels_takes_no_files_and_says_why(tmp_path: Path) -> None:
+    async with a_place(tmp_path) as place:
+        place.executor.info = msgspec.structs.replace(INFO, class_labels=())
+        await place.models.register("line", place.file(ONE))
+        assert place.folders == {"line"}
+        with pytest.raises(RequestError, match="line takes no samples: it has no class labels"):
+            place.models.want("line")
