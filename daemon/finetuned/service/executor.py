@@ -68,6 +68,7 @@ class LocalRun:
     def __init__(self, child: Child[WorkerReport]) -> None:
         self._child = child
         self._patience: asyncio.Timeout | None = None
+        self._cancelled = False
 
     async def control(self, command: Command) -> None:
         """Tell the worker."""
@@ -75,8 +76,10 @@ class LocalRun:
             await self._child.channel.send(command)
         except GoneError:
             return  # `reports` is about to say so
-        if isinstance(command, Cancel) and self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time() + CANCEL_S)
+        if isinstance(command, Cancel):
+            self._cancelled = True
+            if self._patience is not None and not self._patience.expired():
+                self._patience.reschedule(asyncio.get_running_loop().time() + CANCEL_S)
 
     async def reports(self) -> AsyncIterator[Report]:
         """Yield what the worker says."""
@@ -90,7 +93,7 @@ class LocalRun:
     async def _heard(self) -> Report | None:
         """Return the next report; a worker that says nothing for so long, though it should at least beat, hangs."""
         try:
-            async with asyncio.timeout(SILENCE_S) as self._patience:
+            async with asyncio.timeout(CANCEL_S if self._cancelled else SILENCE_S) as self._patience:
                 return await self._child.channel.receive()
         except TimeoutError:
             raise LostError("the worker hangs: it says nothing any more") from None
