@@ -67,7 +67,8 @@ class ScriptedRun:
         self._seq = 0
 
     async def control(self, command: Command) -> None:
-        """Note the command."""
+        """Note the command; others may go on before it is taken."""
+        await asyncio.sleep(0)
         await self.takes.wait()
         self.commands.append(command)
         self._news.set()

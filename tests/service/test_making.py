@@ -70,7 +70,9 @@ async def test_a_task_is_due_when_enough_is_new_or_has_waited_for_long_enough(
         assert list(await desk.ledger.run(alive_tasks)) == tasks
 
 
-async def test_each_user_has_tasks_of_their_own_and_one_at_a_time(tmp_path: Path) -> None:
+async def test_each_user_has_tasks_of_their_own_and_one_at_a_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with a_desk(tmp_path, Clock(START_S + 60)) as desk:
         await with_samples(desk, "", "ann")
         maker = a_maker(desk)
@@ -78,6 +80,7 @@ async def test_each_user_has_tasks_of_their_own_and_one_at_a_time(tmp_path: Path
         assert sorted((row.model, row.user) for row in tasks) == [(MODEL, ""), (MODEL, "ann")]
         await desk.ledger.run(accept_batch, [a_sample(number) for number in range(11, 31)])
         assert await maker.due() == ([], math.inf)
+        assert caplog.records == [], "that is nothing to warn of"
         await ended(desk, next(row for row in tasks if not row.user))
         ((again,), _) = await maker.due()
         assert again.user == ""

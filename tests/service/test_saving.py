@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from finetuned.service.events import Card
 from finetuned.service.ledger_outcomes import unsent
 from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task, transition
 from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.outbox import OutcomeItem
 from finetuned.service.running import Attempt
 from finetuned.service.saving import save
 from finetuned.states import TaskState, Verb
@@ -138,8 +140,15 @@ async def test_a_link_that_the_disk_refuses_is_put_right_at_the_next_start(tmp_p
         store, ledger = attempt.desk.store, attempt.desk.ledger
         obstacle = store.user_folder(MODEL, "") / ".current.tmp"
         (obstacle / "full").mkdir(parents=True)
-        with pytest.raises(HostError, match="linking"):
-            await save(attempt.desk, attempt, completed())
+        async with attempt.desk.outbox.subscribe("ear") as heard:
+            first = asyncio.create_task(anext(heard))
+            for _ in range(3):
+                await ledger.run(lambda _: None)  # by now it has found nothing, and waits
+            with pytest.raises(HostError, match="linking"):
+                await save(attempt.desk, attempt, completed())
+            item = await first
+            assert isinstance(item, OutcomeItem)
+            assert item.type == "modelSaved"
         assert (await ledger.run(get_task, attempt.row.id)).state is TaskState.completed
         assert await told(attempt) == ["modelSaved", "promoted", "completed"]
         versions = await ledger.run(list_versions)

@@ -226,7 +226,8 @@ def test_in_whatever_order_all_this_happens_the_last_word_of_a_person_counts_and
 
 async def _live_through(folder: Path, deeds: list[tuple[str, int]], *, cancelled: bool) -> None:
     async with a_bench(folder) as bench, asyncio.TaskGroup() as group:
-        obeying = group.create_task(_obey(bench))
+        workers = Obedience(bench)
+        obeying = group.create_task(workers.run())
         task, held, deaths = await bench.train(), False, 0
         for deed, turns in deeds:
             for _ in range(turns):
@@ -236,7 +237,7 @@ async def _live_through(folder: Path, deeds: list[tuple[str, int]], *, cancelled
             await _do(bench, task, deed if deed != "die" or deaths <= 2 else "")
         await bench.feel(40, looks=9)
         if held:
-            await until(lambda: not going(bench))
+            await until(lambda: not workers.going())
             row = await bench.row(task)
             assert "user" in row.reasons or row.state is TaskState.running  # it is about to stand
         if cancelled:
@@ -244,7 +245,7 @@ async def _live_through(folder: Path, deeds: list[tuple[str, int]], *, cancelled
             await bench.ear.event("cancelled")
         else:
             await bench.tasks.resume(task, {})
-            await until(lambda: going(bench))
+            await until(workers.going)
             bench.executor.runs[-1].complete()
             await bench.ear.event("completed")
         await bench.is_clear(task)
@@ -270,22 +271,31 @@ async def _do(bench: Bench, task: str, deed: str) -> None:
         bench.begin()
 
 
-async def _obey(bench: Bench) -> None:
+class Obedience:
     """Every worker does what it is told."""
-    answers = {Pause: STANDS, Resume: GOES_ON, Cancel: Cancelled()}
-    done: dict[ScriptedRun, int] = {}
-    while True:
-        for run in bench.executor.runs:
-            for command in run.commands[done.get(run, 0) :]:
-                if answer := answers.get(type(command)):
-                    run.say(answer)
-            done[run] = len(run.commands)
-        await asyncio.sleep(0)
 
+    def __init__(self, bench: Bench) -> None:
+        """Nobody has been told anything."""
+        self._bench = bench
+        self._done: dict[ScriptedRun, int] = {}
 
-def going(bench: Bench) -> bool:
-    """Say whether a worker is at work and not held."""
-    if not bench.tasks.running:
-        return False
-    holds = [each for each in bench.executor.runs[-1].commands if isinstance(each, Pause | Resume)]
-    return bool(bench.executor.runs[-1].commands) and not (holds and isinstance(holds[-1], Pause))
+    async def run(self) -> None:
+        """Answer every command of every worker, for ever."""
+        answers = {Pause: STANDS, Resume: GOES_ON, Cancel: Cancelled()}
+        while True:
+            for run in self._bench.executor.runs:
+                for command in run.commands[self._done.get(run, 0) :]:
+                    if answer := answers.get(type(command)):
+                        run.say(answer)
+                self._done[run] = len(run.commands)
+            await asyncio.sleep(0)
+
+    def going(self) -> bool:
+        """Say whether a worker is at work, has answered everything, and is not held."""
+        if not self._bench.tasks.running:
+            return False
+        run = self._bench.executor.runs[-1]
+        holds = [each for each in run.commands if isinstance(each, Pause | Resume)]
+        return 0 < len(run.commands) == self._done.get(run) and not isinstance(
+            next(reversed(holds), None), Pause
+        )
