@@ -213,6 +213,12 @@ async def test_a_worker_that_does_not_obey_a_cancel_is_lost_soon(
             await listening
 
 
+async def test_a_worker_that_does_not_say_what_a_model_is_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "SILENCE_S", 0.0)
+    with pytest.raises(LostError, match="hangs"):
+        await LocalExecutor().describe(MODEL)
+
+
 async def test_a_worker_that_is_no_longer_wanted_is_gone(tmp_path: Path) -> None:
     async with LocalExecutor(nice=7).submit(small(tmp_path).spec(LONG)) as run:
         await heard(run, m.TrainingBegin)

@@ -119,7 +119,11 @@ class LocalExecutor:
         """Read a model in a worker, since reading one means protobuf and NumPy."""
         async with self._worker() as child:
             await child.channel.send(Describe(path=str(path)))
-            answer = await child.channel.receive()
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    answer = await child.channel.receive()
+            except TimeoutError:
+                raise LostError(f"the worker hangs: it does not say what {path.name} is") from None
         if isinstance(answer, Described):
             return answer.info
         reason = (
