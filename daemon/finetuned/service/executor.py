@@ -1,151 +1,75 @@
-"""Where workers run: on this machine, each in a process of its own.
+"""The executor: where workers run.  The socket that every executor fills, the bundled one (`local`) and a cluster's alike.
 
-An executor takes a task's spec and gives a `Run`: commands in, reports out.  `failed` is the task's fault and comes as a
-report; a worker that dies without a last word is *lost*, the executor's fault, and raises `LostError`.
+The daemon submits a task's spec under an attempt number, controls it, and listens to one stream of reports for all attempts.
+What it can rely on:
+
+* Every report carries task, attempt and a sequence number that counts from 1 in each attempt.
+* Exactly one last word (`messages.LAST`) ends each attempt that was submitted.  `Failed` is the task's fault, in the
+  worker's own words; `Lost` is the executor's, where the worker died, hangs or cannot be reached.
+* Before `Completed` comes, the result lies at `messages.result_path(spec, attempt)`; before `Checkpointed` comes, the
+  checkpoint lies below `spec.folder`: both fsynced.  Wherever the worker runs, the executor brings them there.
+
+What an executor need not do is remember: to resume a released or lost task is to submit it again, under the next attempt
+number and with the checkpoints to go on from.  Reports that come twice, late, or of an attempt that the daemon has given
+up do no harm: the ledger fences.
 """
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
-
-from finetuned.errors import HostError, ModelError
-from finetuned.service.channel import GoneError, spawn
-from finetuned.service.messages import (
-    Cancel,
-    Cancelled,
-    Completed,
-    Describe,
-    Described,
-    Failed,
-    Report,
-    Start,
-    WorkerReport,
-)
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from finetuned.service.channel import Child
-    from finetuned.service.messages import Command, ModelInfo, TaskSpec
-
-WORKER = "finetuned.service.worker"
-LAST = (Completed, Cancelled, Failed)
-SILENCE_S, CANCEL_S = 300.0, 30.0
-"""How long a worker may say nothing (one step of a large model on a small machine takes its time), and after a cancel."""
+    from finetuned.service.messages import CheckpointRef, Control, ModelInfo, Report, TaskSpec
 
 
-class LostError(HostError):
-    """The worker is gone without a last word."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an executor can do: `places` is how many attempts it runs at once."""
+
+    places: int = 1
 
 
-class Run(Protocol):
-    """One attempt of a task, somewhere."""
-
-    async def control(self, command: Command) -> None:
-        """Tell the worker; nothing happens when it is gone, `reports` says so."""
-
-    def reports(self) -> AsyncIterator[Report]:
-        """Yield what the worker says, up to its last word; LostError where it dies before that."""
-
-
+@runtime_checkable
 class Executor(Protocol):
-    """The socket: where workers run."""
+    """Runs attempts of tasks."""
 
-    def submit(self, spec: TaskSpec) -> AbstractAsyncContextManager[Run]:
-        """Start an attempt; leaving the context ends whatever is left of it."""
+    @property
+    def name(self) -> str:
+        """The word that the configuration chooses it by."""
 
-    async def describe(self, path: Path) -> ModelInfo:
-        """Have a worker read a model; ModelError where it cannot be read."""
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do now; it may change."""
 
+    async def submit(self, spec: TaskSpec, attempt: int, resume_from: Sequence[CheckpointRef] = ()) -> None:
+        """Start an attempt, from the first sound checkpoint of `resume_from`, the newest first, or from the start.
 
-class LocalRun:
-    """A worker process of this machine."""
+        HostError where it cannot be taken; then no report of it ever comes.
+        """
 
-    def __init__(self, child: Child[WorkerReport]) -> None:
-        self._child = child
-        self._patience: asyncio.Timeout | None = None
-        self._cancelled = False
+    async def control(self, task: str, attempt: int, command: Control) -> None:
+        """Tell an attempt; nothing happens where there is no such attempt (any more).
 
-    async def control(self, command: Command) -> None:
-        """Tell the worker."""
-        try:
-            await self._child.channel.send(command)
-        except GoneError:
-            return  # `reports` is about to say so
-        if isinstance(command, Cancel):
-            self._cancelled = True
-            if self._patience is not None and not self._patience.expired():
-                self._patience.reschedule(asyncio.get_running_loop().time() + CANCEL_S)
+        `Pause` holds it at a mini-batch boundary, `Cancel` ends it there, `Release` lets it go there with a checkpoint, and
+        `Kill` ends it at once, as `Lost`.
+        """
 
-    async def reports(self) -> AsyncIterator[Report]:
-        """Yield what the worker says."""
-        while (report := await self._heard()) is not None:
-            yield report
-            if isinstance(report, LAST):
-                return
-        status = await self._child.wait()
-        raise LostError(f"the worker died ({_ending(status)}){_because(self._child.last_words)}")
+    def events(self) -> AsyncIterator[Report]:
+        """Yield what all attempts say, for its one listener, until `close`."""
 
-    async def _heard(self) -> Report | None:
-        """Return the next report; a worker that says nothing for so long, though it should at least beat, hangs."""
-        try:
-            async with asyncio.timeout(CANCEL_S if self._cancelled else SILENCE_S) as self._patience:
-                return await self._child.channel.receive()
-        except TimeoutError:
-            raise LostError("the worker hangs: it says nothing any more") from None
-        finally:
-            self._patience = None
+    async def drain(self, grace_s: float) -> None:
+        """Take no more; release what runs, and kill what has not let go after `grace_s` seconds."""
+
+    async def close(self) -> None:
+        """End everything at once; `events` ends."""
 
 
-class LocalExecutor:
-    """Starts a process for each attempt, at a nice level."""
-
-    def __init__(self, *, nice: int = 10) -> None:
-        self._environment = {"FINETUNED_NICE": str(nice)}
-
-    @asynccontextmanager
-    async def submit(self, spec: TaskSpec) -> AsyncIterator[LocalRun]:
-        """Start a worker on the spec."""
-        async with self._worker() as child:
-            run = LocalRun(child)
-            await run.control(Start(spec=spec))
-            yield run
+class Describer(Protocol):
+    """Reads a stranger's model; always on this machine."""
 
     async def describe(self, path: Path) -> ModelInfo:
-        """Read a model in a worker, since reading one means protobuf and NumPy."""
-        async with self._worker() as child:
-            await child.channel.send(Describe(path=str(path)))
-            try:
-                async with asyncio.timeout(SILENCE_S):
-                    answer = await child.channel.receive()
-            except TimeoutError:
-                raise LostError(f"the worker hangs: it does not say what {path.name} is") from None
-        if isinstance(answer, Described):
-            return answer.info
-        reason = (
-            answer.error if isinstance(answer, Failed) else f"the worker died{_because(child.last_words)}"
-        )
-        raise ModelError(reason)
-
-    @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[Child[WorkerReport]]:
-        child: Child[WorkerReport] = await spawn(WORKER, WorkerReport, env=self._environment)
-        try:
-            yield child
-        finally:
-            # Its end is saved or it is not: a worker that is no longer wanted has nothing to clean up.
-            child.kill()
-            await child.stop()
-
-
-def _ending(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-
-
-def _because(last_words: str) -> str:
-    """The last line of a traceback is its sentence."""
-    return f": {last_words.splitlines()[-1]}" if last_words else ""
+        """Return what the model at `path` is; ModelError where it cannot be read, HostError where the reader is lost."""

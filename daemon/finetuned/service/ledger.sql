@@ -1,7 +1,15 @@
 -- The ledger: what is acknowledged, in one file (WAL, synchronous=FULL).  `current` in the folders is derived from it.
--- Every name here lasts; a change is a new migration in ledger.py, never an edit of a shipped one.
+-- This is the newest schema, for a new ledger; ledger_migrations.py leads every older one here.  New columns stand last.
+-- Times in text are the wall clock's, to be shown; seconds (`_s`) are those of the `clock` below, to be reckoned with.
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
+
+CREATE TABLE clock (                        -- one row: how long finetuned has lived here, restarts and suspends included
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    lived_s     REAL NOT NULL,
+    wall_s      REAL NOT NULL,              -- what the wall clock said then, seconds since 1970
+    synchronised INTEGER NOT NULL           -- 1: and it could be believed
+) STRICT;
 
 CREATE TABLE models (
     name        TEXT PRIMARY KEY,
@@ -23,6 +31,8 @@ CREATE TABLE samples (
     source      TEXT NOT NULL,              -- path in the inbox, inode and mtime: tells our own leftovers after a crash
     accepted_at TEXT NOT NULL,
     task        TEXT REFERENCES tasks (id), -- the last task that saw it; NULL: new
+    accepted_s  REAL NOT NULL DEFAULT 0,
+    seen        INTEGER NOT NULL DEFAULT 0, -- 1: a task has taken it once, so `held_out` is settled
     UNIQUE (model, user, digest)
 ) STRICT;
 CREATE INDEX samples_new ON samples (model, user) WHERE task IS NULL;
@@ -41,7 +51,15 @@ CREATE TABLE tasks (
     started_at  TEXT,
     ended_at    TEXT,
     version     INTEGER,                    -- what it saved
-    error       TEXT NOT NULL DEFAULT ''
+    error       TEXT NOT NULL DEFAULT '',
+    fault       TEXT NOT NULL DEFAULT '',   -- who is to blame for a failed one, as errors.py has it
+    held        INTEGER NOT NULL DEFAULT 0, -- 1: a person holds it, until a person lets it go on
+    losses      INTEGER NOT NULL DEFAULT 0, -- how many of its workers were lost
+    turn        INTEGER NOT NULL DEFAULT 0, -- when its last attempt began, counted over all tasks; 0: never
+    adjustments TEXT NOT NULL DEFAULT '[]', -- JSON: learning rates asked for on the way, as TaskSpec has them
+    created_s   REAL NOT NULL DEFAULT 0,
+    started_s   REAL,
+    ended_s     REAL
 ) STRICT;
 CREATE UNIQUE INDEX tasks_one_alive ON tasks (model, user) WHERE state IN ('suspended', 'running', 'cancelling');
 
@@ -50,6 +68,15 @@ CREATE TABLE task_samples (                 -- the exact set that a task trains 
     sample      INTEGER NOT NULL REFERENCES samples (id),
     label       TEXT NOT NULL,              -- as it was when the task was made: a relabel is the next task's
     PRIMARY KEY (task, sample)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoints (                  -- those that the living tasks may go on from
+    task        TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    attempt     INTEGER NOT NULL,
+    step        INTEGER NOT NULL,           -- mini-batches behind it
+    path        TEXT NOT NULL,              -- below the task's folder
+    sha256      TEXT NOT NULL,
+    PRIMARY KEY (task, attempt, step)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE versions (
@@ -61,6 +88,7 @@ CREATE TABLE versions (
     sha256      TEXT NOT NULL,
     card        TEXT NOT NULL,              -- card.json
     saved_at    TEXT NOT NULL,
+    dropped     INTEGER NOT NULL DEFAULT 0, -- 1: its folder is being removed; no longer listed
     PRIMARY KEY (model, user, version)
 ) STRICT, WITHOUT ROWID;
 

@@ -4,12 +4,13 @@ JSON lines over an inherited socket (`Channel` in `service/channel.py`); a worke
 cluster, will get and send the very same.  Keys are camelCase as in every payload.  A decoder's answer is
 one line followed by `size` raw bytes.
 
-Whatever a worker reports carries `task`, `attempt` and `seq` (counted from 1 in each attempt), so that a
-late word of an older attempt can be told from the present one's.
+Whatever a worker reports carries `task`, `attempt` and `seq` (counted from 1 in each attempt), so that a late word of an
+older attempt, or one that comes twice, can be told from the present one's.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -107,17 +108,32 @@ class SampleRef(Value, frozen=True, kw_only=True):
     held_out: bool = False
 
 
-class TaskSpec(Value, frozen=True, kw_only=True):
-    """Everything that a worker needs to run one attempt of a task; kept as tasks/<task>/spec.json.
+class CheckpointRef(Value, frozen=True, kw_only=True):
+    """A checkpoint: its file below the task's folder, the SHA-256 of its content, and the mini-batches behind it."""
 
-    `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the
-    decoded samples, `result_path` where the updated model goes.  `seed` is used where neither model nor parameters
-    have one; `threads` never changes within a task.
-    `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
+    path: str
+    sha256: str
+    step: int
+
+
+class Adjustment(Value, frozen=True, kw_only=True):
+    """A learning rate that holds once `step` mini-batches are done; None: from wherever the attempt begins."""
+
+    learning_rate: float
+    step: int | None = None
+
+
+class TaskSpec(Value, frozen=True, kw_only=True):
+    """Everything that a worker needs to know of a task: the same for every attempt, but for `adjustments`.
+
+    `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the decoded
+    samples, `folder` the task's own: an attempt writes into `folder/<attempt>/` and nowhere else.  `seed` is used where
+    neither model nor parameters have one; `threads` never changes within a task.  `adjustments`, in order, are the
+    learning rates that were asked for on the way.  A checkpoint is written every `checkpoint_s`, and at the end of an
+    epoch.  `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
     """
 
     task: str
-    attempt: int
     model: str
     user: str = ""
     model_path: str
@@ -126,10 +142,12 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     inputs_path: str
     input_signature: str
     samples: tuple[SampleRef, ...]
-    result_path: str
+    folder: str
     parameters: dict[str, float | int | bool] = {}
+    adjustments: tuple[Adjustment, ...] = ()
     seed: int = 0
     threads: int = 1
+    checkpoint_s: float = 60.0
     report_interval_s: float = 0.2
 
 
@@ -150,9 +168,11 @@ class Describe(Message, tag=tag, frozen=True, kw_only=True):
 
 
 class Start(Message, tag=tag, frozen=True, kw_only=True):
-    """Run the task."""
+    """Run the task; `resume_from` are checkpoints to go on from, the newest first: the first that is sound counts."""
 
     spec: TaskSpec
+    attempt: int = 1
+    resume_from: tuple[CheckpointRef, ...] = ()
 
 
 class Pace(Message, tag=tag, frozen=True, kw_only=True):
@@ -179,7 +199,16 @@ class Cancel(Message, tag=tag, frozen=True, kw_only=True):
     """Stop after the mini-batch in flight and save nothing."""
 
 
-Command = Describe | Start | Pace | Pause | Resume | Adjust | Cancel
+class Release(Message, tag=tag, frozen=True, kw_only=True):
+    """Write a checkpoint after the mini-batch in flight and let go: nothing stays in memory."""
+
+
+class Kill(Message, tag=tag, frozen=True, kw_only=True):
+    """End the worker itself, at once; an executor does it, no worker is asked."""
+
+
+Command = Describe | Start | Pace | Pause | Resume | Adjust | Cancel | Release
+Control = Pace | Pause | Resume | Adjust | Cancel | Release | Kill
 
 
 # ── worker → daemon ─────────────────────────────────────────────────────────────────────────────
@@ -233,6 +262,25 @@ class EpochEnd(Report, tag=tag, frozen=True, kw_only=True):
     validation: Metrics | None = None
 
 
+class Restored(Report, tag=tag, frozen=True, kw_only=True):
+    """Where an attempt that was given checkpoints begins: at `step`; `refused` says what was wrong with newer ones."""
+
+    refused: tuple[str, ...] = ()
+
+
+class Checkpointed(Report, tag=tag, frozen=True, kw_only=True):
+    """A checkpoint is on the disk; None: it could not be written, and `error` says why."""
+
+    checkpoint: CheckpointRef | None = None
+    error: str = ""
+
+
+class Adjusted(Report, tag=tag, frozen=True, kw_only=True):
+    """The learning rate holds from `step` on."""
+
+    learning_rate: float
+
+
 class Held(Report, tag=tag, frozen=True, kw_only=True):
     """The worker stands at a mini-batch boundary, or (`held` false) goes on."""
 
@@ -244,7 +292,7 @@ class Heartbeat(Report, tag=tag, frozen=True, kw_only=True):
 
 
 class Completed(Report, tag=tag, frozen=True, kw_only=True):
-    """The updated model lies at the spec's result_path, fsynced.
+    """The updated model lies at `result_path`, fsynced.
 
     `before` and `after` were measured on the same samples: the held-out ones, or, where there were none, those
     trained on (`held_out` tells which).
@@ -260,6 +308,10 @@ class Cancelled(Report, tag=tag, frozen=True, kw_only=True):
     """The answer to `Cancel`."""
 
 
+class Released(Report, tag=tag, frozen=True, kw_only=True):
+    """The answer to `Release`: the worker has let go, its last checkpoint was told before."""
+
+
 class Failed(Report, tag=tag, frozen=True, kw_only=True):
     """The task cannot go on; `fault` is the class word of errors.py."""
 
@@ -267,18 +319,35 @@ class Failed(Report, tag=tag, frozen=True, kw_only=True):
     error: str
 
 
+class Lost(Report, tag=tag, frozen=True, kw_only=True):
+    """The attempt is gone without a word of its own: the executor's fault, told by the executor."""
+
+    error: str
+
+
 WorkerReport = (
     Described
     | Prepared
+    | Restored
     | TrainingBegin
     | MiniBatchEnd
     | EpochEnd
+    | Checkpointed
+    | Adjusted
     | Held
     | Heartbeat
     | Completed
     | Cancelled
+    | Released
     | Failed
 )
+LAST = (Completed, Cancelled, Released, Failed, Lost)
+"""One of these ends every attempt."""
+
+
+def result_path(spec: TaskSpec, attempt: int) -> Path:
+    """Return where an attempt's updated model lies when it is completed."""
+    return Path(spec.folder) / str(attempt) / "result.mlmodel"
 
 
 # ── decoder ─────────────────────────────────────────────────────────────────────────────────────
