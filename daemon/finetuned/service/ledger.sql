@@ -54,6 +54,7 @@ CREATE TABLE tasks (
     error       TEXT NOT NULL DEFAULT '',
     fault       TEXT NOT NULL DEFAULT '',   -- who is to blame for a failed one, as errors.py has it
     held        INTEGER NOT NULL DEFAULT 0, -- 1: a person holds it, until a person lets it go on
+    paused      INTEGER NOT NULL DEFAULT 0, -- 1: the last that was told of its pace is that it is paused
     losses      INTEGER NOT NULL DEFAULT 0, -- how many of its workers were lost
     turn        INTEGER NOT NULL DEFAULT 0, -- when its last attempt began, counted over all tasks; 0: never
     adjustments TEXT NOT NULL DEFAULT '[]', -- JSON: learning rates asked for on the way, as TaskSpec has them
