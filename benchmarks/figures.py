@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 from finetuned.edge import client, config
 from finetuned.edge.demo_data import DROPS, MODEL, pictures
 from finetuned.errors import HostError
+from finetuned.files import sha256_of
 from finetuned.service.executor import LocalExecutor
-from finetuned.service.files import sha256_of
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_samples import list_samples

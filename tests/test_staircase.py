@@ -24,14 +24,15 @@ SOURCES = (ROOT / "daemon", ROOT / "plugins")
 GROUND = {"errors", "states", "parameters"}
 MAY_KNOW = {
     "errors": set(),
+    "files": {"errors"},
     "states": {"errors"},
     "parameters": {"errors"},
     "spec": GROUND,
     "graph": GROUND | {"spec"},
-    "update": GROUND | {"spec", "graph"},
+    "update": GROUND | {"files", "spec", "graph"},
     "policy": GROUND,
-    "service": GROUND | {"policy"},
-    "edge": GROUND | {"policy", "service"},
+    "service": GROUND | {"files", "policy"},
+    "edge": GROUND | {"files", "policy", "service"},
     "__main__": {"edge"},
     "plugins": {""},
 }

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from finetuned import files
 from finetuned.errors import RequestError
-from finetuned.service import files
 from finetuned.service.events import Outcome, SampleAccepted
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_models import register_model

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from finetuned import files
 from finetuned.errors import HostError, RequestError
-from finetuned.service import files
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_samples import list_samples
 from finetuned.service.ledger_tasks import alive_tasks, get_task, interrupted

@@ -10,9 +10,9 @@ import pytest
 
 from benches import Bench, a_bench
 from fakes import ENDINGS, GOES_ON, GOOD, POOR, STANDS, batch, begin
+from finetuned import files
 from finetuned.errors import HostError
 from finetuned.policy.budget import Mode
-from finetuned.service import files
 from finetuned.service.messages import Cancel, Cancelled, Completed, Failed, Pace, Pause, Resume
 from finetuned.service.tasks import ATTEMPTS
 from finetuned.states import TaskState

@@ -13,13 +13,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from finetuned import files
 from finetuned.edge import console
 from finetuned.edge.budgeted import guard
 from finetuned.edge.model_cli import load, read_data
 from finetuned.edge.pairs import pairs
 from finetuned.edge.threads import threads_of
 from finetuned.errors import FinetunedError, RequestError
-from finetuned.service import events, files
+from finetuned.service import events
 from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
 from finetuned.service.training_data import target_of

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
-from finetuned.service import files, inputs
+from finetuned import files
+from finetuned.service import inputs
 from finetuned.service.events import SampleAccepted, SampleRejected
 from finetuned.service.journal import Journal, Kept, finish, original, write
 from finetuned.service.ledger_samples import Kind, NewSample, accept_batch

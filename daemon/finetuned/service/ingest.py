@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from finetuned.errors import FinetunedError, HostError
+from finetuned.files import host_errors, make_folder
 from finetuned.service import batch, inputs
 from finetuned.service.batch import Batch, Refused, Taken, Twin
 from finetuned.service.claim import Changed, TooLargeError, claim
 from finetuned.service.events import SampleRejected, SampleWaiting
-from finetuned.service.files import host_errors, make_folder
 from finetuned.service.journal import recover
 from finetuned.service.ledger_outcomes import append_outcomes
 from finetuned.service.ledger_samples import Kind, find_sample

@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
-from finetuned.service.files import alone_in
+from finetuned.files import alone_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

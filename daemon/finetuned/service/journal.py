@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finetuned import files
 from finetuned.errors import HostError
-from finetuned.service import files
 from finetuned.service.claim import move_original, remove_original
 from finetuned.service.ledger_samples import find_sample
 from finetuned.service.messages import Value

@@ -17,8 +17,8 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from finetuned import files
 from finetuned.errors import HostError
-from finetuned.service import files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

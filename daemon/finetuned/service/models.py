@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from finetuned import files
 from finetuned.errors import FinetunedError, HostError, ModelError, RequestError
-from finetuned.service import files
 from finetuned.service.claim import Changed, TooLargeError, claim, remove_original
 from finetuned.service.ledger_models import (
     Baseline,

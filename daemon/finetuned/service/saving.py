@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finetuned import __version__
+from finetuned import __version__, files
 from finetuned.errors import FinetunedError, HostError
 from finetuned.policy.promotion import Promotion, judge
-from finetuned.service import files
 from finetuned.service.events import Card, ModelSaved, Promoted, TaskCompleted
 from finetuned.service.ledger_versions import VersionRow, complete_task, next_version
 from finetuned.service.stamps import seconds_of

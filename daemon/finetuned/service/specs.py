@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from finetuned.service import files
+from finetuned import files
 from finetuned.service.ledger_tasks import task_samples
 from finetuned.service.ledger_versions import digest_of
 from finetuned.service.messages import SampleRef, TaskSpec

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from finetuned import files
 from finetuned.errors import HostError, InUseError, RequestError
-from finetuned.service import files
 from finetuned.service.names import BASE, NO_USER, file_name, folder_name, label_folder, model_name, user_name
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from finetuned import files
 from finetuned.errors import FinetunedError, HostError, RequestError
-from finetuned.service import events, files
+from finetuned.service import events
 from finetuned.service.asked import asked_adjustment
 from finetuned.service.cancellation import uninterrupted
 from finetuned.service.executor import LostError

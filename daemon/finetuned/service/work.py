@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetuned import files
 from finetuned.errors import ModelError
-from finetuned.service import files, inputs
+from finetuned.service import inputs
 from finetuned.service.describe import sample_inputs
 from finetuned.service.messages import (
     Completed,
