@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finetuned.service.stamps import Moment
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """`now` gives a timestamp as the ledger writes it, `seconds` the same clock, `monotonic` one that never goes back."""
+    """`now` gives a timestamp as the ledger writes it, `seconds` the same clock, `monotonic` one that never goes back.
+
+    `lived` are the seconds that finetuned has lived on this state folder, restarts and suspends included.
+    `clock_synchronised` says whether the wall clock can be believed.
+    """
 
     ledger: Ledger
     store: Store
@@ -25,6 +31,12 @@ class Desk:
     now: Callable[[], str]
     seconds: Callable[[], float]
     monotonic: Callable[[], float]
+    lived: Callable[[], float]
+    clock_synchronised: Callable[[], bool]
+
+    def moment(self) -> Moment:
+        """Return the present, as it is shown and as it is reckoned with."""
+        return Moment(at=self.now(), lived_s=self.lived())
 
     def about(self, row: TaskRow) -> dict[str, Any]:
         """Return the fields that every event of this task has."""

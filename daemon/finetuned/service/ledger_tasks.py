@@ -1,22 +1,29 @@
-"""The ledger's tasks: their states, by the one table of `finetuned.states`, and what each trains on."""
+"""The ledger's tasks: their states, by the one table of `finetuned.states`, and what each trains on.
+
+What an attempt tells is fenced: it counts only while that attempt is the task's last, and `StaleError` says so otherwise.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from finetuned.errors import RequestError, StateError
-from finetuned.service.events import Outcome, TaskCancelled, TaskCompleted, TaskFailed
+from finetuned.service.events import Outcome, Paused, Resumed, TaskCancelled, TaskCompleted, TaskFailed
 from finetuned.service.ledger import atomic
 from finetuned.service.ledger_outcomes import ENDINGS, append_outcomes
 from finetuned.service.ledger_samples import SampleRow, sample_row
+from finetuned.service.messages import Adjustment
 from finetuned.states import TERMINAL, TaskState, Verb, follow
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
+
+    from finetuned.service.stamps import Moment
 
 Parameter = float | int | bool
 
@@ -24,20 +31,27 @@ ALIVE = tuple(str(state) for state in TaskState if state not in TERMINAL)
 QUEUED = ("queued",)
 CANCELLED = "cancelled"
 PERSON = "user"
-"""The reason that only a person takes back."""
+"""The reason that only a person takes back: it is kept as `held`, whatever the state."""
 
-Change = Callable[[tuple[str, ...]], tuple[str, ...]]
-
-# How an end is told.
+# How an end is told, and what of its pace.
 TOLD_AS: dict[TaskState, tuple[type[Outcome], ...]] = {
     TaskState.completed: (TaskCompleted,),
     TaskState.failed: (TaskFailed, TaskCancelled),
 }
+TOLD_PAUSED: dict[type[Outcome], bool] = {Paused: True, Resumed: False}
+
+
+class StaleError(StateError):
+    """An attempt that is no longer the task's last has said something: it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRow:
-    """A task; `parent` is the version that it starts from (0: the base), `version` what it saved."""
+    """A task; `parent` is the version that it starts from (0: the base), `version` what it saved.
+
+    `held`: a person holds it.  `paused`: so it was told.  `losses` are the workers that it has lost, `turn` counts the starts
+    of all tasks up to its last.  `adjustments` are learning rates given on the way.
+    """
 
     id: str
     model: str
@@ -53,6 +67,15 @@ class TaskRow:
     ended_at: str | None = None
     version: int | None = None
     error: str = ""
+    fault: str = ""
+    held: bool = False
+    paused: bool = False
+    losses: int = 0
+    turn: int = 0
+    adjustments: tuple[Adjustment, ...] = ()
+    created_s: float = 0.0
+    started_s: float | None = None
+    ended_s: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -60,6 +83,7 @@ class TaskRow:
         return self.state not in TERMINAL
 
 
+# ── being made ──────────────────────────────────────────────────────────────────────────────────
 @atomic
 def create_task(db: sqlite3.Connection, task: TaskRow) -> TaskRow:
     """Add a suspended task for all samples of its (model, user); they are no longer new.
@@ -67,11 +91,13 @@ def create_task(db: sqlite3.Connection, task: TaskRow) -> TaskRow:
     RequestError where one is alive for this (model, user), or where there is nothing to train on.
     """
     _refuse_second(db, task)
-    asked = (json.dumps(QUEUED), json.dumps(dict(task.parameters)), task.seed, task.parent, task.created_at)
     db.execute(
-        "INSERT INTO tasks (id, model, user, state, reasons, parameters, seed, parent, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (task.id, task.model, task.user, TaskState.suspended, *asked),
+        "INSERT INTO tasks (id, model, user, state, reasons, parameters, seed, parent, created_at, created_s)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(task.id, task.model, task.user, TaskState.suspended, json.dumps(QUEUED)),
+            *(json.dumps(dict(task.parameters)), task.seed, task.parent, task.created_at, task.created_s),
+        ),
     )
     _take_samples(db, task)
     return get_task(db, task.id)
@@ -96,41 +122,46 @@ def _take_samples(db: sqlite3.Connection, task: TaskRow) -> None:
         "INSERT INTO task_samples SELECT ?, id, label FROM samples WHERE (model, user) = (?, ?)",
         (task.id, *pair),
     )
-    db.execute("UPDATE samples SET task = ? WHERE (model, user) = (?, ?)", (task.id, *pair))
+    db.execute("UPDATE samples SET task = ?, seen = 1 WHERE (model, user) = (?, ?)", (task.id, *pair))
 
 
 def _whose(task: TaskRow) -> str:
     return f"model {task.model}" + (f", user {task.user}" if task.user else "")
 
 
+# ── its life ────────────────────────────────────────────────────────────────────────────────────
 @atomic
 def transition(  # noqa: PLR0913 - a transition is told with all that it changes
     db: sqlite3.Connection,
     task_id: str,
     verb: Verb,
     *,
-    at: str,
+    moment: Moment,
+    attempt: int | None = None,
     reasons: Sequence[str] = (),
     outcomes: Sequence[Outcome] = (),
-    new_attempt: bool = False,
 ) -> TaskRow:
     """Do what `finetuned.states` allows, together with the outcomes that tell of it; else nothing.
 
-    `reasons` are those of the new state.  `new_attempt`: a worker starts, rather than goes on.  An end needs
-    its terminal outcome among `outcomes` (its error becomes the task's), anything else must have none.
-    StateError where the table or the outcomes say no, RequestError where there is no such task.
+    `attempt`: who says so, where it is a worker.  `reasons` are those of the new state.  An end needs its terminal
+    outcome among `outcomes` (its error becomes the task's), anything else must have none.
+    StateError where the table or the outcomes say no, StaleError where the attempt is an older one, RequestError where
+    there is no such task.
     """
-    state = follow(get_task(db, task_id).state, verb)
+    row = get_task(db, task_id)
+    _fence(row, attempt)
+    state = follow(row.state, verb)
     ending = _ending(state, outcomes)
-    db.execute(
-        "UPDATE tasks SET state = ?, reasons = ? WHERE id = ?", (state, json.dumps(list(reasons)), task_id)
-    )
-    if new_attempt:
-        _count_attempt(db, task_id, at)
+    _write_reasons(db, task_id, reasons, state)
     if state in TERMINAL:
-        db.execute("UPDATE tasks SET ended_at = ?, error = ? WHERE id = ?", (at, _error(ending), task_id))
-    append_outcomes(db, outcomes, ends=task_id if state in TERMINAL else None)
+        _write_end(db, task_id, ending, moment)
+    _tell(db, task_id, outcomes, ends=task_id if state in TERMINAL else None)
     return get_task(db, task_id)
+
+
+def _fence(row: TaskRow, attempt: int | None) -> None:
+    if attempt is not None and attempt != row.attempt:
+        raise StaleError(f"attempt {attempt} of task {row.id} is over; its last is {row.attempt}")
 
 
 def _ending(state: TaskState, outcomes: Sequence[Outcome]) -> Outcome | None:
@@ -145,78 +176,140 @@ def _ending(state: TaskState, outcomes: Sequence[Outcome]) -> Outcome | None:
     return None
 
 
-def _error(ending: Outcome | None) -> str:
+def _write_reasons(
+    db: sqlite3.Connection, task_id: str, reasons: Sequence[str], state: TaskState = TaskState.suspended
+) -> None:
+    others = [reason for reason in reasons if reason != PERSON]
+    db.execute("UPDATE tasks SET state = ?, reasons = ? WHERE id = ?", (state, json.dumps(others), task_id))
+
+
+def _write_end(db: sqlite3.Connection, task_id: str, ending: Outcome | None, moment: Moment) -> None:
+    error, fault = "", ""
     if isinstance(ending, TaskCancelled):
-        return CANCELLED
-    return ending.error if isinstance(ending, TaskFailed) else ""
-
-
-def _count_attempt(db: sqlite3.Connection, task_id: str, at: str) -> None:
+        error = CANCELLED
+    elif isinstance(ending, TaskFailed):
+        error, fault = ending.error, ending.fault
     db.execute(
-        "UPDATE tasks SET attempt = attempt + 1, started_at = coalesce(started_at, ?) WHERE id = ?",
-        (at, task_id),
+        "UPDATE tasks SET ended_at = ?, ended_s = ?, error = ?, fault = ?, held = 0 WHERE id = ?",
+        (moment.at, moment.lived_s, error, fault, task_id),
     )
 
 
+def _tell(
+    db: sqlite3.Connection, task_id: str, outcomes: Sequence[Outcome], *, ends: str | None = None
+) -> None:
+    """Append the outcomes, and note whether the task is told to be paused now."""
+    append_outcomes(db, outcomes, ends=ends)
+    for outcome in outcomes:
+        if (paused := TOLD_PAUSED.get(type(outcome))) is not None:
+            db.execute("UPDATE tasks SET paused = ? WHERE id = ?", (paused, task_id))
+
+
 @atomic
-def set_reasons(
+def begin_attempt(
+    db: sqlite3.Connection, task_id: str, *, moment: Moment, resumed: Outcome | None = None
+) -> TaskRow | None:
+    """Begin the next attempt, unless a person has held or ended the task in the meantime: then None.
+
+    `resumed` is told where the task was told to be paused.
+    """
+    row = get_task(db, task_id)
+    if row.state is not TaskState.suspended or row.held:
+        return None
+    db.execute(
+        "UPDATE tasks SET attempt = attempt + 1, turn = 1 + (SELECT max(turn) FROM tasks),"
+        " started_at = coalesce(started_at, ?), started_s = coalesce(started_s, ?) WHERE id = ?",
+        (moment.at, moment.lived_s, task_id),
+    )
+    outcomes = [resumed] if resumed is not None and row.paused else []
+    return transition(db, task_id, Verb.resume, moment=moment, outcomes=outcomes)
+
+
+@atomic
+def explain(
     db: sqlite3.Connection, task_id: str, reasons: Sequence[str], outcomes: Sequence[Outcome] = ()
 ) -> TaskRow:
-    """Change why a suspended task is suspended; StateError where it is not."""
-    state = get_task(db, task_id).state
-    if state is not TaskState.suspended:
-        raise StateError(f"task {task_id} is {state}; only a suspended one has reasons")
-    db.execute("UPDATE tasks SET reasons = ? WHERE id = ?", (json.dumps(list(reasons)), task_id))
-    append_outcomes(db, outcomes)
+    """Say why a suspended task waits, a person's word aside; one that is not suspended stays as it is, untold."""
+    row = get_task(db, task_id)
+    if row.state is not TaskState.suspended:
+        return row
+    _write_reasons(db, task_id, reasons)
+    _tell(db, task_id, outcomes)
     return get_task(db, task_id)
 
 
 @atomic
-def begin_attempt(db: sqlite3.Connection, task: str, *, at: str) -> TaskRow | None:
-    """Begin the next attempt, unless a person has held or ended the task in the meantime: then None."""
-    row = get_task(db, task)
-    if row.state is not TaskState.suspended or PERSON in row.reasons:
-        return None
-    return transition(db, task, Verb.resume, at=at, new_attempt=True)
+def hold(db: sqlite3.Connection, task_id: str, *, held: bool, outcome: Outcome | None = None) -> TaskRow:
+    """Note durably that a person holds a living task, or lets it go on; `outcome` is told if that changes anything.
 
-
-@atomic
-def change_reasons(
-    db: sqlite3.Connection, task: str, change: Change, outcome: Outcome | None = None
-) -> TaskRow:
-    """Change why a task waits, as it waits now: one that no longer does, or for the same reasons, stays as it is.
-
-    What a person said is never lost to what a sensor says.
+    StateError where the task has ended.
     """
-    row = get_task(db, task)
-    reasons = change(row.reasons)
-    if outcome is None and PERSON in row.reasons:
-        reasons = (*reasons, PERSON)
-    if row.state is not TaskState.suspended or reasons == row.reasons or len(set(reasons)) < len(reasons):
-        return row
-    return set_reasons(db, task, reasons, [outcome] if outcome else [])
+    row = get_task(db, task_id)
+    if not row.alive:
+        raise StateError(f"task {task_id} has ended: {row.state}")
+    if row.held != held:
+        db.execute("UPDATE tasks SET held = ? WHERE id = ?", (held, task_id))
+        _tell(db, task_id, [outcome] if outcome is not None else [])
+    return get_task(db, task_id)
 
 
 @atomic
-def interrupted(db: sqlite3.Connection, *, at: str, node: str) -> tuple[TaskRow, ...]:
+def count_loss(db: sqlite3.Connection, task_id: str) -> int:
+    """Count a worker that was lost, and return how many that makes."""
+    db.execute("UPDATE tasks SET losses = losses + 1 WHERE id = ?", (task_id,))
+    return get_task(db, task_id).losses
+
+
+# ── learning rates on the way ───────────────────────────────────────────────────────────────────
+@atomic
+def adjust(db: sqlite3.Connection, task_id: str, learning_rate: float) -> TaskRow:
+    """Note durably that a learning rate was asked for; from which mini-batch on it holds is not known yet."""
+    row = get_task(db, task_id)
+    return _write_adjustments(db, task_id, (*row.adjustments, Adjustment(learning_rate=learning_rate)))
+
+
+@atomic
+def pin_adjustment(db: sqlite3.Connection, task_id: str, attempt: int, *, step: int) -> TaskRow:
+    """Note from which mini-batch on the oldest adjustment holds of which that was not known.
+
+    StaleError where the attempt is an older one.
+    """
+    row = get_task(db, task_id)
+    _fence(row, attempt)
+    pinned = list(row.adjustments)
+    index = next((index for index, each in enumerate(pinned) if each.step is None), None)
+    if index is not None:
+        pinned[index] = msgspec.structs.replace(pinned[index], step=step)
+    return _write_adjustments(db, task_id, tuple(pinned))
+
+
+def _write_adjustments(db: sqlite3.Connection, task_id: str, adjustments: tuple[Adjustment, ...]) -> TaskRow:
+    text = msgspec.json.encode(adjustments).decode()
+    db.execute("UPDATE tasks SET adjustments = ? WHERE id = ?", (text, task_id))
+    return get_task(db, task_id)
+
+
+# ── after a crash ───────────────────────────────────────────────────────────────────────────────
+@atomic
+def interrupted(db: sqlite3.Connection, *, moment: Moment, node: str) -> tuple[TaskRow, ...]:
     """Put right, at start, what the last daemon left behind; return the tasks that are or were alive.
 
     No worker has outlived it: whatever ran is queued again, whatever was being cancelled has ended.  Of why
     a task waited only a person's word still counts; the sensors will say their own again.
     """
-    return tuple(_recover(db, task, at=at, node=node) for task in alive_tasks(db))
+    return tuple(_recover(db, task, moment=moment, node=node) for task in alive_tasks(db))
 
 
-def _recover(db: sqlite3.Connection, task: TaskRow, *, at: str, node: str) -> TaskRow:
+def _recover(db: sqlite3.Connection, task: TaskRow, *, moment: Moment, node: str) -> TaskRow:
     if task.state is TaskState.cancelling:
-        ending = TaskCancelled(ts=at, node=node, model=task.model, user=task.user, task=task.id)
-        return transition(db, task.id, Verb.fail, at=at, outcomes=[ending])
+        ending = TaskCancelled(ts=moment.at, node=node, model=task.model, user=task.user, task=task.id)
+        return transition(db, task.id, Verb.fail, moment=moment, outcomes=[ending])
     if task.state is TaskState.running:
-        return transition(db, task.id, Verb.suspend, at=at, reasons=QUEUED)
-    kept = [reason for reason in task.reasons if reason == PERSON]
-    return set_reasons(db, task.id, [*QUEUED, *kept])
+        return transition(db, task.id, Verb.suspend, moment=moment, reasons=QUEUED)
+    return explain(db, task.id, QUEUED)
 
 
+# ── looking ─────────────────────────────────────────────────────────────────────────────────────
 def find_task(db: sqlite3.Connection, task_id: str) -> TaskRow | None:
     """Return the task, or None."""
     row = db.execute("SELECT * FROM tasks WHERE id = ?", (task_id,)).fetchone()
@@ -234,35 +327,32 @@ def get_task(db: sqlite3.Connection, task_id: str) -> TaskRow:
 
 def alive_tasks(db: sqlite3.Connection) -> tuple[TaskRow, ...]:
     """Return the tasks that have not ended, oldest first."""
-    rows = db.execute("SELECT * FROM tasks WHERE state IN (?, ?, ?) ORDER BY id", ALIVE)
+    rows = db.execute("SELECT * FROM tasks WHERE state IN (?, ?, ?) ORDER BY created_s, id", ALIVE)
     return tuple(_task(row) for row in rows)
 
 
 def task_samples(db: sqlite3.Connection, task_id: str) -> tuple[SampleRow, ...]:
     """Return the exact samples of a task, in the order of acceptance, with the labels that they had at its creation."""
     rows = db.execute(
-        "SELECT id, model, user, digest, task_samples.label AS label, name, path, bytes, held_out, source, accepted_at,"
-        " samples.task AS task FROM task_samples JOIN samples ON samples.id = sample"
+        "SELECT samples.*, task_samples.label AS label FROM task_samples JOIN samples ON samples.id = sample"
         " WHERE task_samples.task = ? ORDER BY sample",
         (task_id,),
     )
     return tuple(sample_row(row) for row in rows)
 
 
-def seen_samples(db: sqlite3.Connection, model: str, user: str) -> frozenset[int]:
-    """Return the ids of the samples that any task has seen, under whatever label."""
-    rows = db.execute(
-        "SELECT DISTINCT sample FROM task_samples JOIN samples ON samples.id = sample WHERE (model, user) = (?, ?)",
-        (model, user),
-    )
-    return frozenset(row["sample"] for row in rows)
-
-
 def _task(row: sqlite3.Row) -> TaskRow:
     fields = dict(row)
+    state, held = TaskState(fields["state"]), bool(fields["held"])
+    reasons = [reason for reason in json.loads(fields["reasons"]) if reason != PERSON]
+    if held and state is TaskState.suspended:
+        reasons.append(PERSON)
     decoded = {
-        "state": TaskState(fields["state"]),
-        "reasons": tuple(json.loads(fields["reasons"])),
+        "state": state,
+        "held": held,
+        "paused": bool(fields["paused"]),
+        "reasons": tuple(reasons),
         "parameters": json.loads(fields["parameters"]),
+        "adjustments": msgspec.json.decode(fields["adjustments"], type=tuple[Adjustment, ...]),
     }
     return TaskRow(**fields | decoded)

@@ -1,36 +1,41 @@
 """One attempt of a task, as the daemon sees it: what the worker reports goes into the ledger and to the outbox.
 
 The ledger is told of a hold when the worker stands, not when it was asked to; the outcome that a subscriber hears is in
-the same transaction.  Whatever carries another task or attempt than this one's is dropped.
+the same transaction.  What comes twice or too late is dropped: here by its sequence number, in the ledger by the attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.errors import StateError
+from finetuned import files
+from finetuned.errors import HostError
 from finetuned.service import events
 from finetuned.service.asked import Wanted, wanted
+from finetuned.service.ledger_checkpoints import record_checkpoint, refuse_checkpoints
 from finetuned.service.ledger_outcomes import append_outcomes
-from finetuned.service.ledger_tasks import set_reasons, transition
+from finetuned.service.ledger_tasks import StaleError, adjust, explain, hold, pin_adjustment, transition
 from finetuned.service.messages import (
+    LAST,
     Adjust,
+    Adjusted,
     Cancel,
-    Cancelled,
-    Completed,
+    Checkpointed,
     EpochEnd,
-    Failed,
     Held,
     MiniBatchEnd,
     Pace,
     Pause,
+    Release,
     Report,
+    Restored,
     Resume,
     TrainingBegin,
 )
@@ -43,24 +48,25 @@ if TYPE_CHECKING:
     from finetuned.policy.budget import Verdict
     from finetuned.service.desk import Desk
     from finetuned.service.events import Outcome
-    from finetuned.service.executor import Run
+    from finetuned.service.executor import Executor
     from finetuned.service.ledger_tasks import TaskRow
-    from finetuned.service.messages import TaskSpec
+    from finetuned.service.messages import CheckpointRef, Control, TaskSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
     """A worker at work on a task.
 
-    `by_user` is set while a person holds it; `most` is the duty at most, where it started although the budget would
-    rather have had it wait; once it is `over` nothing more is told of it.
+    `most` is the duty at most, where it started although the budget would rather have had it wait; once it is `over` nothing
+    more is told of it.
     """
 
     desk: Desk
     row: TaskRow
     spec: TaskSpec
-    run: Run
-    by_user: bool = False
+    executor: Executor
     most: float = 1.0
     over: bool = False
     course: Course = field(default_factory=Course)
@@ -68,7 +74,9 @@ class Attempt:
     _told: Wanted | None = None
     _hold: Wanted | None = None
     _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _held_since: float | None = None
+    _inbox: asyncio.Queue[Report] = field(default_factory=asyncio.Queue)
+    _seq: int = 0
+    _releasing: bool = False
 
     # ── what it is told ─────────────────────────────────────────────────────────────────────────
     async def follow(self, verdict: Verdict) -> None:
@@ -79,58 +87,111 @@ class Attempt:
     async def _follow(self, verdict: Verdict) -> None:
         if not verdict.holds:
             self.most = 1.0
-        want, before = wanted(verdict, by_user=self.by_user, most=self.most), self._told
+        want, before = wanted(verdict, by_user=self.row.held, most=self.most), self._told
         self._told = want
         if before is None or want.held != before.held:
             await self._turn(want, first=before is None)
         elif not want.held and want.duty != before.duty:
-            await self.run.control(Pace(duty=want.duty))
+            await self._control(Pace(duty=want.duty))
             await self._write(self._pace_event(events.PaceChanged, want))
-        elif want.reasons != self.row.reasons and self.row.state is TaskState.suspended:
-            with suppress(StateError):  # it has just gone on or ended: then it has no reasons to change
-                self.row = await self.desk.ledger.run(set_reasons, self.row.id, want.reasons)
+        elif want.reasons != self.row.reasons:
+            self.row = await self.desk.ledger.run(explain, self.row.id, want.reasons)
         self._show()
 
     async def _turn(self, want: Wanted, *, first: bool) -> None:
         """Hold the worker, or let it go on at its pace."""
         if want.held:
             self._hold = want
-            await self.run.control(Pause())
+            await self._control(Pause())
         else:
-            await self.run.control(Pace(duty=want.duty))
+            await self._control(Pace(duty=want.duty))
             if not first:
-                await self.run.control(Resume())
+                await self._control(Resume())
 
-    async def adjust(self, parameters: dict[str, float]) -> None:
+    async def hold(self, verdict: Verdict, *, held: bool) -> None:
+        """Take a person's word, durably, and obey it."""
+        self.row = await self.desk.ledger.run(hold, self.row.id, held=held)
+        await self.follow(verdict)
+
+    async def adjust(self, learning_rate: float) -> None:
         """Change the learning rate from the next mini-batch on."""
-        await self.run.control(Adjust(parameters=parameters))
+        self.row = await self.desk.ledger.run(adjust, self.row.id, learning_rate)
+        await self._control(Adjust(parameters={"learningRate": learning_rate}))
 
     async def cancel(self) -> None:
         """End it after the mini-batch in flight."""
         await self._move(Verb.cancel)
-        await self.run.control(Cancel())
+        await self._control(Cancel())
+
+    async def release(self) -> None:
+        """Let it write a checkpoint and go: its memory and its place are somebody else's."""
+        if not self._releasing:
+            self._releasing = True
+            await self._control(Release())
+
+    async def _control(self, command: Control) -> None:
+        await self.executor.control(self.row.id, self.row.attempt, command)
+
+    def stands_for(self, now: float) -> float | None:
+        """Return for how many seconds it has been held; None while it goes."""
+        return None if self.course.stands_since is None else now - self.course.stands_since
 
     # ── what it reports ─────────────────────────────────────────────────────────────────────────
+    def hear(self, report: Report) -> None:
+        """Take a report of this attempt, unless it came before."""
+        if report.seq > self._seq:
+            self._seq = report.seq
+            self._inbox.put_nowait(report)
+
     async def listen(self) -> Report:
-        """Take every report up to the worker's last word, and return that; LostError where it has none."""
-        async for report in self.run.reports():
-            if (report.task, report.attempt) != (self.row.id, self.row.attempt):
-                continue
-            if isinstance(report, (Completed, Cancelled, Failed)):
-                return report
-            await self._take(report)
-        raise AssertionError("an executor's reports end with a last word")
+        """Take every report up to the last word, and return that."""
+        while not isinstance(report := await self._inbox.get(), LAST):
+            try:
+                await self._take(report)
+            except StaleError as error:
+                log.info("too late: %s", error)
+        return report
 
     async def _take(self, report: Report) -> None:
         takers: dict[type[Report], Callable[..., Awaitable[None]]] = {
+            Restored: self._take_restored,
             TrainingBegin: self._take_begin,
             MiniBatchEnd: self._take_batch,
             EpochEnd: self._take_epoch,
+            Checkpointed: self._take_checkpoint,
+            Adjusted: self._take_adjusted,
             Held: self._take_held,
         }
         if taker := takers.get(type(report)):
             await taker(report)
             self._show()
+
+    async def _take_restored(self, report: Restored) -> None:
+        """It goes on from a checkpoint, perhaps not from the newest."""
+        for sentence in report.refused:
+            log.warning("task %s: %s", self.row.id, sentence)
+        log.info("task %s, attempt %d goes on from step %d", self.row.id, self.row.attempt, report.step)
+        run = self.desk.ledger.run
+        await self._remove(await run(refuse_checkpoints, self.row.id, self.row.attempt, step=report.step))
+
+    async def _take_checkpoint(self, report: Checkpointed) -> None:
+        if report.checkpoint is None:
+            log.warning("task %s has no new checkpoint: %s", self.row.id, report.error)
+            return
+        run = self.desk.ledger.run
+        await self._remove(await run(record_checkpoint, self.row.id, self.row.attempt, report.checkpoint))
+
+    async def _remove(self, checkpoints: tuple[CheckpointRef, ...]) -> None:
+        """Remove what nobody goes on from any more; what resists is swept at the next start."""
+        for checkpoint in checkpoints:
+            try:
+                await asyncio.to_thread(files.remove, Path(self.spec.folder) / checkpoint.path)
+            except HostError as error:
+                log.warning("a checkpoint that is not needed stays: %s", error)
+
+    async def _take_adjusted(self, report: Adjusted) -> None:
+        run = self.desk.ledger.run
+        self.row = await run(pin_adjustment, self.row.id, self.row.attempt, step=report.step)
 
     async def _take_begin(self, report: TrainingBegin) -> None:
         self.began = report
@@ -174,18 +235,23 @@ class Attempt:
         """Tell what led to the hold, and keep what it is held by now: much may have happened in between."""
         hold, want, now = self._hold, self._told, self.desk.monotonic()
         if report.held and hold is not None and self.row.state is TaskState.running:
-            self._held_since = now
+            self.course.stand(now)
             reasons = want.reasons if want is not None and want.held else hold.reasons
             await self._move(Verb.suspend, self._pace_event(events.Paused, hold), reasons=reasons)
         elif not report.held and want is not None and self.row.state is TaskState.suspended:
-            self.course.held_s += now - (self._held_since or now)
+            self.course.go_on(now)
             await self._move(Verb.resume, self._pace_event(events.Resumed, want))
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────
     async def _move(self, verb: Verb, *outcomes: Outcome, reasons: tuple[str, ...] = ()) -> None:
-        at = self.desk.now()
         self.row = await self.desk.ledger.run(
-            transition, self.row.id, verb, at=at, reasons=reasons, outcomes=outcomes
+            transition,
+            self.row.id,
+            verb,
+            moment=self.desk.moment(),
+            attempt=self.row.attempt,
+            reasons=reasons,
+            outcomes=outcomes,
         )
         self.desk.outbox.outcomes_written()
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 ID_LENGTH = 26
 RANDOM_BYTES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When something happens: `at` as the wall clock shows it, `lived_s` as intervals are reckoned."""
+
+    at: str
+    lived_s: float = 0.0
 
 
 def new_id(ms: int, random_bytes: bytes) -> str:

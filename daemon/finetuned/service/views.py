@@ -41,12 +41,24 @@ class Course:
     step: int = 0
     loss: float | None = None
     began_at: float | None = None
+    began_step: int = 0
     held_s: float = 0.0
+    stands_since: float | None = None
 
     def begin(self, report: TrainingBegin, now: float) -> None:
-        """Take the course's length."""
+        """Take the course's length, and where it begins: an attempt may go on from a checkpoint."""
         self.device, self.epochs, self.batches = report.device, report.epochs, report.batches
         self.began_at, self.held_s = now, 0.0
+        self.step = self.began_step = report.step
+
+    def stand(self, now: float) -> None:
+        """It is held from now on."""
+        self.stands_since = now
+
+    def go_on(self, now: float) -> None:
+        """It is held no longer."""
+        self.held_s += now - (self.stands_since if self.stands_since is not None else now)
+        self.stands_since = None
 
     def advance(self, report: MiniBatchEnd | EpochEnd) -> None:
         """Take the position and the loss."""
@@ -64,9 +76,11 @@ class Course:
 
     def eta(self, now: float) -> float | None:
         """Seconds to the end at the speed so far; None where nothing is known yet."""
-        if self.began_at is None or not self.step:
+        done = self.step - self.began_step
+        if self.began_at is None or done <= 0:
             return None
-        return max(0.0, (now - self.began_at - self.held_s) * (self.total - self.step) / self.step)
+        until = now if self.stands_since is None else self.stands_since
+        return max(0.0, (until - self.began_at - self.held_s) * (self.total - self.step) / done)
 
 
 def task_state(row: TaskRow, course: Course, want: Wanted, now: float) -> TaskStateView:
