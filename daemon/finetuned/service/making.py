@@ -15,10 +15,11 @@ from finetuned.policy.split import Item, split
 from finetuned.service.asked import asked_parameters
 from finetuned.service.ledger import atomic
 from finetuned.service.ledger_models import get_model
-from finetuned.service.ledger_samples import list_samples, new_samples
-from finetuned.service.ledger_tasks import TaskRow, alive_tasks, create_task, seen_samples
+from finetuned.service.ledger_queue import troubles
+from finetuned.service.ledger_samples import count_labels, list_samples, new_samples
+from finetuned.service.ledger_tasks import TaskRow, alive_tasks, create_task
 from finetuned.service.ledger_versions import current_version
-from finetuned.service.stamps import new_id, seconds_of
+from finetuned.service.stamps import new_id
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from finetuned.parameters import Number
     from finetuned.service.desk import Desk
+    from finetuned.service.ledger_queue import Trouble
     from finetuned.service.ledger_samples import NewSamples
 
 log = logging.getLogger(__name__)
@@ -33,13 +35,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the configuration says about tasks; `parameters` by model."""
+    """What the configuration says about tasks; `rules` and `parameters` by model.
+
+    `places` is how many train at once.  A task that is held for `release_after_s` lets go of its worker; one that has lost
+    a worker waits `retry_s` for the next, and longer each time.
+    """
 
     rule: trigger.Rule = field(default_factory=trigger.Rule)
+    rules: Mapping[str, trigger.Rule] = field(default_factory=dict)
     held_out: float = 0.2
     threads: int = 1
     report_interval_s: float = 0.2
     parameters: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
+    places: int = 1
+    checkpoint_s: float = 60.0
+    release_after_s: float = 300.0
+    retry_s: float = 5.0
+    kept_versions: int = 10
 
 
 class Maker:
@@ -50,35 +62,55 @@ class Maker:
         self._desk = desk
         self._settings = settings
         self._refused: set[tuple[str, str, str]] = set()
+        self.troubles: Mapping[tuple[str, str], Trouble] = {}
+        """Whose last tasks this machine has failed, as `due` has found it."""
 
     async def due(self) -> tuple[list[TaskRow], float]:
         """Make a task wherever there is enough to learn from; return them and the seconds to the next look."""
         look, made = math.inf, []
-        alive = {(row.model, row.user) for row in await self._desk.ledger.run(alive_tasks)}
-        for new in await self._desk.ledger.run(new_samples):
-            if (new.model, new.user) in alive:
-                continue
-            age = self._age(new)
-            if not trigger.due(self._settings.rule, age):
-                look = min(look, trigger.next_look(self._settings.rule, age))
-            elif row := await self._make_unasked(new):
+        for (model, user), new in (await self._news()).items():
+            rule = self._settings.rules.get(model, self._settings.rule)
+            if not trigger.due(rule, new):
+                look = min(look, trigger.next_look(rule, new))
+            elif row := await self._make_unasked(model, user):
                 made.append(row)
         return made, look
 
-    def _age(self, new: NewSamples) -> trigger.New:
-        now = self._desk.seconds()
-        oldest, newest = (max(0.0, now - seconds_of(at)) for at in (new.oldest_at, new.newest_at))
-        return trigger.New(count=new.count, oldest_s=oldest, newest_s=newest)
+    async def _news(self) -> dict[tuple[str, str], trigger.New]:
+        """Return what there is to learn from, and what went wrong, for each (model, user) without a task."""
+        run = self._desk.ledger.run
+        fresh = {(new.model, new.user): new for new in await run(new_samples)}
+        self.troubles = await run(troubles)
+        alive = {(row.model, row.user) for row in await run(alive_tasks)}
+        pairs = sorted({*fresh, *self.troubles} - alive)
+        return {pair: await self._new(pair, fresh.get(pair)) for pair in pairs}
 
-    async def _make_unasked(self, new: NewSamples) -> TaskRow | None:
+    async def _new(self, pair: tuple[str, str], fresh: NewSamples | None) -> trigger.New:
+        now, trouble = self._desk.lived(), self.troubles.get(pair)
+        return trigger.New(
+            count=fresh.count if fresh else 0,
+            oldest_s=max(0.0, now - fresh.oldest_s) if fresh else 0.0,
+            newest_s=max(0.0, now - fresh.newest_s) if fresh else 0.0,
+            least=await self._least(*pair),
+            failures=trouble.failures if trouble else 0,
+            failed_s=max(0.0, now - trouble.ended_s) if trouble else math.inf,
+        )
+
+    async def _least(self, model: str, user: str) -> float:
+        """Return how many samples the label has that has the fewest."""
+        known = await self._desk.ledger.run(get_model, model)
+        counts = await self._desk.ledger.run(count_labels, model, user)
+        return min((counts.get(str(label), 0) for label in known.info.class_labels), default=math.inf)
+
+    async def _make_unasked(self, model: str, user: str) -> TaskRow | None:
         """Make a task that nobody asked for; why it cannot be is said once."""
         try:
-            return await self.make(new.model, new.user, {})
+            return await self.make(model, user, {})
         except FinetunedError as error:
-            why = (new.model, new.user, str(error))
+            why = (model, user, str(error))
             if why not in self._refused:
                 self._refused.add(why)
-                log.warning("no task for model %s: %s", new.model, error)
+                log.warning("no task for model %s: %s", model, error)
             return None
 
     async def make(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
@@ -101,6 +133,7 @@ class Maker:
             seed=secrets.randbits(32),
             parent=current.version if current else 0,
             created_at=self._desk.now(),
+            created_s=self._desk.lived(),
         )
         return await self._desk.ledger.run(_create, row, self._settings.held_out)
 
@@ -108,12 +141,10 @@ class Maker:
 @atomic
 def _create(db: sqlite3.Connection, row: TaskRow, share: float) -> TaskRow:
     """Decide which of the new samples are held out, and make the task, in one transaction."""
-    samples, seen = list_samples(db, row.model, row.user), seen_samples(db, row.model, row.user)
-    items = [
-        Item(digest=s.digest, label=s.label, decided=s.held_out if s.id in seen else None) for s in samples
-    ]
+    samples = list_samples(db, row.model, row.user)
+    items = [Item(digest=s.digest, label=s.label, decided=s.held_out if s.seen else None) for s in samples]
     chosen = split(items, share)
     for sample in samples:
-        if sample.id not in seen:
+        if not sample.seen:
             db.execute("UPDATE samples SET held_out = ? WHERE id = ?", (sample.digest in chosen, sample.id))
     return create_task(db, row)

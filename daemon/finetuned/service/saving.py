@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +12,7 @@ from finetuned.errors import FinetunedError, HostError
 from finetuned.policy.promotion import Promotion, judge
 from finetuned.service.events import Card, ModelSaved, Promoted, TaskCompleted
 from finetuned.service.ledger_versions import VersionRow, complete_task, next_version
-from finetuned.service.stamps import seconds_of
+from finetuned.service.messages import result_path
 
 if TYPE_CHECKING:
     from finetuned.service.desk import Desk
@@ -29,7 +28,7 @@ async def save(desk: Desk, attempt: Attempt, report: Completed) -> TaskRow:
     Raises:
         HostError: the result is not the file that the worker spoke of, or the disk refuses it.
     """
-    result = Path(attempt.spec.result_path)
+    result = result_path(attempt.spec, attempt.row.attempt)
     found = await asyncio.to_thread(files.sha256_of, result)
     if found != report.sha256:
         raise HostError(f"the result of task {attempt.row.id} is not what its worker wrote (SHA-256 {found})")
@@ -52,8 +51,14 @@ async def save(desk: Desk, attempt: Attempt, report: Completed) -> TaskRow:
     promoted = promotion.promotion == "promoted"
     outcomes = _outcomes(desk, row, card, promotion)
     try:
-        at = desk.now()
-        ended = await desk.ledger.run(complete_task, version, promoted=promoted, at=at, outcomes=outcomes)
+        ended = await desk.ledger.run(
+            complete_task,
+            version,
+            attempt=row.attempt,
+            promoted=promoted,
+            moment=desk.moment(),
+            outcomes=outcomes,
+        )
     except FinetunedError:
         # The ledger does not know this version: its folder would stand in the way of the next one.
         await asyncio.to_thread(files.remove, desk.store.version(row.model, row.user, number))
@@ -101,6 +106,6 @@ def _outcomes(desk: Desk, row: TaskRow, card: Card, promotion: Promotion) -> lis
         after=card.after,
         promotion=promotion.promotion,
         promotion_reason=promotion.reason,
-        duration_seconds=round(max(0.0, desk.seconds() - seconds_of(row.started_at or row.created_at)), 3),
+        duration_seconds=round(max(0.0, desk.lived() - (row.started_s or row.created_s)), 3),
     )
     return [saved, *(promoted if promotion.promotion == "promoted" else []), completed]

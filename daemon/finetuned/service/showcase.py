@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import msgspec
 
 from finetuned.service.asked import wanted
 from finetuned.service.ledger_models import get_model, list_models
-from finetuned.service.ledger_tasks import PERSON, alive_tasks
+from finetuned.service.ledger_tasks import alive_tasks
 from finetuned.service.views import Course, model_key, model_states, task_key, task_state
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Showcase:
-    """Publishes what changed; `on_change` is called whenever something did."""
+    """Publishes what changed; `on_change` is called whenever something did.
+
+    `courses` are how far the living tasks have come: what an attempt has seen is still shown when its worker is gone.
+    """
 
     desk: Desk
     governor: Governor
     on_change: Callable[[], None] = field(default=lambda: None)
+    courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
 
     async def everything(self) -> None:
         """Publish the state of every model and of every task that lives."""
@@ -46,7 +51,10 @@ class Showcase:
         """Publish the state of a task that has no worker; that of one that has ended goes."""
         payload = None
         if row.alive:
-            want = wanted(self.governor.verdict, by_user=PERSON in row.reasons)
-            payload = msgspec.json.encode(task_state(row, Course(), want, self.desk.monotonic()))
+            want = wanted(self.governor.verdict, by_user=row.held)
+            view = task_state(row, self.courses[row.id], want, self.desk.monotonic())
+            payload = msgspec.json.encode(view)
+        else:
+            self.courses.pop(row.id, None)
         self.desk.outbox.state(task_key(row.id), payload)
         self.on_change()

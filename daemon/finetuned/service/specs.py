@@ -67,7 +67,6 @@ async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
     refs = tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in order.samples)
     spec = TaskSpec(
         task=row.id,
-        attempt=row.attempt,
         model=row.model,
         user=row.user,
         model_path=str(store.model_file(row.model, row.user, row.parent)),
@@ -76,10 +75,12 @@ async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
         inputs_path=str(store.inputs(row.model, row.user)),
         input_signature=order.want.signature,
         samples=refs,
-        result_path=str(folder / "result.mlmodel"),
+        folder=str(folder),
         parameters=dict(row.parameters),
+        adjustments=row.adjustments,
         seed=row.seed,
         threads=settings.threads,
+        checkpoint_s=settings.checkpoint_s,
         report_interval_s=settings.report_interval_s,
     )
     await asyncio.to_thread(files.make_folder, folder)
