@@ -11,7 +11,9 @@ from finetuned.edge.config import Config, Section, load, parse
 from finetuned.edge.folders import default_file, places
 from finetuned.edge.handover import received
 from finetuned.edge.passwords import password
+from finetuned.edge.rules import rule_of
 from finetuned.errors import ConfigurationError
+from finetuned.policy.trigger import Rule
 
 REFERENCE = Path(__file__).parents[2] / "config" / "finetuned.toml"
 
@@ -50,6 +52,23 @@ def test_the_example_of_a_model_in_the_reference_can_be_taken_as_it_stands() -> 
     config = parse("[models.gestures]" + example.replace("\n# ", "\n"))
     assert config.models["gestures"].labels == {"rock": "✊", "paper": "✋"}
     assert config.models["gestures"].parameters == {"epochs": 30, "learningRate": 0.01}
+    assert rule_of(config, "gestures") == Rule(min_per_label=5)
+
+
+# ── when a task starts by itself ────────────────────────────────────────────────────────────────
+def test_the_default_trigger_is_that_of_the_policy() -> None:
+    assert rule_of(Config(), "any") == Rule()
+
+
+def test_a_models_own_trigger_wins_key_by_key() -> None:
+    config = parse("""
+        trigger = {min_new_samples = 20, quiet_s = 9, min_per_label = 2}
+        models.plain = {path = "/m"}
+        models.eager = {path = "/m", trigger = {min_new_samples = 1, max_wait_s = 60.5, min_per_label = 0}}
+    """)
+    common = Rule(min_new_samples=20, quiet_s=9.0, max_wait_s=3600.0, min_per_label=2)
+    assert rule_of(config, "unnamed") == rule_of(config, "plain") == common
+    assert rule_of(config, "eager") == Rule(min_new_samples=1, quiet_s=9.0, max_wait_s=60.5, min_per_label=0)
 
 
 # ── what is wrong ───────────────────────────────────────────────────────────────────────────────
@@ -80,12 +99,27 @@ def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
         ("thermal = {pause = 70}", "thermal: unknown; did you mean budget.thermal?"),
         (
             'models = {m = {path = "/m", weights = 1}}',
-            "models.m.weights: unknown (allowed: path, fit, labels, parameters)",
+            "models.m.weights: unknown (allowed: path, fit, labels, parameters, trigger)",
         ),
         ("budget.thermal.resume = 71", "budget.thermal.resume: 71 must be below throttle (70)"),
         ("budget.thermal.throttle = 80", "budget.thermal.throttle: 80 must be below pause (80)"),
         ("budget.battery.pause = 40", "budget.battery.pause: 40 must be below resume (40)"),
         ("trigger.max_wait_s = 1", "trigger.quiet_s: 5 must be below max_wait_s (1)"),
+        ("trigger.min_per_label = -1", "trigger.min_per_label: -1 is too low (allowed: from 0)"),
+        ("models.m = {path = '/m', trigger.max_wait_s = 1}", "models.m.trigger.quiet_s: 5 must be below max_wait_s (1)"),
+        ("trigger.max_wait_s = 60\nmodels.m = {path = '/m', trigger.quiet_s = 90}", "models.m.trigger.quiet_s: 90 must be below max_wait_s (60)"),
+        ("models.m = {path = '/m', trigger.min_samples = 3}", "models.m.trigger.min_samples: unknown; did you mean models.m.trigger.min_new_samples?"),
+        ("models.m = {path = '/m', trigger = 3}", "models.m.trigger: 3 is not a table"),
+        ("models.m = 3", "models.m: 3 is not a table"),
+        ("models = [3]", "models: [3] is not a table"),
+        ("trigger.max_wait_s = 'x'\nmodels.m = {path = '/m', trigger.quiet_s = 9999}", "trigger.max_wait_s: 'x' is not a number"),
+        ("budget.release_after_s = 86401", "budget.release_after_s: 86401 is too high (allowed: up to 86400)"),
+        ("worker.max_running = 0", "worker.max_running: 0 is too low (allowed: from 1)"),
+        ("worker.max_running = 65", "worker.max_running: 65 is too high (allowed: up to 64)"),
+        ("worker.checkpoint_s = 0.5", "worker.checkpoint_s: 0.5 is too low (allowed: from 1)"),
+        ("worker.silence_s = 0.5", "worker.silence_s: 0.5 is too low (allowed: from 1)"),
+        ("worker.executor = ''", "worker.executor: must not be empty"),
+        ("history.versions = 1", "history.versions: 1 is too low (allowed: from 2)"),
         ("ingest.settle_s = nan", "ingest.settle_s: nan is not a number"),
         ('state = "here"', "state: 'here' is relative; give an absolute path, or one that begins with ~/"),
         ('mqtt.prefix = "a/b"', "mqtt.prefix: 'a/b' is no topic level (1 to 64 characters, no / + # $ and no control characters)"),
@@ -203,7 +237,7 @@ def test_a_password_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
 
 def test_the_daemon_receives_what_the_command_has_checked() -> None:
     checked = parse(
-        '[models.hands]\npath = "/m"\nlabels = { rock = "✊" }\nparameters = { epochs = 3 }\n[mqtt]\nport = 1884'
+        '[models.hands]\npath = "/m"\nlabels = { rock = "✊" }\nparameters = { epochs = 3 }\ntrigger.quiet_s = 1\n[mqtt]\nport = 1884'
     )
     memory = os.memfd_create("test")
     os.write(memory, checked.model_dump_json().encode())
@@ -213,3 +247,5 @@ def test_the_daemon_receives_what_the_command_has_checked() -> None:
     assert found.budget.thermal.pause == Config().budget.thermal.pause
     assert found.models["hands"].labels == {"rock": "✊"}
     assert found.models["hands"].parameters == {"epochs": 3}
+    assert rule_of(found, "hands") == rule_of(checked, "hands") == Rule(quiet_s=1.0)
+    assert rule_of(found, "any") == Rule()
