@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,33 @@ def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
 )  # fmt: skip
 def test_a_mistake_is_named_with_what_is_allowed(text: str, line: str) -> None:
     assert mistakes(text) == [line]
+
+
+DIGITS, LEVELS = 5000, 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"worker.threads = 1{'0' * DIGITS}", "not TOML"),  # Python reads no more than 4300 digits,
+        (f"worker.threads = 0x1{'0' * DIGITS}", "worker.threads: this int is too high"),  # and writes no more
+        (f"trigger.quiet_s = 1{'0' * 400}", "trigger.quiet_s: 1"),  # no float is so large
+        (f"models.m = {{path = '/m', parameters.epochs = {2**63}}}", "models.m.parameters.epochs: is infinite, too large"),
+        ("models.m = {path = '/m', parameters.epochs = nan}", "models.m.parameters.epochs: is infinite, too large"),
+        (f"state = {'[' * LEVELS}{']' * LEVELS}", "nested too deeply"),
+        (f"state = {'[' * 200}{']' * 200}", "state: [[["),
+        (f"{'x.' * LEVELS}y = 1", "x: unknown"),
+        (r'state = "/\u0000"', "state: no path has a zero character in it"),
+        (f'state = "{"x" * 100_000}"', "state: 'xxx"),
+        ("log.level = 1979-05-27", "log.level: datetime.date(1979, 5, 27) is not known"),
+        ('mqtt.port = "{value} {0}"', "mqtt.port: '{value} {0}' is not a whole number"),
+        ("[[models]]", "models: [{}] is not a table"),
+    ],
+)  # fmt: skip
+def test_the_strangest_file_is_refused_in_one_short_sentence(text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
+        parse(text)
+    assert len(str(caught.value)) < 300
 
 
 def test_the_value_of_an_unknown_key_is_not_repeated() -> None:

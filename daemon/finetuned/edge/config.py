@@ -47,13 +47,20 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
 def parse(text: str, name: str = FILE) -> Config:
     """Return the configuration that a TOML text says; `name` is what its errors call it."""
     try:
-        return Config.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+        return Config.model_validate(_table(text, name))
     except ValidationError as error:
         mistakes = [line for details in error.errors() for line in _lines(details)]
         # No `from`: pydantic's text repeats values that a log should not have.
         raise ConfigurationError("\n".join([f"{name}:", *(f"  {line}" for line in mistakes)])) from None
+
+
+def _table(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # also of a number with more digits than Python reads
+        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{name}: tables or arrays are nested too deeply to be read") from None
 
 
 # ── what is wrong ───────────────────────────────────────────────────────────────────────────────
@@ -89,13 +96,21 @@ def _lines(details: ErrorDetails) -> list[str]:
 
 
 def _sentence(details: ErrorDetails, path: list[str], context: Mapping[str, Any]) -> str:
-    kind, value = details["type"], repr(details["input"])
-    shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
+    kind, shown = details["type"], _shown(details["input"])
     if kind == "extra_forbidden":
         return _unknown(path)
     if kind in TYPES:
         return f"{shown} is not {TYPES[kind]}"
     return SENTENCES.get(kind, "{value}: " + details["msg"]).format(value=shown, **context)
+
+
+def _shown(value: object) -> str:
+    """Return what a message repeats of a wrong value; a few cannot be written out."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, or of levels
+        return f"this {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _unknown(path: list[str]) -> str:

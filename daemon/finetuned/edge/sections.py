@@ -27,18 +27,21 @@ if TYPE_CHECKING:
 
 SHOWN = 60  # characters of a wrong value that a message repeats
 YEAR_S = 31_536_000
+LARGEST = 2**63 - 1  # what the daemon's JSON can hold
 
 
 def _absolute(path: str) -> str:
     """Expand `~`; a relative path would depend on where the daemon was started."""
     if not path:
         return path
+    if "\0" in path:
+        raise ValueError("no path has a zero character in it")
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{error}; give an absolute path") from None
     if not expanded.is_absolute():
-        raise ValueError(f"{path!r} is relative; give an absolute path, or one that begins with ~/")
+        raise ValueError(f"{path!r:.{SHOWN}} is relative; give an absolute path, or one that begins with ~/")
     return str(expanded)
 
 
@@ -53,6 +56,8 @@ def _number(value: object) -> object:
     """Say in one sentence what a union of three types would say in three."""
     if not isinstance(value, bool | int | float):
         raise ValueError(f"{value!r:.{SHOWN}} is neither a number nor true or false")  # noqa: TRY004 - pydantic collects ValueErrors only
+    if not abs(value) <= LARGEST:  # NaN is not, either
+        raise ValueError("is infinite, too large or no number at all")
     return value
 
 
