@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-NEVER = Settings(rule=Rule(min_new_samples=10**6, max_wait_s=float("inf")))
-"""No task is due: the test asks for each."""
+NEVER = Settings(rule=Rule(min_new_samples=10**6, max_wait_s=float("inf")), retry_s=0)
+"""No task is due: the test asks for each.  A lost worker is replaced at once."""
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Bench:
         self.working = asyncio.create_task(self.tasks.run())
 
     async def stop(self) -> None:
-        """Stop the queue as the daemon does; an error of its own comes out."""
+        """Stop the queue as a cut does; an error of its own comes out."""
         if self.working is not None:
             working, self.working = self.working, None
             working.cancel()
@@ -194,6 +194,8 @@ async def a_desk(folder: Path, clock: Clock | None = None) -> AsyncIterator[Desk
             now=lambda: timestamp(clock.now),
             seconds=clock,
             monotonic=clock,
+            lived=clock,
+            clock_synchronised=lambda: True,
         )
 
 
@@ -202,7 +204,8 @@ async def with_samples(desk: Desk, *users: str, count: int = 10) -> None:
     baseline = Baseline(name=MODEL, data=BASE, info=INFO)
     await desk.ledger.run(register_model, desk.store, baseline, at=desk.now())
     for user in users:
-        await desk.ledger.run(accept_batch, [a_sample(number, user=user) for number in range(1, count + 1)])
+        samples = [a_sample(number, user=user) for number in range(1, count + 1)]
+        await desk.ledger.run(accept_batch, samples, desk.reading())
 
 
 @asynccontextmanager

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from finetuned.service.executor import LostError
+from finetuned.service.executor import Capabilities
 from finetuned.service.messages import (
-    Command,
+    Checkpointed,
+    CheckpointRef,
     Completed,
+    Control,
     Held,
     InputSpec,
+    Lost,
     Metrics,
     MiniBatchEnd,
     ModelInfo,
     ParameterInfo,
+    Released,
     Report,
     TaskSpec,
     TrainingBegin,
+    result_path,
 )
 
 if TYPE_CHECKING:
@@ -55,33 +59,33 @@ POOR, GOOD = (Metrics(samples=2, loss_value=loss, accuracy=right) for loss, righ
 class ScriptedRun:
     """A worker that stands still: the test reads its `commands` and lets it `say` things."""
 
-    def __init__(self, spec: TaskSpec) -> None:
+    def __init__(
+        self,
+        spec: TaskSpec,
+        attempt: int,
+        resume_from: Sequence[CheckpointRef],
+        say: Callable[[Report], None],
+    ) -> None:
         """It has said nothing yet, and takes every command."""
         self.spec = spec
-        self.commands: list[Command] = []
+        self.attempt = attempt
+        self.resume_from = tuple(resume_from)
+        self.commands: list[Control] = []
         self.takes = asyncio.Event()
         """Cleared: it is too busy to take a command."""
         self.takes.set()
         self._news = asyncio.Event()
-        self._said: asyncio.Queue[Report | Exception] = asyncio.Queue()
+        self._say = say
         self._seq = 0
 
-    async def control(self, command: Command) -> None:
+    async def take(self, command: Control) -> None:
         """Note the command; others may go on before it is taken."""
         await asyncio.sleep(0)
         await self.takes.wait()
         self.commands.append(command)
         self._news.set()
 
-    async def reports(self) -> AsyncIterator[Report]:
-        """Yield what it was made to say, for as long as anybody listens."""
-        while True:
-            said = await self._said.get()
-            if isinstance(said, Exception):
-                raise said
-            yield said
-
-    async def told(self, *commands: Command) -> None:
+    async def told(self, *commands: Control) -> None:
         """Wait until these are the commands that it was given, all of them."""
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -95,44 +99,98 @@ class ScriptedRun:
         """Say these; where they carry no task and attempt they get this run's."""
         for report in reports:
             self._seq += 1
-            mine = {"task": self.spec.task, "attempt": self.spec.attempt, "seq": self._seq}
-            self._said.put_nowait(report if report.task else msgspec.structs.replace(report, **mine))
+            mine = {"task": self.spec.task, "attempt": self.attempt, "seq": self._seq}
+            self._say(report if report.task else msgspec.structs.replace(report, **mine))
 
     def die(self) -> None:
         """Be gone without a last word."""
-        self._said.put_nowait(LostError("the worker died (killed by signal 9)"))
+        self.say(Lost(error="the worker died (killed by signal 9)"))
+
+    def release(self, step: int) -> CheckpointRef:
+        """Leave a checkpoint and let go; return the checkpoint."""
+        checkpoint = self.checkpoint(step)
+        self.say(Released(step=step))
+        return checkpoint
+
+    def checkpoint(self, step: int) -> CheckpointRef:
+        """Leave a checkpoint and say so."""
+        data = f"{self.attempt} {step}".encode()
+        path = Path(str(self.attempt)) / f"checkpoint-{step}"
+        whole = Path(self.spec.folder) / path
+        whole.parent.mkdir(exist_ok=True)
+        whole.write_bytes(data)
+        made = CheckpointRef(path=str(path), sha256=hashlib.sha256(data).hexdigest(), step=step)
+        self.say(Checkpointed(checkpoint=made, step=step))
+        return made
 
     def complete(self, data: bytes = b"better", before: Metrics = POOR, after: Metrics = GOOD) -> None:
         """Leave a result and say so."""
-        Path(self.spec.result_path).write_bytes(data)
+        path = result_path(self.spec, self.attempt)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
         self.say(Completed(sha256=digest, before=before, after=after, held_out=True))
 
 
 class ScriptedExecutor:
-    """Gives a `ScriptedRun` for every spec, and `info` (or raises it) for every model."""
+    """Gives a `ScriptedRun` for every attempt, and `info` (or raises it) for every model."""
 
-    def __init__(self) -> None:
+    name = "scripted"
+
+    def __init__(self, places: int = 8) -> None:
         """Workers start at once."""
+        self.capabilities = Capabilities(places=places)
         self.runs: list[ScriptedRun] = []
         self.described: list[bytes] = []
         self.info: ModelInfo | Exception = INFO
         self.starts: list[TaskSpec] = []
+        self.refuses: Exception | None = None
+        """What a submit raises."""
+        self.fails: asyncio.Queue[Exception] = asyncio.Queue()
+        """What the stream of reports raises, once."""
         self.opens = asyncio.Event()
         """Cleared: a worker that is asked for does not come up."""
         self.opens.set()
+        self._said: asyncio.Queue[Report] = asyncio.Queue()
         self._news = asyncio.Event()
 
-    @asynccontextmanager
-    async def submit(self, spec: TaskSpec) -> AsyncIterator[ScriptedRun]:
+    async def submit(self, spec: TaskSpec, attempt: int, resume_from: Sequence[CheckpointRef] = ()) -> None:
         """Start a run, once `opens` is set."""
         self.starts.append(spec)
         self._news.set()
         await self.opens.wait()
-        run = ScriptedRun(spec)
-        self.runs.append(run)
+        if self.refuses is not None:
+            raise self.refuses
+        self.runs.append(ScriptedRun(spec, attempt, resume_from, self._said.put_nowait))
         self._news.set()
-        yield run
+
+    async def control(self, task: str, attempt: int, command: Control) -> None:
+        """Pass the command to its run; nobody takes one for an attempt that is not there."""
+        for run in self.runs:
+            if (run.spec.task, run.attempt) == (task, attempt):
+                await run.take(command)
+
+    async def events(self) -> AsyncIterator[Report]:
+        """Yield what the runs were made to say, for as long as anybody listens."""
+        while True:
+            failing = asyncio.create_task(self.fails.get())
+            saying = asyncio.create_task(self._said.get())
+            try:
+                await asyncio.wait({failing, saying}, return_when=asyncio.FIRST_COMPLETED)
+                if failing.done():
+                    raise failing.result()
+                yield saying.result()
+            finally:
+                failing.cancel()
+                saying.cancel()
+
+    async def drain(self, grace_s: float) -> None:  # noqa: ARG002 - nobody here lets go
+        """End every run that has not ended."""
+        for run in self.runs:
+            run.die()
+
+    async def close(self) -> None:
+        """Nothing is left to close."""
 
     async def describe(self, path: Path) -> ModelInfo:
         """Note what is described."""

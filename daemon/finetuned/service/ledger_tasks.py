@@ -254,10 +254,26 @@ def hold(db: sqlite3.Connection, task_id: str, *, held: bool, outcome: Outcome |
 
 
 @atomic
-def count_loss(db: sqlite3.Connection, task_id: str) -> int:
-    """Count a worker that was lost, and return how many that makes."""
+def lose(  # noqa: PLR0913 - what becomes of it in either case
+    db: sqlite3.Connection,
+    task_id: str,
+    *,
+    moment: Moment,
+    failed: Outcome,
+    reasons: Sequence[str],
+    most: int,
+) -> TaskRow:
+    """Count a worker that was lost: the `most`-th ends the task as `failed`, before that it waits for `reasons`.
+
+    StateError where the task has ended.
+    """
     db.execute("UPDATE tasks SET losses = losses + 1 WHERE id = ?", (task_id,))
-    return get_task(db, task_id).losses
+    row = get_task(db, task_id)
+    if row.losses >= most:
+        return transition(db, task_id, Verb.fail, moment=moment, outcomes=[failed])
+    if row.state is TaskState.suspended:
+        return explain(db, task_id, reasons)
+    return transition(db, task_id, Verb.suspend, moment=moment, reasons=reasons)
 
 
 # ── learning rates on the way ───────────────────────────────────────────────────────────────────

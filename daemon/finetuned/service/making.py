@@ -65,6 +65,16 @@ class Maker:
         self.troubles: Mapping[tuple[str, str], Trouble] = {}
         """Whose last tasks this machine has failed, as `due` has found it."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each model that is left alone, since this machine has failed it again and again."""
+        return tuple(
+            f"{model}{f' of {user}' if user else ''}: its last {trouble.failures} tasks failed ({trouble.error}); "
+            f"none starts by itself any more until one completes: finetuned train {model}"
+            for (model, user), trouble in self.troubles.items()
+            if trouble.failures >= trigger.BREAKER
+        )
+
     async def due(self) -> tuple[list[TaskRow], float]:
         """Make a task wherever there is enough to learn from; return them and the seconds to the next look."""
         look, made = math.inf, []

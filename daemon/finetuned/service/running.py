@@ -59,8 +59,8 @@ log = logging.getLogger(__name__)
 class Attempt:
     """A worker at work on a task.
 
-    `most` is the duty at most, where it started although the budget would rather have had it wait; once it is `over` nothing
-    more is told of it.
+    `most` is the duty at most, where it started although the budget would rather have had it wait.  It has `ended` with its
+    worker's last word; once it is `over` nothing more is told of it.  `stirred` is called when it stands or goes on.
     """
 
     desk: Desk
@@ -69,7 +69,9 @@ class Attempt:
     executor: Executor
     most: float = 1.0
     over: bool = False
+    ended: bool = False
     course: Course = field(default_factory=Course)
+    stirred: Callable[[], None] = lambda: None
     began: TrainingBegin | None = None
     _told: Wanted | None = None
     _hold: Wanted | None = None
@@ -150,6 +152,7 @@ class Attempt:
                 await self._take(report)
             except StaleError as error:
                 log.info("too late: %s", error)
+        self.ended = True
         return report
 
     async def _take(self, report: Report) -> None:
@@ -230,6 +233,7 @@ class Attempt:
         """The worker stands, or goes on: now it is true, so now it is written."""
         async with self._turns:
             await self._write_held(report)
+        self.stirred()
 
     async def _write_held(self, report: Held) -> None:
         """Tell what led to the hold, and keep what it is held by now: much may have happened in between."""

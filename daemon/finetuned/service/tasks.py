@@ -1,9 +1,10 @@
-"""The queue: the only place where tasks are made and started.
+"""The queue at work: the only place where tasks are started.
 
-One task of each (model, user) lives at a time, one runs at a time.  What is due is asked of `policy.trigger`, whether it
-may start of the governor, and how it goes on of `running.Attempt`.  The start of an attempt, its end and what people ask
-take turns on a task: whoever asks finds either nobody at work, or somebody to tell.  Everything that must survive is in
-the ledger; after a crash `recover` puts what ran back into the queue.
+One task of each (model, user) lives at a time; so many run at once as the configuration and the executor allow.  What is due
+is asked of `making`, who starts of `waiting`, and how a task goes on of its `running.Attempt`; what becomes of it in the end is
+in `ending`.  The start of an attempt, its end and what people ask take turns on a task: whoever asks finds either nobody
+at work, or somebody to tell.  Everything that must survive is in the ledger; after a crash `recover` puts what ran back into
+the queue.
 """
 
 from __future__ import annotations
@@ -12,37 +13,36 @@ import asyncio
 import contextlib
 import logging
 import math
-from contextlib import AsyncExitStack
+import sys
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from finetuned import files
 from finetuned.errors import FinetunedError, HostError, RequestError
 from finetuned.service import events
-from finetuned.service.asked import asked_adjustment
+from finetuned.service.asked import STANDSTILL, asked_adjustment
 from finetuned.service.cancellation import uninterrupted
-from finetuned.service.executor import LostError
+from finetuned.service.ending import SHUTDOWN, Endings
+from finetuned.service.ledger_checkpoints import list_checkpoints
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_tasks import (
     PERSON,
-    QUEUED,
-    Change,
     TaskRow,
+    adjust,
     alive_tasks,
     begin_attempt,
-    change_reasons,
     get_task,
+    hold,
     interrupted,
-    set_reasons,
     transition,
 )
 from finetuned.service.making import Maker
-from finetuned.service.messages import Cancelled, Completed, Failed
+from finetuned.service.messages import Kill, Lost
+from finetuned.service.preparing import Preparations
 from finetuned.service.running import Attempt
-from finetuned.service.saving import save
 from finetuned.service.showcase import Showcase
 from finetuned.service.specs import Order, samples_of, write_spec
-from finetuned.states import TaskState, Verb
+from finetuned.service.waiting import Queue
+from finetuned.states import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,18 +51,17 @@ if TYPE_CHECKING:
     from finetuned.service.executor import Executor
     from finetuned.service.governor import Governor
     from finetuned.service.making import Settings
-    from finetuned.service.messages import Report
+    from finetuned.service.messages import Report, TaskSpec
     from finetuned.service.specs import Inputs
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 3
-"""A worker that is lost so often in one task takes the task with it."""
-SHUTDOWN = "shutdown"
 DISK_S = 10.0
 """How long a disk that refuses is left alone."""
-HELD_LOOK_S = 60.0
-"""How often a task that the budget holds back is looked at, though nothing changes."""
+EXECUTOR_S = 5.0
+"""How long an executor that has failed is left alone."""
+DRAIN_S = 10.0
+"""How long what runs may take to let go when the daemon leaves."""
 
 
 class Tasks:
@@ -78,13 +77,17 @@ class Tasks:
         self._settings = settings
         self._maker = Maker(desk, settings)
         self.showcase = Showcase(desk=desk, governor=governor)
+        self._queue = Queue(desk=desk, governor=governor, showcase=self.showcase)
         self._running: dict[str, Attempt] = {}
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, TaskRow] = {}
+        self._preparations = Preparations()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._queued = 0
         self._wake = asyncio.Event()
-        self._held_since: dict[str, float] = {}
-        self._losses: dict[str, int] = {}
+        self._idle = asyncio.Event()
+        self._leaving = False
+        self._endings = Endings(
+            desk=desk, settings=settings, showcase=self.showcase, queue=self._queue, stirred=self.wake
+        )
 
     # ── what others may know ────────────────────────────────────────────────────────────────────
     @property
@@ -95,7 +98,7 @@ class Tasks:
     @property
     def queued(self) -> int:
         """The tasks that wait for one."""
-        return self._queued
+        return self._queue.length
 
     @property
     def device(self) -> str:
@@ -103,6 +106,11 @@ class Tasks:
         return next(
             (attempt.course.device for attempt in self._running.values() if attempt.course.device), "cpu"
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each model that is left alone."""
+        return self._maker.warnings
 
     def wake(self) -> None:
         """Something has changed: look again."""
@@ -115,7 +123,7 @@ class Tasks:
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
     async def recover(self) -> None:
         """Put right what the last daemon left behind; before `run`."""
-        rows = await self._desk.ledger.run(interrupted, at=self._desk.now(), node=self._desk.node)
+        rows = await self._desk.ledger.run(interrupted, moment=self._desk.moment(), node=self._desk.node)
         for row in rows:
             log.info("task %s was interrupted and is %s now", row.id, row.state)
         self._desk.outbox.outcomes_written()
@@ -124,6 +132,7 @@ class Tasks:
         """Make what is due, start what may start, for as long as the daemon lives."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._obey_governor(), name="tasks obey the governor")
+            group.create_task(self._hear_executor(), name="tasks hear the executor")
             while True:
                 self._wake.clear()
                 look = await self._look(group)
@@ -134,20 +143,44 @@ class Tasks:
 
     async def _look(self, group: asyncio.TaskGroup) -> float:
         """Make and start what may be; return the seconds to the next look."""
+        if self._leaving:
+            return math.inf
         try:
-            return min(await self._make_due(), await self._start_next(group))
+            look = min(await self._make_due(), await self._start_next(group))
+            return await self._queue.keep_time(look)
         except HostError as error:
             log.warning("no task can be made or started: %s", error)
             return DISK_S
 
     async def _obey_governor(self) -> None:
         async for verdict in self._governor.changes():
+            if verdict.pace in STANDSTILL:
+                self._preparations.break_off()
             for attempt in tuple(self._running.values()):
                 try:
                     await attempt.follow(verdict)
                 except HostError as error:
                     log.warning("a change of pace cannot be written: %s", error)
             self.wake()
+
+    async def _hear_executor(self) -> None:
+        """Pass on what attempts say; an executor that fails has lost all of them."""
+        while True:
+            try:
+                async for report in self._executor.events():
+                    self._hear(report)
+                error = "it says nothing any more"
+            except Exception as failure:  # noqa: BLE001 - an executor may be anybody's code
+                error = f"{type(failure).__name__}: {failure}"
+            log.error("the executor %s fails: %s", self._executor.name, error)
+            for attempt in self._running.values():
+                attempt.hear(Lost(seq=sys.maxsize, error=f"its executor failed: {error}"))
+            await asyncio.sleep(EXECUTOR_S)
+
+    def _hear(self, report: Report) -> None:
+        attempt = self._running.get(report.task)
+        if attempt is not None and attempt.row.attempt == report.attempt:
+            attempt.hear(report)
 
     async def _make_due(self) -> float:
         made, look = await self._maker.due()
@@ -156,165 +189,143 @@ class Tasks:
         return look
 
     async def _welcome(self, row: TaskRow) -> None:
-        self._held_since[row.id] = self._desk.monotonic()
+        self._queue.welcome(row.id)
         self.showcase.task(row)
         await self.showcase.model(row.model)
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────
     async def _start_next(self, group: asyncio.TaskGroup) -> float:
-        """Start the oldest task that nothing holds, if no other runs; return the seconds to the next look."""
-        waiting = [row for row in await self._desk.ledger.run(alive_tasks) if row.id not in self._under_way]
-        self._queued = len(waiting)
-        startable = [row for row in waiting if row.state is TaskState.suspended and PERSON not in row.reasons]
-        if self._under_way or not startable:
-            return math.inf
-        row = startable[0]
-        held_s = self._desk.monotonic() - self._held_since.setdefault(row.id, self._desk.monotonic())
-        start = self._governor.may_start(held_s)
-        if not start.allowed:
-            await self._explain(row, (*QUEUED, *start.reasons))
-            return HELD_LOOK_S
-        self._under_way.add(row.id)
-        self._queued -= 1
-        self.showcase.on_change()
-        group.create_task(self._attempt(row, start.duty), name=f"task {row.id}")
-        return math.inf
+        """Start whoever is next; return the seconds to the next look."""
+        places = min(self._settings.places, self._executor.capabilities.places)
+        look = await self._queue.look(self._under_way.values(), places)
+        for row, duty in look.starts:
+            self._under_way[row.id] = row
+            self._queue.length -= 1
+            group.create_task(self._attempt(row, duty), name=f"task {row.id}")
+        if look.starts:
+            self.showcase.on_change()
+        return min(look.next_s, await self._release(crowded=look.crowded))
 
-    async def _explain(self, row: TaskRow, reasons: tuple[str, ...]) -> None:
-        """Say why a task does not start."""
-        if row.reasons != reasons:
-            self.showcase.task(await self._desk.ledger.run(change_reasons, row.id, lambda _: reasons))
+    async def _release(self, *, crowded: bool) -> float:
+        """Let go of what has been held for long, or by a person while others wait; return the seconds to the next."""
+        left_s = math.inf
+        for attempt in tuple(self._running.values()):
+            stands_s = attempt.stands_for(self._desk.monotonic())
+            if stands_s is None:
+                continue
+            left = self._settings.release_after_s - stands_s
+            if left <= 0 or (crowded and attempt.row.held):
+                await attempt.release()
+            else:
+                left_s = min(left_s, left)
+        return left_s
 
     async def _attempt(self, row: TaskRow, duty: float) -> None:
         """Run one attempt to its end, whatever that is."""
         try:
             await self._run(row, duty)
         except asyncio.CancelledError:
-            await uninterrupted(self._shut_down(row))
+            await uninterrupted(self._abandon(row))
             raise
         except FinetunedError as error:
             await self._insist(row, error)
         finally:
-            self._under_way.discard(row.id)
+            self._under_way.pop(row.id, None)
+            self._idle.set()
             self.showcase.on_change()
             self.wake()
 
     async def _run(self, row: TaskRow, duty: float) -> None:
-        known = await self._desk.ledger.run(get_model, row.model)
         want = self._inputs.want(row.model)
-        samples = await samples_of(self._desk, self._inputs, row, want)
-        async with AsyncExitStack() as worker:
-            async with self._turn(row.id):
-                started = await self._desk.ledger.run(begin_attempt, row.id, at=self._desk.now())
-                if started is None:
-                    return
-                order = Order(row=started, known=known, samples=samples, want=want)
-                spec = await write_spec(self._desk, self._settings, order)
-                run = await worker.enter_async_context(self._executor.submit(spec))
-                attempt = Attempt(desk=self._desk, row=started, spec=spec, run=run, most=duty)
-                self._running[row.id] = attempt
-            await attempt.follow(self._governor.verdict)
-            report = await attempt.listen()
-            if isinstance(report, Failed) and report.fault == HostError.fault:
-                raise LostError(report.error)  # the machine's fault: worth another attempt
+        samples = await self._preparations.done(row.id, samples_of(self._desk, self._inputs, row, want))
+        if samples is None:
+            return
+        known = await self._desk.ledger.run(get_model, row.model)
+        async with self._turn(row.id):
+            started = await self._begin(row, duty)
+            if started is None:
+                return
+            order = Order(row=started, known=known, samples=samples, want=want)
+            spec = await write_spec(self._desk, self._settings, order)
+            attempt = self._staffed(started, spec, duty)
+            checkpoints = await self._desk.ledger.run(list_checkpoints, row.id)
+            await self._executor.submit(spec, started.attempt, checkpoints)
+        await attempt.follow(self._governor.verdict)
+        report = await attempt.listen()
+        async with self._turn(row.id):
             await uninterrupted(self._end(attempt, report))
+
+    async def _begin(self, row: TaskRow, duty: float) -> TaskRow | None:
+        resumed = events.Resumed(**self._desk.about(row), pace="full", duty=duty)
+        moment = self._desk.moment()
+        started = await self._desk.ledger.run(begin_attempt, row.id, moment=moment, resumed=resumed)
+        self._desk.outbox.outcomes_written()
+        return started
+
+    def _staffed(self, row: TaskRow, spec: TaskSpec, duty: float) -> Attempt:
+        """Return the attempt, to which the executor's reports go from now on."""
+        attempt = self._running[row.id] = Attempt(
+            desk=self._desk,
+            row=row,
+            spec=spec,
+            executor=self._executor,
+            most=duty,
+            course=self.showcase.courses[row.id],
+            stirred=self.wake,
+        )
+        return attempt
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
-        """Write the one end of the task."""
-        async with self._turn(attempt.row.id):
-            self._leave(attempt.row.id)
-            about = self._desk.about(attempt.row)
-            if isinstance(report, Completed):
-                await self._clear(await save(self._desk, attempt, report))
-            elif isinstance(report, Cancelled):
-                await self._close(attempt.row, events.TaskCancelled(**about))
-            elif isinstance(report, Failed):
-                ending = events.TaskFailed(**about, fault=report.fault, error=report.error)
-                await self._close(attempt.row, ending)
+        self._leave(attempt.row.id)
+        await self._endings.of_report(attempt, report, leaving=self._leaving)
 
-    def _leave(self, task: str) -> None:
+    def _leave(self, task: str) -> Attempt | None:
         """From now on nobody is at work on the task."""
         if attempt := self._running.pop(task, None):
             attempt.over = True
+            attempt.course.go_on(self._desk.monotonic())
+        return attempt
 
     async def _insist(self, row: TaskRow, error: FinetunedError) -> None:
         """Write what became of the task; while the disk refuses even that, wait for it."""
-        again = isinstance(error, LostError) and self._may_lose_another(row.id)
-        attempt = self._running.get(row.id)
         while True:
             try:
-                await uninterrupted(self._fail(row, error, attempt, again=again))
+                await uninterrupted(self._fail(row, error))
             except HostError as refusal:
                 log.warning("what became of task %s cannot be written: %s", row.id, refusal)
                 await asyncio.sleep(DISK_S)
             else:
                 return
 
-    def _may_lose_another(self, task: str) -> bool:
-        """Count a lost worker; a few are replaced."""
-        self._losses[task] = self._losses.get(task, 0) + 1
-        return self._losses[task] < ATTEMPTS
-
-    async def _fail(
-        self, row: TaskRow, error: FinetunedError, attempt: Attempt | None, *, again: bool
-    ) -> None:
-        """Put the task back into the queue, or end it."""
+    async def _fail(self, row: TaskRow, error: FinetunedError) -> None:
         async with self._turn(row.id):
-            self._leave(row.id)
-            now = await self._desk.ledger.run(get_task, row.id)
-            about = self._desk.about(now)
-            if not now.alive:
-                log.info("task %s had ended, then: %s", row.id, error)
-                await self._clear(now)
-            elif now.state is TaskState.cancelling:
-                await self._close(now, events.TaskCancelled(**about))
-            elif again:
-                log.warning("task %s, attempt %d: %s; it starts again", row.id, now.attempt, error)
-                await self._put_back(now, attempt, QUEUED)
-            else:
-                await self._close(now, events.TaskFailed(**about, fault=error.fault, error=str(error)))
+            await self._dismiss(row.id)
+            await self._endings.of_error(row.id, error, leaving=self._leaving)
 
-    async def _close(self, row: TaskRow, ending: events.Outcome) -> None:
-        at = self._desk.now()
-        ended = await self._desk.ledger.run(transition, row.id, Verb.fail, at=at, outcomes=[ending])
-        self._desk.outbox.outcomes_written()
-        await self._clear(ended)
-
-    async def _clear(self, row: TaskRow) -> None:
-        """Nothing of an ended task stays: no retained state, no folder."""
-        self._held_since.pop(row.id, None)
-        self._losses.pop(row.id, None)
-        self.wake()
-        self.showcase.task(row)
-        await self.showcase.model(row.model)
-        await asyncio.to_thread(files.remove, self._desk.store.task(row.id))
-
-    async def _shut_down(self, row: TaskRow) -> None:
-        """The daemon leaves; the task goes on when it is back."""
+    async def _abandon(self, row: TaskRow) -> None:
+        """The daemon leaves, and could not wait; the task goes on when it is back."""
         async with self._turn(row.id):
-            attempt = self._running.get(row.id)
-            self._leave(row.id)
-            now = await self._desk.ledger.run(get_task, row.id)
-            held = attempt is not None and now.state is TaskState.suspended
-            if held or now.state is TaskState.running:
-                await self._put_back(now, attempt, (SHUTDOWN,))
+            await self._dismiss(row.id)
+            await self._endings.put_back(row.id, (SHUTDOWN,))
 
-    async def _put_back(self, row: TaskRow, attempt: Attempt | None, reasons: tuple[str, ...]) -> None:
-        """Suspend a task that has no worker any more; where a person holds it, that stays."""
-        held = attempt is not None and attempt.by_user
-        reasons = (*reasons, PERSON) if held else reasons
-        if row.state is TaskState.suspended:
-            self.showcase.task(await self._desk.ledger.run(set_reasons, row.id, reasons))
-            return
-        paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=reasons)
-        told = [] if reasons == QUEUED else [paused]
-        at = self._desk.now()
-        back = await self._desk.ledger.run(
-            transition, row.id, Verb.suspend, at=at, reasons=reasons, outcomes=told
-        )
-        self._desk.outbox.outcomes_written()
-        self.showcase.task(back)
+    async def _dismiss(self, task: str) -> None:
+        """End a worker that has not had its last word."""
+        attempt = self._leave(task)
+        if attempt is not None and not attempt.ended:
+            await self._executor.control(task, attempt.row.attempt, Kill())
+
+    async def drain(self) -> None:
+        """Start nothing more, and let go of what runs, with a checkpoint where there is time for it."""
+        self._leaving = True
+        self._preparations.break_off()
+        await self._executor.drain(DRAIN_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._under_way:
+                    self._idle.clear()
+                    await self._idle.wait()
+        await self._desk.save_clock()
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
     async def train(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
@@ -329,32 +340,32 @@ class Tasks:
         async with self._turn(task):
             row = await self._alive(task)
             if attempt := self._running.get(task):
-                attempt.by_user = True
-                await attempt.follow(self._governor.verdict)
+                await attempt.hold(self._governor.verdict, held=True)
                 return attempt.row
-            paused = events.Paused(**self._desk.about(row), pace="paused", duty=0.0, reasons=(PERSON,))
-            return await self._tell_queued(row, lambda reasons: (*reasons, PERSON), paused)
+            self._preparations.break_off(task)
+            about = self._desk.about(row)
+            paused = events.Paused(**about, pace="paused", duty=0.0, reasons=(PERSON,))
+            return await self._tell_waiting(row, held=True, outcome=paused)
 
     async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
         """Let a task go on, with a new learningRate if one is given."""
         async with self._turn(task):
             row = await self._alive(task)
             known = await self._desk.ledger.run(get_model, row.model)
-            changed = asked_adjustment(known.info, parameters)
+            rates = asked_adjustment(known.info, parameters).values()
             if attempt := self._running.get(task):
-                attempt.by_user = False
-                if changed:
-                    await attempt.adjust(changed)
-                await attempt.follow(self._governor.verdict)
+                for rate in rates:
+                    await attempt.adjust(rate)
+                await attempt.hold(self._governor.verdict, held=False)
                 return attempt.row
-            if changed:
-                raise RequestError(f"task {task} has not started; give its learningRate to `train`")
-            resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0, reasons=())
-            return await self._tell_queued(row, _without_person, resumed)
+            for rate in rates:
+                await self._desk.ledger.run(adjust, task, rate)
+            resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0)
+            return await self._tell_waiting(row, held=False, outcome=resumed)
 
-    async def _tell_queued(self, row: TaskRow, change: Change, outcome: events.Outcome) -> TaskRow:
-        """Change why a task waits that has no worker, and tell so if that changed anything."""
-        told = await self._desk.ledger.run(change_reasons, row.id, change, outcome)
+    async def _tell_waiting(self, row: TaskRow, *, held: bool, outcome: events.Outcome) -> TaskRow:
+        """Take a person's word about a task that has no worker."""
+        told = await self._desk.ledger.run(hold, row.id, held=held, outcome=outcome)
         self._desk.outbox.outcomes_written()
         self.showcase.task(told)
         self.wake()
@@ -367,8 +378,9 @@ class Tasks:
             if attempt := self._running.get(task):
                 await attempt.cancel()
                 return attempt.row
-            await self._desk.ledger.run(transition, task, Verb.cancel, at=self._desk.now())
-            await self._close(row, events.TaskCancelled(**self._desk.about(row)))
+            self._preparations.break_off(task)
+            await self._desk.ledger.run(transition, task, Verb.cancel, moment=self._desk.moment())
+            await self._endings.close(row, events.TaskCancelled(**self._desk.about(row)))
             return await self._desk.ledger.run(get_task, task)
 
     async def all_alive(self) -> tuple[str, ...]:
@@ -380,7 +392,3 @@ class Tasks:
         if not row.alive:
             raise RequestError(f"task {task} has ended: {row.state}")
         return row
-
-
-def _without_person(reasons: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(reason for reason in reasons if reason != PERSON)

@@ -24,6 +24,8 @@ RETRY = "retry"
 """Why a task waits that has lost a worker."""
 BACK_OFF = 5.0
 """Each wait for another worker is so many times the one before."""
+KEPT_S = 60.0
+"""How often the clock is kept while something waits."""
 HELD_LOOK_S = 60.0
 """How often a task that the budget holds back is looked at, though nothing changes."""
 
@@ -50,6 +52,7 @@ class Queue:
     length: int = 0
     _since: dict[str, float] = field(default_factory=dict)
     _ready_at: dict[str, float] = field(default_factory=dict)
+    _kept_at: float = -math.inf
 
     def welcome(self, task: str) -> None:
         """A task waits from now on; how long the budget has held it back is counted from here."""
@@ -84,6 +87,16 @@ class Queue:
             next_s=min(next_ready(waiting), HELD_LOOK_S if held_back else math.inf),
             crowded=any(each.ready and each.task not in chosen for each in waiting),
         )
+
+    async def keep_time(self, look: float) -> float:
+        """While something waits, keep how long: a wait survives the daemon, but for a minute."""
+        now = self.desk.monotonic()
+        if not math.isfinite(look):
+            return look
+        if now - self._kept_at >= KEPT_S:
+            self._kept_at = now
+            await self.desk.save_clock()
+        return min(look, KEPT_S)
 
     def _may_start(self, row: TaskRow) -> Start:
         self.welcome(row.id)
