@@ -99,7 +99,7 @@ async def bridged(  # noqa: PLR0913 - the bridge's own
             return await ledger.run(recall, transaction)
 
         async def keep(transaction: str, answer: Answer) -> Answer:
-            return await ledger.run(remember, transaction, answer, at=TS)
+            return await ledger.run(remember, transaction, answer, at=TS, synchronised=True)
 
         bridge = Bridge(
             address=address,

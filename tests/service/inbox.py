@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from finetuned.service.batch import Decoding, Workbench
+from finetuned.service.clock import Reading
 from finetuned.service.decoder import Decoders
 from finetuned.service.ingest import Clock, Ingest, Settings
 from finetuned.service.ledger import Ledger
@@ -142,6 +143,7 @@ async def running(
             ledger=ledger,
             decoders=decoders or own,
             node="pi-3fa2",
+            clock=lambda: Reading(lived_s=time.monotonic(), wall_s=time.time(), synchronised=True),
         )
         ingest = Ingest(
             bench,

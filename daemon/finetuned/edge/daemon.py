@@ -26,9 +26,10 @@ from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import SINK
 from finetuned.errors import FinetunedError
 from finetuned.service.ledger import data_version
+from finetuned.service.ledger_checkpoints import known_checkpoints
 from finetuned.service.ledger_outcomes import keep_sinks
 from finetuned.service.ledger_tasks import alive_tasks
-from finetuned.service.ledger_versions import list_current, list_versions
+from finetuned.service.ledger_versions import list_current, list_dropped, list_versions
 
 if TYPE_CHECKING:
     from finetuned.edge.config import Config
@@ -71,7 +72,9 @@ async def _prepare(house: House) -> None:
         desk.store.repair,
         versions=await desk.ledger.run(list_versions),
         current=await desk.ledger.run(list_current),
+        dropped=await desk.ledger.run(list_dropped),
         alive=alive,
+        checkpoints={desk.store.task(task) / path for task, path in await desk.ledger.run(known_checkpoints)},
     )
     for sentence in repaired:
         log.info("repaired", what=sentence)

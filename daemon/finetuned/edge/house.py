@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,9 +20,10 @@ from finetuned.edge.requests import Memory
 from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
+from finetuned.errors import HostError
 from finetuned.policy.budget import Budget, Missing, Mode, battery_zone, thermal_zone
 from finetuned.policy.trigger import Rule
-from finetuned.service import batch, plugins
+from finetuned.service import batch, clock, plugins
 from finetuned.service import ingest as ingestion
 from finetuned.service.decoder import Decoders, Limits
 from finetuned.service.desk import Desk
@@ -141,8 +143,17 @@ async def build(stack: AsyncExitStack, config: Config) -> House:
         now=lambda: timestamp(time.time()),
         seconds=time.time,
         monotonic=time.monotonic,
+        lived=clock.begun(await ledger.run(clock.load_clock)),
+        clock_synchronised=clock.synchronised,
     )
+    stack.push_async_callback(_save_clock, desk)
     return await _furnish(stack, config, desk, address, where.inbox)
+
+
+async def _save_clock(desk: Desk) -> None:
+    """Keep, at the end, how long the daemon has lived; a disk that refuses takes no more than the last minute."""
+    with contextlib.suppress(HostError):
+        await desk.save_clock()
 
 
 async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: Address, inbox: Path) -> House:
@@ -191,9 +202,10 @@ def _ingest(config: Config, desk: Desk, decoders: Decoders, inbox: Path, ears: E
         ledger=desk.ledger,
         decoders=decoders,
         node=desk.node,
+        clock=desk.reading,
     )
-    clock = ingestion.Clock(monotonic=desk.monotonic, utc=desk.seconds)
-    return Ingest(workbench, settings, intakes=lambda: ears.models.intakes, listener=ears, clock=clock)
+    ticks = ingestion.Clock(monotonic=desk.monotonic, utc=desk.seconds)
+    return Ingest(workbench, settings, intakes=lambda: ears.models.intakes, listener=ears, clock=ticks)
 
 
 def _bridge(config: Config, desk: Desk, address: Address, handler: Verbs) -> Bridge:
@@ -249,6 +261,8 @@ def _settings(config: Config) -> Settings:
 
 def _memory(desk: Desk) -> Memory:
     async def remember_now(transaction: str, answer: Any) -> Any:  # noqa: ANN401 - Answer, both times
-        return await desk.ledger.run(remember, transaction, answer, at=desk.now())
+        return await desk.ledger.run(
+            remember, transaction, answer, at=desk.now(), synchronised=desk.clock_synchronised()
+        )
 
     return Memory(recall=lambda transaction: desk.ledger.run(recall, transaction), remember=remember_now)

@@ -12,6 +12,7 @@ from finetuned.edge import config as configuration
 from finetuned.edge import console
 from finetuned.edge.folders import places
 from finetuned.errors import RequestError
+from finetuned.service import clock
 from finetuned.service.desk import Desk
 from finetuned.service.events import Card
 from finetuned.service.executor import LocalExecutor
@@ -63,6 +64,8 @@ async def _register(name: str, path: Path, config: Config, where: Places) -> Mod
             now=lambda: timestamp(time.time()),
             seconds=time.time,
             monotonic=time.monotonic,
+            lived=clock.begun(await ledger.run(clock.load_clock)),
+            clock_synchronised=clock.synchronised,
         )
         entries = {known: Entry(labels=entry.labels, fit=entry.fit) for known, entry in config.models.items()}
         return await Models(desk, LocalExecutor(), where.inbox, entries).register(name, path)

@@ -29,10 +29,11 @@ from finetuned.service.ledger_samples import Kind, NewSample, accept_batch
 from finetuned.service.names import REASON, SPARE, file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from finetuned.service.claim import Claim
+    from finetuned.service.clock import Reading
     from finetuned.service.events import Outcome
     from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_samples import Acceptance
@@ -131,7 +132,7 @@ class Decoding(Protocol):
 class Workbench:
     """Where samples are worked on, and with what.
 
-    `inbox` must be free of symbolic links; `node` is this machine's name in outcomes.
+    `inbox` must be free of symbolic links; `node` is this machine's name in outcomes; `clock` says how old samples are.
     """
 
     inbox: Path
@@ -139,6 +140,7 @@ class Workbench:
     ledger: Ledger
     decoders: Decoding
     node: str
+    clock: Callable[[], Reading]
 
 
 # ── the whole of it ─────────────────────────────────────────────────────────────────────────────
@@ -148,15 +150,19 @@ async def commit(bench: Workbench, batch: Batch, ts: str) -> tuple[tuple[Accepta
     Returns what became of each taken file, and the originals that could not be removed.
     Raises `HostError`; then the originals are all there still.
     """
-    samples = [new_sample(bench, item, ts) for item in batch.taken]
+    clock = bench.clock()
+    samples = [new_sample(bench, item, ts, clock.lived_s) for item in batch.taken]
     journal = await asyncio.to_thread(_prepare, bench, batch, ts)
     acceptances = await bench.ledger.run(
-        accept_batch, samples, tell=lambda acceptances: outcomes(batch, acceptances, bench.node, ts)
+        accept_batch,
+        samples,
+        tell=lambda acceptances: outcomes(batch, acceptances, bench.node, ts),
+        clock=clock,
     )
     return acceptances, await finish(journal, inbox=bench.inbox, store=bench.store, ledger=bench.ledger)
 
 
-def new_sample(bench: Workbench, item: Taken, ts: str) -> NewSample:
+def new_sample(bench: Workbench, item: Taken, ts: str, lived_s: float) -> NewSample:
     """Return the row that asks to be accepted."""
     return NewSample(
         model=item.place.model,
@@ -169,6 +175,7 @@ def new_sample(bench: Workbench, item: Taken, ts: str) -> NewSample:
         held_out=False,  # settled when a task takes its samples (`making`)
         source=source_of(bench.inbox, item.found),
         accepted_at=ts,
+        accepted_s=lived_s,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finetuned.service.clock import Reading, save_clock
 from finetuned.service.stamps import Moment
 
 if TYPE_CHECKING:
@@ -41,3 +42,11 @@ class Desk:
     def about(self, row: TaskRow) -> dict[str, Any]:
         """Return the fields that every event of this task has."""
         return {"ts": self.now(), "node": self.node, "model": row.model, "user": row.user, "task": row.id}
+
+    def reading(self) -> Reading:
+        """Return all that the clocks say, as the ledger keeps it over a restart."""
+        return Reading(lived_s=self.lived(), wall_s=self.seconds(), synchronised=self.clock_synchronised())
+
+    async def save_clock(self) -> None:
+        """Keep the reading; what has been lived since is lost to a kill -9."""
+        await self.ledger.run(save_clock, self.reading())

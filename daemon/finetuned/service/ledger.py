@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from finetuned import files
 from finetuned.errors import HostError
+from finetuned.service.ledger_integrity import check
+from finetuned.service.ledger_migrations import SCHEMA_VERSION, migrate, refuse_older_daemon, statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,8 +28,14 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
+WAL_BYTES = 4 * 2**20  # what the write-ahead log keeps of the disk after a large transaction
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    f"journal_size_limit = {WAL_BYTES}",
+)
 
 
 class Ledger:
@@ -41,11 +49,14 @@ class Ledger:
     @classmethod
     @asynccontextmanager
     async def open(cls, path: Path) -> AsyncIterator[Ledger]:
-        """Open the ledger at `path`, making it where there is none; `HostError` where that cannot be."""
+        """Open the ledger at `path`, making it where there is none.
+
+        HostError where that cannot be, or where what is there is broken: then a copy of it was laid aside.
+        """
         loop = asyncio.get_running_loop()
         executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
-            db = await loop.run_in_executor(executor, connect, path)
+            db = await loop.run_in_executor(executor, _checked, path)
             try:
                 yield cls(executor, db)
             finally:
@@ -63,6 +74,12 @@ class Ledger:
         """
         call = partial(_call, function, self._db, *args, **kwargs)
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, call))
+
+
+def _checked(path: Path) -> sqlite3.Connection:
+    if path.exists():
+        check(path)
+    return connect(path)
 
 
 def _call(
@@ -112,22 +129,32 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, check that it is a ledger of ours, and make the tables in a new one."""
+    """Open the file, check that it is a ledger of ours, make the tables in a new one, lead an older one to this schema."""
     with files.alone_in(path.parent), _host_errors(f"the ledger {path}"):
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             db.row_factory = sqlite3.Row
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for pragma in PRAGMAS:
                 db.execute(f"PRAGMA {pragma}")
-            _make_tables(db, path)
+            _bring_up_to_date(db, path)
         except BaseException:
             db.close()
             raise
         return db
 
 
-@atomic
-def _make_tables(db: sqlite3.Connection, path: Path) -> None:
+def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+    version = _version(db, path)
+    if version == 0:
+        _make_tables(db, path.parent)
+    elif version < SCHEMA_VERSION:
+        refuse_older_daemon(path)
+        check(path)  # a step must not be taken on broken ground
+        migrate(db, path, version)
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the schema's version, 0 where there is none yet; HostError for what is no ledger that we know."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if version > SCHEMA_VERSION:
@@ -139,10 +166,14 @@ def _make_tables(db: sqlite3.Connection, path: Path) -> None:
         raise HostError(
             f"{path} is a database, but no ledger of finetuned; give finetuned another state folder"
         )
-    if version == 0:
-        _refuse_orphans(path.parent)
-        for statement in _statements(Path(__file__).with_name("ledger.sql").read_text("utf-8")):
-            db.execute(statement)
+    return int(version)
+
+
+@atomic
+def _make_tables(db: sqlite3.Connection, state: Path) -> None:
+    _refuse_orphans(state)
+    for statement in statements(Path(__file__).with_name("ledger.sql").read_text("utf-8")):
+        db.execute(statement)
 
 
 def _refuse_orphans(state: Path) -> None:
@@ -153,16 +184,6 @@ def _refuse_orphans(state: Path) -> None:
                 f"{state} holds {kind}, but its ledger.db is missing or empty: restore it from a backup, "
                 "or move the folder away and begin anew"
             )
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Cut a script into statements (`executescript` would commit the transaction that is open)."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 @contextmanager

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 KEPT = 10_000
+"""So many outcomes are kept, acknowledged or not."""
+MOST = 100_000
+"""More are not kept for any sink: one that is away for ever must not fill the disk (some 50 MB)."""
 ENDINGS = (TaskCompleted, TaskFailed, TaskCancelled)
 
 
@@ -49,11 +52,11 @@ def append_outcomes(db: sqlite3.Connection, outcomes: Sequence[Outcome], *, ends
 
 
 def _prune(db: sqlite3.Connection) -> None:
-    """Forget what every sink has acknowledged, except for the newest."""
+    """Forget what every sink has acknowledged, except for the newest; and whatever is more than can be kept."""
     db.execute(
-        "DELETE FROM outcomes WHERE id <= (SELECT max(id) FROM outcomes) - ?"
-        " AND id <= coalesce((SELECT min(outcome) FROM sinks), (SELECT max(id) FROM outcomes))",
-        (KEPT,),
+        "WITH newest (id) AS (SELECT max(id) FROM outcomes) DELETE FROM outcomes WHERE id <="
+        " (SELECT max(min(id - ?, coalesce((SELECT min(outcome) FROM sinks), id)), id - ?) FROM newest)",
+        (KEPT, MOST),
     )
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 REMEMBERED_S = 86_400
+MOST = 10_000
+"""So many answers are kept at most, however young they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +25,26 @@ class Answer:
 
 
 @atomic
-def remember(db: sqlite3.Connection, transaction_id: str, answer: Answer, *, at: str) -> Answer:
-    """Keep the answer for a day and return the one that counts: the first."""
-    db.execute("DELETE FROM transactions WHERE at < ?", (timestamp(seconds_of(at) - REMEMBERED_S),))
+def remember(
+    db: sqlite3.Connection, transaction_id: str, answer: Answer, *, at: str, synchronised: bool
+) -> Answer:
+    """Keep the answer for a day and return the one that counts: the first.
+
+    `synchronised`: whether `at` can be believed.  While it cannot, nothing is forgotten for its age, and what comes
+    meanwhile has none: only the number of answers bounds it.
+    """
+    if synchronised:
+        db.execute(
+            "DELETE FROM transactions WHERE at != '' AND at < ?", (timestamp(seconds_of(at) - REMEMBERED_S),)
+        )
     db.execute(
-        "INSERT INTO transactions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (transaction_id, answer.verb, answer.response, at),
+        "INSERT INTO transactions (id, verb, response, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (transaction_id, answer.verb, answer.response, at if synchronised else ""),
+    )
+    # In the order of their coming: rowid, not time.
+    db.execute(
+        "DELETE FROM transactions WHERE rowid <= (SELECT rowid FROM transactions ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+        (MOST,),
     )
     return recall(db, transaction_id) or answer
 

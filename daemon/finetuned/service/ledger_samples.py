@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from finetuned.service.clock import save_clock
 from finetuned.service.ledger import atomic
 from finetuned.service.ledger_outcomes import append_outcomes
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
+    from finetuned.service.clock import Reading
     from finetuned.service.events import Outcome
 
 
@@ -22,7 +24,8 @@ class NewSample:
 
     `digest` is the SHA-256 (hex) of its content, `label` the model's (after mapping), `path` where it is kept,
     relative to the state folder (`Store.sample_path`), `source` names the very file in the inbox (path, inode,
-    mtime), so that a leftover of our own crash is not taken for a duplicate.
+    mtime), so that a leftover of our own crash is not taken for a duplicate.  `accepted_at` is shown, `accepted_s`,
+    in lived seconds (`clock`), is what its age is reckoned from.
     """
 
     model: str
@@ -35,14 +38,19 @@ class NewSample:
     held_out: bool
     source: str
     accepted_at: str
+    accepted_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRow(NewSample):
-    """A sample of the ledger; `task` is the last task that saw it, None: it is new."""
+    """A sample of the ledger; `task` is the last task that saw it, None: it is new.
+
+    `seen`: a task has taken it once, under whatever label, so whether it is held out is settled.
+    """
 
     id: int
     task: str | None
+    seen: bool
 
 
 class Kind(StrEnum):
@@ -70,13 +78,13 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSamples:
-    """What is new for a (model, user): how many per label, and between which times it was accepted."""
+    """What is new for a (model, user): how many per label, and between which lived seconds it was accepted."""
 
     model: str
     user: str
     labels: dict[str, int]
-    oldest_at: str
-    newest_at: str
+    oldest_s: float
+    newest_s: float
 
     @property
     def count(self) -> int:
@@ -89,8 +97,14 @@ def accept_batch(
     db: sqlite3.Connection,
     samples: Sequence[NewSample],
     tell: Callable[[tuple[Acceptance, ...]], Sequence[Outcome]] = lambda _: (),
+    clock: Reading | None = None,
 ) -> tuple[Acceptance, ...]:
-    """Accept the samples in order and append the outcomes that `tell` makes of it, all in one transaction."""
+    """Accept the samples in order and append the outcomes that `tell` makes of it, all in one transaction.
+
+    `clock` is kept in the same transaction: it costs no further fsync, and no sample is ever younger than the clock.
+    """
+    if clock is not None:
+        save_clock(db, clock)
     acceptances = tuple(_accept(db, sample) for sample in samples)
     append_outcomes(db, tell(acceptances))
     return acceptances
@@ -108,18 +122,19 @@ def _accept(db: sqlite3.Connection, sample: NewSample) -> Acceptance:
 
 def _insert(db: sqlite3.Connection, sample: NewSample) -> SampleRow:
     row = db.execute(
-        "INSERT INTO samples (model, user, digest, label, name, path, bytes, held_out, source, accepted_at)"
-        " VALUES (:model, :user, :digest, :label, :name, :path, :bytes, :held_out, :source, :accepted_at) RETURNING *",
+        "INSERT INTO samples (model, user, digest, label, name, path, bytes, held_out, source, accepted_at, accepted_s)"
+        " VALUES (:model, :user, :digest, :label, :name, :path, :bytes, :held_out, :source, :accepted_at, :accepted_s)"
+        " RETURNING *",
         asdict(sample),
     ).fetchone()
     return sample_row(row)
 
 
 def _relabel(db: sqlite3.Connection, there: SampleRow, sample: NewSample) -> SampleRow:
-    """Give the sample its new label; it counts as new.  What was held out stays so: it was never trained on."""
+    """Give the sample its new label; it counts as new, but whether it is held out stays settled if it was."""
     row = db.execute(
         "UPDATE samples SET label = :label, name = :name, path = :path, source = :source, accepted_at = :accepted_at,"
-        " task = NULL WHERE id = :id RETURNING *",
+        " accepted_s = :accepted_s, task = NULL WHERE id = :id RETURNING *",
         asdict(sample) | {"id": there.id},
     ).fetchone()
     return sample_row(row)
@@ -153,7 +168,7 @@ def new_samples(db: sqlite3.Connection) -> tuple[NewSamples, ...]:
     """Return, for every (model, user) that has samples which no task has seen, what is new."""
     pairs: dict[tuple[str, str], list[sqlite3.Row]] = {}
     for row in db.execute(
-        "SELECT model, user, label, count(*) AS count, min(accepted_at) AS oldest, max(accepted_at) AS newest"
+        "SELECT model, user, label, count(*) AS count, min(accepted_s) AS oldest, max(accepted_s) AS newest"
         " FROM samples WHERE task IS NULL GROUP BY model, user, label"
     ):
         pairs.setdefault((row["model"], row["user"]), []).append(row)
@@ -165,12 +180,12 @@ def _summary(model: str, user: str, rows: list[sqlite3.Row]) -> NewSamples:
         model=model,
         user=user,
         labels={row["label"]: row["count"] for row in rows},
-        oldest_at=min(row["oldest"] for row in rows),
-        newest_at=max(row["newest"] for row in rows),
+        oldest_s=min(row["oldest"] for row in rows),
+        newest_s=max(row["newest"] for row in rows),
     )
 
 
 def sample_row(row: sqlite3.Row) -> SampleRow:
     """Return a row of the samples table as a value."""
     fields = dict(row)
-    return SampleRow(**fields | {"held_out": bool(fields["held_out"])})
+    return SampleRow(**fields | {"held_out": bool(fields["held_out"]), "seen": bool(fields["seen"])})

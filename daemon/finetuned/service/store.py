@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from finetuned.service.ledger_versions import VersionRow
 
-MODEL, CARD = "model.mlmodel", "card.json"
+MODEL, CARD, SPEC = "model.mlmodel", "card.json", "spec.json"
 IMMUTABLE = 0o444
 INBOX_MODE = 0o777
 DIGEST_CHARACTERS = 12
@@ -180,6 +180,17 @@ class Store:
             files.fsync_folder(folder.parent)
         return folder
 
+    def drop_version(self, model: str, user: str, version: int) -> None:
+        """Remove a version's folder, if it is there: gone in one step, and durably, before its content goes."""
+        folder = self.version(model, user, version)
+        temporary = files.aside(folder)
+        with files.host_errors(f"dropping version {version} of {model}"):
+            if folder.exists():
+                files.remove(temporary)
+                folder.replace(temporary)
+                files.fsync_folder(folder.parent)
+        files.remove(temporary)
+
     def set_current(self, model: str, user: str, version: int) -> None:
         """Let `current` point to a version, in one step; 0, the base, is no link."""
         link = self.current(model, user)
@@ -190,13 +201,22 @@ class Store:
 
     # ── after a crash ───────────────────────────────────────────────────────────────────────────
     def repair(
-        self, *, versions: Iterable[VersionRow], current: Iterable[VersionRow], alive: Collection[str]
+        self,
+        *,
+        versions: Iterable[VersionRow],
+        current: Iterable[VersionRow],
+        dropped: Iterable[VersionRow],
+        alive: Collection[str],
+        checkpoints: Collection[Path],
     ) -> tuple[str, ...]:
         """Bring the folders back to what the ledger says, and tell what was done, a sentence each.
 
-        `versions` are all that the ledger knows, `current` those in use, `alive` the ids of tasks that have not
-        ended.  HostError where a version that the ledger knows is gone: nothing can bring that back.
+        `versions` are all that the ledger knows, `current` those in use, `dropped` those on their way out, `alive` the
+        ids of tasks that have not ended, `checkpoints` the files that these may go on from.  HostError where a version
+        that the ledger knows is gone: nothing can bring that back.
         """
+        for row in dropped:
+            self.drop_version(row.model, row.user, row.version)
         known = {self.version(row.model, row.user, row.version) for row in versions}
         for folder in sorted(known):
             if not (folder / MODEL).is_file():
@@ -205,7 +225,7 @@ class Store:
                 )
         unknown = [folder for folder in self.models.glob("*/*/versions/*") if folder not in known]
         unsaved = [folder for folder in unknown if _task_of(folder) in alive]
-        stray = (*unsaved, *self._stray_asides(), *self._ended_tasks(alive))
+        stray = (*unsaved, *self._stray_asides(), *self._task_leftovers(alive, checkpoints))
         for path in (*stray, *self.incoming.glob("*"), *self.incoming.glob(".*")):
             files.remove(path)
         told = [f"removed {path.relative_to(self.root)}" for path in stray]
@@ -226,8 +246,13 @@ class Store:
         yield from self.models.glob(f"*/*/.*{files.ASIDE}")
         yield from self.models.glob(f"*/*/versions/.*{files.ASIDE}")
 
-    def _ended_tasks(self, alive: Collection[str]) -> Iterator[Path]:
-        yield from (folder for folder in self.tasks.glob("*") if folder.name not in alive)
+    def _task_leftovers(self, alive: Collection[str], checkpoints: Collection[Path]) -> Iterator[Path]:
+        """Yield the folders of ended tasks, and what an attempt that is over has left in a living one's."""
+        for folder in self.tasks.glob("*"):
+            if folder.name not in alive:
+                yield folder
+            else:
+                yield from _all_but(folder, {*checkpoints, folder / SPEC})
 
     def _relink(self, current: Iterable[VersionRow]) -> Iterator[str]:
         wanted = {self.current(row.model, row.user): row for row in current}
@@ -239,6 +264,17 @@ class Store:
             if link.is_symlink() and link not in wanted:
                 files.remove(link)
                 yield f"removed {link.relative_to(self.root)}: the base is in use"
+
+
+def _all_but(folder: Path, kept: Collection[Path]) -> Iterator[Path]:
+    """Yield what lies below a folder and is neither kept nor on the way to what is."""
+    for path in sorted(folder.glob("*")):
+        if path in kept:
+            continue
+        if path.is_dir() and not path.is_symlink() and any(path in each.parents for each in kept):
+            yield from _all_but(path, kept)
+        else:
+            yield path
 
 
 def _task_of(folder: Path) -> str:

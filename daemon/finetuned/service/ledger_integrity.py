@@ -1,0 +1,102 @@
+"""Is the ledger's file whole?  Where it is not: a copy aside of all that there is, and a refusal that says what to do.
+
+A broken ledger is never opened for writing: what SQLite would do to it (fold the WAL in, use a page twice) might be what
+makes it unreadable to those who could still save it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, NoReturn
+
+from finetuned import files
+from finetuned.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PARTS = ("-wal", "-shm", "")
+"""The database itself last: where its copy lies, the others lie too."""
+BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+TOLD = 3
+
+
+def check(path: Path) -> None:
+    """Raise HostError where the ledger at `path` is damaged, or refers to what is not there.
+
+    It is read only.  What keeps it from being read at all, short of damage, is left to whoever opens it next.
+    """
+    try:
+        found = _found(path)
+    except sqlite3.DatabaseError as error:
+        if not getattr(error, "sqlite_errorname", "").startswith(BROKEN):
+            return
+        found = [str(error)]
+    if found:
+        _refuse(path, found)
+
+
+def _found(path: Path) -> list[str]:
+    """Return what SQLite finds wrong, a sentence each, at most a few."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        rows = db.execute(f"PRAGMA integrity_check({TOLD})").fetchall()
+        damage = [str(sentence) for (sentence,) in rows if sentence != "ok"]
+        return damage or (list(_dangling(db)) if version else [])
+
+
+def _dangling(db: sqlite3.Connection) -> Iterator[str]:
+    for table, row, referred, _ in db.execute("PRAGMA foreign_key_check").fetchmany(TOLD):
+        which = "a row" if row is None else f"row {row}"
+        yield f"{which} of {table} refers to one of {referred} that is not there"
+
+
+def _refuse(path: Path, found: list[str]) -> NoReturn:
+    raise HostError(
+        f"the ledger {path} is broken ({'; '.join(found)}); {_keep(path)}.  Put a backup in its place, or what "
+        f"`sqlite3 {path} .recover | sqlite3 mended.db` still finds in it; docs/ledger.md says more"
+    )
+
+
+def _keep(path: Path) -> str:
+    """Lay a copy aside, once of the same content, and say where it is; a disk that refuses is said, too."""
+    try:
+        copy = path.with_name(f"{path.name}.broken-{_digest(path)[:8]}")
+        if not copy.exists():
+            _copy(path, copy)
+    except OSError as error:
+        return f"nothing was changed, but no copy of it could be made: {error.strerror or error}"
+    return f"nothing was changed, and a copy of it lies in {copy}"
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of database and WAL, in hex."""
+    digest = hashlib.sha256()
+    for part in ("", "-wal"):
+        if (source := path.with_name(path.name + part)).exists():
+            with source.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy all parts; what a full disk leaves of them is removed again."""
+    temporary = files.aside(copy)
+    try:
+        for part in PARTS:
+            if (source := path.with_name(path.name + part)).exists():
+                shutil.copyfile(source, temporary)
+                temporary.chmod(0o600)
+                files.fsync_file(temporary)
+                temporary.replace(copy.with_name(copy.name + part))
+        files.fsync_folder(copy.parent)
+    except OSError:
+        for part in PARTS:
+            copy.with_name(copy.name + part).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+        raise

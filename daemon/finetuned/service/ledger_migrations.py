@@ -1,0 +1,141 @@
+"""From an older schema to the newest: the statements that lead from each version to the next.
+
+Each step is one transaction, `user_version` with it, so that a crash leaves the schema before or behind a step and never
+one between.  Before the first step a copy of the whole ledger is laid aside: the way back, should a person want the older
+finetuned again.  A step that was shipped is never edited; a new one goes behind it, and `ledger.sql` follows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from finetuned import files
+from finetuned.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MIGRATIONS: dict[int, str] = {
+    1: """
+        CREATE TABLE clock (
+            id INTEGER PRIMARY KEY CHECK (id = 1), lived_s REAL NOT NULL, wall_s REAL NOT NULL,
+            synchronised INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE checkpoints (
+            task TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE, attempt INTEGER NOT NULL,
+            step INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (task, attempt, step)
+        ) STRICT, WITHOUT ROWID;
+        ALTER TABLE samples ADD COLUMN accepted_s REAL NOT NULL DEFAULT 0;
+        ALTER TABLE samples ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN fault TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN adjustments TEXT NOT NULL DEFAULT '[]';
+        ALTER TABLE tasks ADD COLUMN created_s REAL NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN started_s REAL;
+        ALTER TABLE tasks ADD COLUMN ended_s REAL;
+        ALTER TABLE versions ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+
+        UPDATE samples SET seen = 1 WHERE id IN (SELECT sample FROM task_samples);
+        UPDATE tasks SET held = 1
+            WHERE state NOT IN ('completed', 'failed') AND 'user' IN (SELECT value FROM json_each(reasons));
+        -- Whether a living task was last told to be paused: its outcomes know.
+        UPDATE tasks SET paused = coalesce((
+                SELECT type = 'paused' FROM outcomes
+                WHERE type IN ('paused', 'resumed') AND json_extract(payload, '$.task') = tasks.id
+                ORDER BY outcomes.id DESC LIMIT 1
+            ), 0)
+            WHERE state NOT IN ('completed', 'failed');
+        -- Behind `seen`, which is drawn from them: what ended without a version needs its list of samples no longer.
+        DELETE FROM task_samples
+            WHERE task IN (SELECT id FROM tasks WHERE state IN ('completed', 'failed') AND version IS NULL);
+    """,
+}
+"""By the version that it leads away from, to the next one."""
+
+SCHEMA_VERSION = max(MIGRATIONS) + 1
+
+
+def refuse_older_daemon(path: Path) -> None:
+    """Refuse to change the ledger beneath a daemon that was started before finetuned was updated (HostError)."""
+    lock = path.with_name("lock")
+    with suppress(OSError, ValueError):
+        pid = int(lock.read_text("ascii"))
+        os.kill(pid, 0)  # most often nobody, or we ourselves: then the lock is not even tried
+        if pid != os.getpid() and _is_held(lock):
+            raise HostError(
+                f"the ledger {path} is of an older finetuned, whose daemon still runs (pid {pid}): restart it first"
+            )
+
+
+def _is_held(lock: Path) -> bool:
+    descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def migrate(db: sqlite3.Connection, path: Path, version: int) -> None:
+    """Lead the ledger at `path` from schema `version` to the newest, behind a copy of it as it was.
+
+    HostError where the copy cannot be made, or a step would leave references that lead nowhere: then the ledger
+    keeps the schema that it has.
+    """
+    lay_aside(db, path.with_name(f"{path.name}.v{version}"))
+    for step in range(version, SCHEMA_VERSION):
+        _take(db, step)
+
+
+def lay_aside(db: sqlite3.Connection, copy: Path) -> None:
+    """Copy the ledger, with what its WAL holds, to `copy`, whole and fsynced; one that is there already stays."""
+    if copy.exists():
+        return
+    temporary = files.aside(copy)
+    with files.host_errors(f"copying the ledger to {copy}"):
+        temporary.unlink(missing_ok=True)
+        db.execute("VACUUM INTO ?", (str(temporary),))
+        temporary.chmod(0o600)
+        files.fsync_file(temporary)
+        temporary.replace(copy)
+        files.fsync_folder(copy.parent)
+
+
+def _take(db: sqlite3.Connection, step: int) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements(MIGRATIONS[step]):
+            db.execute(statement)
+        _refuse_dangling(db, step)
+        db.execute(f"PRAGMA user_version = {step + 1}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+
+
+def _refuse_dangling(db: sqlite3.Connection, step: int) -> None:
+    if db.execute("PRAGMA foreign_key_check").fetchone():
+        raise HostError(
+            f"the ledger cannot be led from schema {step} to {step + 1}: references would be lost"
+        )
+
+
+def statements(script: str) -> Iterator[str]:
+    """Cut a script into statements (`executescript` would commit the transaction that is open)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
