@@ -70,5 +70,9 @@ class HostError(FinetunedError):
     fault = "host"
 
 
+class CheckpointError(HostError):
+    """A checkpoint cannot be gone on from: it is damaged, or of another task."""
+
+
 class InUseError(HostError):
     """Another daemon has the state folder."""

@@ -8,12 +8,12 @@ the graph reads the weights (ENGINE.md).  Same model, samples, parameters, seed 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetuned.errors import DivergenceError, ModelError, SampleError
+from finetuned.errors import CheckpointError, DivergenceError, ModelError, SampleError
 from finetuned.graph import loss as losses
 from finetuned.graph.program import (
     FEATURES,
@@ -21,14 +21,16 @@ from finetuned.graph.program import (
     LOSS,
     LOSSES,
     PREDICTION,
-    SAMPLE_WEIGHTS,
     Training,
     compile_training,
 )
 from finetuned.spec import check, codec
 from finetuned.spec.model import InnerProduct, Layer, Model
 from finetuned.update import optimizer
+from finetuned.update.checkpoint import OPTIMIZER, WEIGHTS, Position, Snapshot
 from finetuned.update.features import Array, Encoded, inputs_of
+from finetuned.update.identity import identity_of
+from finetuned.update.memory import Arena, Buffers
 from finetuned.update.parameters import update_of
 from finetuned.update.session import Bound, Session
 
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
     from finetuned.parameters import Number
 
-_ALIGNMENT = 16  # float32s: every trained array starts on a cache line
 _MEASURED_AT_ONCE = 256
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,22 +71,6 @@ class Measure:
     error: float | None = None
 
 
-class Arena:
-    """All trained arrays in one flat float32 buffer, and their gradients in another; `arrays` are views by name."""
-
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        starts, end = {}, 0
-        for name, shape in shapes.items():
-            starts[name] = end
-            end += ceil(prod(shape) / _ALIGNMENT) * _ALIGNMENT
-        self.weights = np.zeros(end, dtype=np.float32)
-        self.gradient = np.zeros(end, dtype=np.float32)
-        self.arrays = {n: self.weights[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()}
-        self.gradients = {
-            n: self.gradient[s : s + prod(shapes[n])].reshape(shapes[n]) for n, s in starts.items()
-        }
-
-
 class NetworkUpdate:
     """One update of a network's trained layers.
 
@@ -92,6 +78,8 @@ class NetworkUpdate:
         model: an updatable model.
         parameters: those in force (`parameters.resolve`).
         threads: threads of one step; part of the result's identity.
+
+    `position` is where the update stands after the event that `steps` yielded last.
 
     Raises:
         ModelError: the model cannot be updated; the message holds every reason.
@@ -104,6 +92,8 @@ class NetworkUpdate:
         self.model = model
         self.parameters = dict(parameters)
         self.training: Training = compile_training(model)
+        self.position = Position()
+        self._begun_with = dict(parameters)
         self._threads = threads
         self._arena = Arena(self.training.parameters)
         self._load_weights()
@@ -165,25 +155,46 @@ class NetworkUpdate:
         return ceil(samples / int(self.parameters["miniBatchSize"]))
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
-    def steps(self, data: Encoded) -> Generator[MiniBatch | Epoch, None, None]:
-        """Train; yield after every mini-batch and after every epoch.
+    def steps(self, data: Encoded, start: Position | None = None) -> Generator[MiniBatch | Epoch, None, None]:
+        """Train from `start` on; yield after every mini-batch and after every epoch, and keep `position` up to it.
 
         Raises:
             SampleError: there is nothing to train on.
-            DivergenceError: a loss or a weight became infinite or NaN.
+            CheckpointError: there is no such position with these samples and parameters.
+            DivergenceError: a loss or a weight became infinite or NaN (while it runs).
         """
         if not len(data):
             raise SampleError("there is no sample to train on")
-        buffers = _Buffers(self, data)
-        for epoch in range(int(self.parameters["epochs"])):
-            yield from self._epoch(epoch, data, buffers)
+        position = start or Position()
+        self._check_position(position, len(data))
+        return self._run(data, position)
 
-    def _epoch(self, epoch: int, data: Encoded, buffers: _Buffers) -> Iterator[MiniBatch | Epoch]:
-        size = buffers.size
+    def _check_position(self, position: Position, samples: int) -> None:
+        epochs, batches = int(self.parameters["epochs"]), self.batches(samples)
+        epoch, batch, step = position.epoch, position.batch, position.step
+        inside = epoch < epochs and batch <= batches
+        if not (inside or (epoch, batch) == (epochs, 0)) or step != epoch * batches + batch:
+            raise CheckpointError(
+                f"there is no epoch {epoch}, mini-batch {batch}, step {step} in {epochs} epochs of {batches} mini-batches"
+            )
+
+    def _run(self, data: Encoded, start: Position) -> Generator[MiniBatch | Epoch, None, None]:
+        size, shape = int(self.parameters["miniBatchSize"]), self.training.target_shape
+        buffers = Buffers(data, size=size, target_shape=shape, bind=self._bind)
+        self.position = start
+        while self.position.epoch < int(self.parameters["epochs"]):
+            yield from self._mini_batches(data, buffers)
+            self._check_weights()
+            done = self.position
+            self.position = Position(epoch=done.epoch + 1, step=done.step)
+            yield Epoch(epoch=done.epoch, loss=done.total / len(data), last=done.last)
+
+    def _mini_batches(self, data: Encoded, buffers: Buffers) -> Iterator[MiniBatch]:
+        """Do what is left of the epoch in which the position lies."""
+        epoch = self.position.epoch
         order = self._order(epoch, len(data))
-        total = loss = 0.0
-        for batch in range(self.batches(len(data))):
-            rows = order[batch * size : (batch + 1) * size]
+        for batch in range(self.position.batch, self.batches(len(data))):
+            rows = order[batch * buffers.size : (batch + 1) * buffers.size]
             loss = buffers.run(rows)
             if not np.isfinite(loss):
                 rate = self.learning_rate
@@ -191,10 +202,15 @@ class NetworkUpdate:
                     f"the loss became {loss} in epoch {epoch}, mini-batch {batch}: try a learningRate below {rate:g}"
                 )
             self._optimizer.step(self._arena.weights, self._arena.gradient)
-            total += loss * len(rows)
+            before = self.position
+            self.position = Position(
+                epoch=epoch,
+                batch=batch + 1,
+                step=before.step + 1,
+                total=before.total + loss * len(rows),
+                last=loss,
+            )
             yield MiniBatch(epoch=epoch, batch=batch, loss=loss)
-        self._check_weights()
-        yield Epoch(epoch=epoch, loss=total / len(data), last=loss)
 
     def _order(self, epoch: int, samples: int) -> Array:
         """The permutation of an epoch: a function of seed and epoch alone, so a position can be gone back to."""
@@ -203,10 +219,50 @@ class NetworkUpdate:
         seed = int(self.parameters["seed"]) % 2**64
         return np.random.default_rng([seed, epoch]).permutation(samples)
 
-    def bind(self, feeds: dict[str, Array], loss: Array) -> Bound:
+    def _bind(self, feeds: dict[str, Array], loss: Array) -> Bound:
         """Bind a step to its feeds, the weights and the gradients."""
         results = {LOSS: loss} | {f"{GRADIENT}{name}": array for name, array in self._arena.gradients.items()}
         return self._step.bind({**feeds, **self._arena.arrays}, results)
+
+    # ── checkpoints ─────────────────────────────────────────────────────────────────────────────
+    def identity(self, data: Encoded) -> str:
+        """Return a digest of all that the result of training on `data` depends on, but for adjusted learning rates."""
+        return identity_of(self.model.data, data, self._begun_with, threads=self._threads)
+
+    def snapshot(self) -> Snapshot:
+        """Return copies of all that the next step depends on; ask between two steps."""
+        return Snapshot(
+            position=self.position,
+            learning_rate=self.learning_rate,
+            arrays={name: array.copy() for name, array in self._kept().items()},
+            seed=int(self.parameters["seed"]),
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot, whole or not at all; `steps(data, snapshot.position)` goes on from there.
+
+        Raises:
+            CheckpointError: it does not fit the model, its optimizer or its seed.
+        """
+        seed = int(self.parameters["seed"])
+        if snapshot.seed != seed:
+            raise CheckpointError(f"it has the seed {snapshot.seed}, and this task {seed}")
+        kept, arrays = self._kept(), snapshot.arrays
+        wanted, found = ({name: array.size for name, array in each.items()} for each in (kept, arrays))
+        if found != wanted:
+            raise CheckpointError(
+                f"it holds {_sizes(found)}; the model and its optimizer have {_sizes(wanted)}"
+            )
+        self._optimizer.load({n.removeprefix(OPTIMIZER): a for n, a in arrays.items() if n != WEIGHTS})
+        # Into the memory that is bound to the graph.
+        self._arena.weights[...] = arrays[WEIGHTS]
+        self.learning_rate = snapshot.learning_rate
+        self.position = snapshot.position
+
+    def _kept(self) -> dict[str, Array]:
+        """The arrays of a snapshot, as views."""
+        state = {f"{OPTIMIZER}{name}": array for name, array in self._optimizer.state().items()}
+        return {WEIGHTS: self._arena.weights, **state}
 
     # ── what comes out ──────────────────────────────────────────────────────────────────────────
     def predict(self, features: Array, targets: Array) -> tuple[Array, Array]:
@@ -273,38 +329,7 @@ def _chunks(data: Encoded) -> Iterator[tuple[Array, Array]]:
         yield data.features[start:end], data.targets[start:end]
 
 
-class _Buffers:
-    """The bound buffers of a task: one set for full mini-batches, views of it for the last partial one."""
-
-    def __init__(self, update: NetworkUpdate, data: Encoded) -> None:
-        self.size = min(int(update.parameters["miniBatchSize"]), len(data))
-        self._data = data
-        self._onehot = data.targets.dtype == np.int64
-        self._features = np.empty((self.size, *data.features.shape[1:]), dtype=np.float32)
-        self._targets = np.zeros((self.size, *update.training.target_shape), dtype=np.float32)
-        self._loss = np.zeros(1, dtype=np.float32)
-        partial = len(data) % self.size
-        self._bound = {rows: self._bind(update, rows) for rows in {self.size, partial} - {0}}
-
-    def _bind(self, update: NetworkUpdate, rows: int) -> Bound:
-        feeds = {
-            FEATURES: self._features[:rows],
-            losses.TARGET: self._targets[:rows],
-            SAMPLE_WEIGHTS: np.full(rows, 1.0 / rows, dtype=np.float32),
-        }
-        return update.bind(feeds, self._loss)
-
-    def run(self, rows: Array) -> float:
-        """Compute loss and gradients of these samples."""
-        count = len(rows)
-        np.take(self._data.features, rows, axis=0, out=self._features[:count], mode="clip")
-        self._fill_targets(rows, self._targets[:count])
-        self._bound[count].run()
-        return float(self._loss[0])
-
-    def _fill_targets(self, rows: Array, out: Array) -> None:
-        if self._onehot:
-            out.fill(0.0)
-            out[np.arange(len(rows)), self._data.targets[rows]] = 1.0
-        else:
-            np.take(self._data.targets, rows, axis=0, out=out, mode="clip")
+def _sizes(sizes: Mapping[str, int]) -> str:
+    """Name arrays as messages do; a stranger's file may name many."""
+    named = [f"{name!a} ({size})" for name, size in sizes.items()]
+    return ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "") or "nothing"

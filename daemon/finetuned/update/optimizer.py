@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from finetuned.errors import ModelError
+from finetuned.errors import CheckpointError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,9 @@ class Optimizer(Protocol):
 
     def state(self) -> dict[str, Flat]:
         """Return the arrays that the next step depends on (views)."""
+
+    def load(self, arrays: Mapping[str, Flat]) -> None:
+        """Copy arrays with the names and sizes of `state` into it, all or none; `CheckpointError` for impossible ones."""
 
 
 class SGD:
@@ -57,6 +60,10 @@ class SGD:
     def state(self) -> dict[str, Flat]:
         """Return the velocity."""
         return {"velocity": self._velocity}
+
+    def load(self, arrays: Mapping[str, Flat]) -> None:
+        """Take the velocity."""
+        self._velocity[...] = arrays["velocity"]
 
 
 class Adam:
@@ -93,6 +100,17 @@ class Adam:
     def state(self) -> dict[str, Flat]:
         """Return both moments and the number of steps."""
         return {"first": self._first, "second": self._second, "steps": self._steps}
+
+    def load(self, arrays: Mapping[str, Flat]) -> None:
+        """Take both moments and the number of steps; a step before the first would divide by zero."""
+        steps, second = arrays["steps"], arrays["second"]
+        if not (steps >= 0).all() or not (second >= 0).all():
+            raise CheckpointError(
+                "an optimizer's state is impossible: a number of steps or a square is negative"
+            )
+        self._first[...] = arrays["first"]
+        self._second[...] = second
+        self._steps[...] = steps
 
 
 def make(kind: str, size: int, parameters: Mapping[str, float]) -> Optimizer:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 CPU = "CPUExecutionProvider"
+VERSION = str(ort.__version__)
 
 
 class Session:
