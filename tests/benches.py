@@ -205,7 +205,7 @@ async def with_samples(desk: Desk, *users: str, count: int = 10) -> None:
     await desk.ledger.run(register_model, desk.store, baseline, at=desk.now())
     for user in users:
         samples = [a_sample(number, user=user) for number in range(1, count + 1)]
-        await desk.ledger.run(accept_batch, samples, desk.reading())
+        await desk.ledger.run(accept_batch, samples, clock=desk.reading())
 
 
 @asynccontextmanager

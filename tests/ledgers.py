@@ -6,13 +6,14 @@ import itertools
 import json
 from typing import TYPE_CHECKING
 
+from finetuned.service.clock import Reading
 from finetuned.service.events import ModelSaved, Outcome, TaskCancelled, TaskCompleted, TaskFailed
 from finetuned.service.ledger_models import Baseline, ModelRow, add_model
 from finetuned.service.ledger_samples import NewSample, accept_batch
 from finetuned.service.ledger_tasks import TaskRow, create_task, transition
 from finetuned.service.ledger_versions import VersionRow
 from finetuned.service.messages import Metrics, ModelInfo
-from finetuned.service.stamps import new_id, timestamp
+from finetuned.service.stamps import Moment, new_id, timestamp
 
 if TYPE_CHECKING:
     import sqlite3
@@ -46,6 +47,7 @@ def a_sample(number: int = 1, user: str = "") -> NewSample:
         held_out=False,
         source=f"gestures/rock/{number}.jpg:{number}:0",
         accepted_at=at(number),
+        accepted_s=float(number),
     )
 
 
@@ -98,7 +100,8 @@ def with_model(db: sqlite3.Connection, name: str = "gestures") -> None:
 
 
 def with_samples(db: sqlite3.Connection, count: int = 3, user: str = "") -> None:
-    accept_batch(db, [a_sample(number, user=user) for number in range(1, count + 1)])
+    samples = [a_sample(number, user=user) for number in range(1, count + 1)]
+    accept_batch(db, samples, clock=Reading(lived_s=float(count), wall_s=0.0, synchronised=True))
 
 
 def with_task(db: sqlite3.Connection, *verbs: Verb) -> TaskRow:
@@ -107,7 +110,7 @@ def with_task(db: sqlite3.Connection, *verbs: Verb) -> TaskRow:
     with_samples(db)
     task = create_task(db, a_task())
     for verb in verbs:
-        task = transition(db, task.id, verb, at=at(50))
+        task = transition(db, task.id, verb, moment=Moment(at=at(50), lived_s=50.0))
     return task
 
 

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from benches import a_bench
 from fakes import ENDINGS, GOES_ON, STANDS
 from finetuned.errors import ParameterError, RequestError
-from finetuned.service.messages import Adjust, Cancel, Cancelled, Pace, Pause, Resume
+from finetuned.service.messages import (
+    Adjust,
+    Adjustment,
+    Cancel,
+    Cancelled,
+    Pace,
+    Pause,
+    Release,
+    Released,
+    Resume,
+)
 from finetuned.service.saving import save
 from finetuned.states import TaskState
 from service.samples import until
@@ -54,13 +64,12 @@ async def test_a_queued_task_that_a_person_holds_lets_others_pass_and_starts_whe
         await bench.feel(40, looks=9)
         second, run = await bench.started("ann")
         assert run.spec.task == second
-        with pytest.raises(RequestError, match="has not started"):
-            await bench.tasks.resume(first, {"learningRate": 0.5})
-        await bench.tasks.resume(first, {})
+        await bench.tasks.resume(first, {"learningRate": 0.5})
         assert [each["type"] for each in await bench.outcomes(first)] == ["paused", "resumed"]
         assert len(bench.executor.runs) == 1, "one runs at a time"
         run.complete()
-        assert (await bench.executor.run(2)).spec.task == first
+        let_go = (await bench.executor.run(2)).spec
+        assert (let_go.task, let_go.adjustments) == (first, (Adjustment(learning_rate=0.5),))
 
 
 async def test_what_a_sensor_says_of_a_queued_task_never_takes_back_what_a_person_said(
@@ -151,7 +160,7 @@ async def test_a_worker_that_is_lost_while_a_person_holds_its_task_is_not_replac
         standing.die()
         other, busy = await bench.started("ann")
         assert busy.spec.task == other
-        assert set((await bench.row(held)).reasons) == {"queued", "user"}
+        await bench.ear.state(f"task/{held}", reasons=["queued", "user"])
         await bench.tasks.pause(other)
         busy.die()  # before it stands
         await bench.ear.state(f"task/{other}", reasons=["queued", "user"])
@@ -189,7 +198,7 @@ async def test_a_request_during_a_save_is_answered_by_what_came_of_it(
         await gate.wait()
         return await save(*args)  # type: ignore[arg-type]  # whatever it is called with
 
-    monkeypatch.setattr("finetuned.service.tasks.save", slowly)
+    monkeypatch.setattr("finetuned.service.ending.save", slowly)
     async with a_bench(tmp_path) as bench:
         task, run = await bench.started()
         run.complete()
@@ -281,7 +290,7 @@ class Obedience:
 
     async def run(self) -> None:
         """Answer every command of every worker, for ever."""
-        answers = {Pause: STANDS, Resume: GOES_ON, Cancel: Cancelled()}
+        answers = {Pause: STANDS, Resume: GOES_ON, Cancel: Cancelled(), Release: Released()}
         while True:
             for run in self._bench.executor.runs:
                 for command in run.commands[self._done.get(run, 0) :]:

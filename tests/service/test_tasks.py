@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benches import Bench, a_bench
-from fakes import ENDINGS, GOES_ON, GOOD, POOR, STANDS, batch, begin
+from fakes import ENDINGS, GOES_ON, MODEL, STANDS, batch, begin
 from finetuned import files
 from finetuned.errors import HostError
 from finetuned.policy.budget import Mode
-from finetuned.service.messages import Cancel, Cancelled, Completed, Failed, Pace, Pause, Resume
-from finetuned.service.tasks import ATTEMPTS
+from finetuned.service.ending import ATTEMPTS
+from finetuned.service.messages import Cancel, Cancelled, Failed, Pace, Pause, Resume, result_path
 from finetuned.states import TaskState
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ async def loses_its_worker_twice(bench: Bench) -> str:
     run.die()
     (await bench.executor.run(2)).die()
     run = await bench.executor.run(3)
-    assert run.spec.attempt == 3
+    assert run.attempt == 3
     run.complete()
     return task
 
@@ -121,18 +121,21 @@ async def loses_every_worker(bench: Bench) -> str:
 
 
 async def cannot_be_saved(bench: Bench) -> str:
-    task, run = await bench.started()
-    versions = bench.desk.store.versions(run.spec.model, "")
+    versions = bench.desk.store.versions(MODEL, "")
     versions.parent.mkdir(parents=True)
     versions.write_text("no folder")
-    run.complete()
+    task = await bench.train()
+    for attempt in range(1, ATTEMPTS + 1):
+        (await bench.executor.run(attempt)).complete()
     return task
 
 
 async def leaves_another_result(bench: Bench) -> str:
-    task, run = await bench.started()
-    (bench.desk.store.task(task) / "result.mlmodel").write_bytes(b"something else")
-    run.say(Completed(sha256="0" * 64, before=POOR, after=GOOD, held_out=True))
+    task = await bench.train()
+    for attempt in range(1, ATTEMPTS + 1):
+        run = await bench.executor.run(attempt)
+        run.complete()
+        result_path(run.spec, attempt).write_bytes(b"something else")
     return task
 
 
@@ -254,7 +257,7 @@ async def test_a_daemon_that_is_never_to_work_holds_its_tasks_until_it_may_again
         await bench.tasks.recover()
         bench.governor.set_mode(Mode.auto)
         bench.begin()
-        assert (await bench.executor.run(2)).spec.attempt == 2
+        assert (await bench.executor.run(2)).attempt == 2
 
 
 async def test_nothing_is_told_of_a_task_after_its_end(tmp_path: Path) -> None:
@@ -298,7 +301,7 @@ async def test_a_stop_during_training_suspends_the_task_until_the_next_start(
         if by_user:
             await bench.tasks.resume(task, {})
         run = await bench.executor.run(2)
-        assert (run.spec.task, run.spec.attempt) == (task, 2)
+        assert (run.spec.task, run.attempt) == (task, 2)
         run.complete()
         await bench.ear.event("completed")
 

@@ -30,6 +30,7 @@ from finetuned.service.ledger_checkpoints import known_checkpoints
 from finetuned.service.ledger_outcomes import keep_sinks
 from finetuned.service.ledger_tasks import alive_tasks
 from finetuned.service.ledger_versions import list_current, list_dropped, list_versions
+from finetuned.service.retention import trim
 
 if TYPE_CHECKING:
     from finetuned.edge.config import Config
@@ -79,6 +80,7 @@ async def _prepare(house: House) -> None:
     for sentence in repaired:
         log.info("repaired", what=sentence)
     await desk.ledger.run(keep_sinks, {SINK})
+    await trim(desk, house.config.history.versions)
     for name, entry in house.config.models.items():
         await house.models.register(name, Path(entry.path))
     await house.models.refresh()
@@ -110,6 +112,7 @@ async def _work(house: House, stop: asyncio.Event) -> None:
         await stop.wait()
         house.notifier.stopping("stopping")
         log.info("stopping")
+        await house.tasks.drain()
         for task in working:
             task.cancel()
 

@@ -30,7 +30,7 @@ def state_of(governor: Governor, tasks: Tasks, ingest: Ingest) -> DaemonState:
         queued=tasks.queued,
         waiting_samples=ingest.waiting,
         readings=governor.readings,
-        warnings=(*governor.warnings, *ingest.warnings),
+        warnings=(*governor.warnings, *ingest.warnings, *tasks.warnings),
     )
 
 

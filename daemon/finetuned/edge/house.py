@@ -17,21 +17,21 @@ from finetuned.edge.glance import answer_to_status, state_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
 from finetuned.edge.requests import Memory
+from finetuned.edge.rules import rule_of
 from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
-from finetuned.errors import HostError
+from finetuned.errors import ConfigurationError, HostError
 from finetuned.policy.budget import Budget, Missing, Mode, battery_zone, thermal_zone
-from finetuned.policy.trigger import Rule
 from finetuned.service import batch, clock, plugins
 from finetuned.service import ingest as ingestion
 from finetuned.service.decoder import Decoders, Limits
 from finetuned.service.desk import Desk
-from finetuned.service.executor import LocalExecutor
 from finetuned.service.governor import Governor
 from finetuned.service.ingest import Ingest
 from finetuned.service.ledger import Ledger
 from finetuned.service.ledger_requests import recall, remember
+from finetuned.service.local import LocalExecutor
 from finetuned.service.making import Settings
 from finetuned.service.models import Entry, Models
 from finetuned.service.outbox import Outbox
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from finetuned.edge.broker import Address
     from finetuned.edge.config import Config
+    from finetuned.service.executor import Executor
     from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.messages import InputSpec
     from finetuned.service.watch import Found
@@ -161,11 +162,20 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     for error in found.errors:
         log.warning("plugin", error=str(error))
     governor = _governor(config, found)
-    executor = LocalExecutor(nice=config.worker.nice)
+    workers = LocalExecutor(
+        nice=config.worker.nice,
+        places=config.worker.max_running,
+        warm_s=config.worker.warm_s,
+        silence_s=config.worker.silence_s,
+    )
+    stack.push_async_callback(workers.close)
+    executor = _executor(config, found, workers)
+    if executor is not workers:
+        stack.push_async_callback(executor.close)
     limits = Limits(file_bytes=config.ingest.max_file_mb * 2**20, timeout_s=config.ingest.decode_timeout_s)
     decoders = await stack.enter_async_context(Decoders(limits))
     entries = {name: Entry(labels=entry.labels, fit=entry.fit) for name, entry in config.models.items()}
-    models = Models(desk, executor, inbox, entries)
+    models = Models(desk, workers, inbox, entries)
     tasks = Tasks(desk, executor, governor, Inputs(desk.store, decoders, models), _settings(config))
     stir = asyncio.Event()
     tasks.showcase.on_change = stir.set
@@ -187,6 +197,17 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         notifier=Notifier.from_environment(),
         stir=stir,
     )
+
+
+def _executor(config: Config, found: plugins.Plugins, workers: LocalExecutor) -> Executor:
+    """Return the executor that the configuration chooses; ConfigurationError where there is none of that name."""
+    known = {executor.name: executor for executor in (workers, *found.executors())}
+    if config.worker.executor not in known:
+        there = ", ".join(sorted(known))
+        raise ConfigurationError(
+            f"worker.executor: {config.worker.executor!r} is not installed; there is {there}"
+        )
+    return known[config.worker.executor]
 
 
 def _ingest(config: Config, desk: Desk, decoders: Decoders, inbox: Path, ears: Ears) -> Ingest:
@@ -240,6 +261,7 @@ def _governor(config: Config, found: plugins.Plugins) -> Governor:
         ),
         min_paused_s=limits.min_paused_s,
         min_running_s=limits.min_running_s,
+        release_after_s=limits.release_after_s,
         missing=Missing(limits.missing),
         mode=Mode(limits.mode),
     )
@@ -247,15 +269,19 @@ def _governor(config: Config, found: plugins.Plugins) -> Governor:
 
 
 def _settings(config: Config) -> Settings:
-    trigger, rate = config.trigger, config.mqtt.batch_events_per_second
+    rate = config.mqtt.batch_events_per_second
     return Settings(
-        rule=Rule(
-            min_new_samples=trigger.min_new_samples, quiet_s=trigger.quiet_s, max_wait_s=trigger.max_wait_s
-        ),
+        rule=rule_of(config, ""),
+        rules={name: rule_of(config, name) for name in config.models},
         held_out=config.validation.held_out,
         threads=threads_of(config.worker.threads),
         report_interval_s=1 / rate if rate else -1.0,
         parameters={name: entry.parameters for name, entry in config.models.items()},
+        places=config.worker.max_running,
+        checkpoint_s=config.worker.checkpoint_s,
+        release_after_s=config.budget.release_after_s,
+        retry_s=config.worker.retry_s,
+        kept_versions=config.history.versions,
     )
 
 

@@ -113,9 +113,9 @@ class Endings:
                 transition, task, Verb.suspend, moment=moment, reasons=reasons, outcomes=told
             )
         elif row.state is TaskState.suspended:
-            shown = tuple(dict.fromkeys((*reasons, *row.reasons)))
             changed = events.PaceChanged(**about, pace="released", duty=0.0, reasons=row.reasons)
-            back = await self.desk.ledger.run(explain, task, shown, [changed] if released else [])
+            kept, told = (row.reasons, [changed]) if released else ((), [])
+            back = await self.desk.ledger.run(explain, task, (*reasons, *kept), told)
         else:
             return
         self.desk.outbox.outcomes_written()
@@ -136,6 +136,6 @@ class Endings:
         await self.showcase.model(row.model)
         try:
             await asyncio.to_thread(files.remove, self.desk.store.task(row.id))
-            await trim(self.desk, self.settings.kept_versions)
         except HostError as error:
-            log.warning("what is no longer needed stays for now: %s", error)
+            log.warning("the folder of a task that has ended stays for now: %s", error)
+        await trim(self.desk, self.settings.kept_versions)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.policy.queue import Served, Waiting, choose, next_ready
 from finetuned.service.ledger_queue import turns
-from finetuned.service.ledger_tasks import QUEUED, alive_tasks, explain
+from finetuned.service.ledger_tasks import PERSON, QUEUED, alive_tasks, explain
 from finetuned.states import TaskState
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class Queue:
         served = await self._served()
         chosen = choose(waiting, [(row.model, row.user) for row in under_way], served, places)
         by_id = {row.id: row for row in free}
-        for row in free:
-            if row.id not in chosen:
-                await self._explain(row, starts[row.id])
+        for row in rows:
+            if row.id not in chosen and row.state is TaskState.suspended:
+                await self._explain(row, self._reasons(row, starts.get(row.id)))
         held_back = any(not start.allowed for start in starts.values())
         return Look(
             starts=tuple((by_id[task], starts[task].duty) for task in chosen),
@@ -118,9 +118,14 @@ class Queue:
         found = await self.desk.ledger.run(turns)
         return [Served(model=model, user=user, turn=turn) for (model, user), turn in found.items()]
 
-    async def _explain(self, row: TaskRow, start: Start) -> None:
-        """Say why a task does not start, if that is something new."""
+    def _reasons(self, row: TaskRow, start: Start | None) -> tuple[str, ...]:
+        """Return why a task does not start; None: since a person holds it."""
+        if start is None:
+            return (*QUEUED, PERSON)
         retry = (RETRY,) if self._ready_in(row.id) > 0 else ()
-        reasons = (*QUEUED, *retry, *(() if start.allowed else start.reasons))
+        return (*QUEUED, *retry, *(() if start.allowed else start.reasons))
+
+    async def _explain(self, row: TaskRow, reasons: tuple[str, ...]) -> None:
+        """Say why a task does not start, if that is something new."""
         if row.reasons != reasons:
             self.showcase.task(await self.desk.ledger.run(explain, row.id, reasons))
