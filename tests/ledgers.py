@@ -30,6 +30,11 @@ def at(seconds: float) -> str:
     return timestamp(1_800_000_000 + seconds)
 
 
+def moment(seconds: float) -> Moment:
+    """Return a moment whose lived seconds are those of `at`."""
+    return Moment(at=at(seconds), lived_s=seconds)
+
+
 def a_baseline(name: str = "gestures", data: bytes = b"a model") -> Baseline:
     return Baseline(name=name, data=data, info=INFO)
 
@@ -52,7 +57,14 @@ def a_sample(number: int = 1, user: str = "") -> NewSample:
 
 
 def a_task(number: int = 1, user: str = "") -> TaskRow:
-    return TaskRow(id=new_id(number, b"\0" * 10), model="gestures", user=user, seed=7, created_at=at(number))
+    return TaskRow(
+        id=new_id(number, b"\0" * 10),
+        model="gestures",
+        user=user,
+        seed=7,
+        created_at=at(number),
+        created_s=float(number),
+    )
 
 
 def a_version(task: TaskRow, version: int = 1) -> VersionRow:
@@ -110,7 +122,7 @@ def with_task(db: sqlite3.Connection, *verbs: Verb) -> TaskRow:
     with_samples(db)
     task = create_task(db, a_task())
     for verb in verbs:
-        task = transition(db, task.id, verb, moment=Moment(at=at(50), lived_s=50.0))
+        task = transition(db, task.id, verb, moment=moment(50))
     return task
 
 

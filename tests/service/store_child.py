@@ -23,11 +23,21 @@ from finetuned.service.events import Outcome, SampleAccepted
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_models import register_model
 from finetuned.service.ledger_samples import Acceptance, Kind, accept_batch
-from finetuned.service.ledger_tasks import create_task, transition
+from finetuned.service.ledger_tasks import begin_attempt, create_task
 from finetuned.service.ledger_versions import complete_task
 from finetuned.service.store import Store
-from finetuned.states import Verb
-from ledgers import NODE, a_baseline, a_sample, a_task, a_version, at, completed, with_model, with_samples
+from ledgers import (
+    NODE,
+    a_baseline,
+    a_sample,
+    a_task,
+    a_version,
+    at,
+    completed,
+    moment,
+    with_model,
+    with_samples,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -84,7 +94,7 @@ def save(store: Store, fuse: Fuse) -> None:
         with_samples(db)
         for number in (1, 2):
             task = create_task(db, a_task(number))
-            transition(db, task.id, Verb.resume, at=at(number), new_attempt=True)
+            begin_attempt(db, task.id, moment=moment(number))
             result = store.task(task.id) / "result.mlmodel"
             files.make_folder(result.parent)
             result.write_bytes(b"version %d" % number)
@@ -92,7 +102,9 @@ def save(store: Store, fuse: Fuse) -> None:
                 fuse.arm(db)
             version = a_version(task, number)
             store.save_version("gestures", "", number, result=result, card=version.card)
-            complete_task(db, version, promoted=True, at=at(99), outcomes=[completed(task.id, number)])
+            complete_task(
+                db, version, promoted=True, moment=moment(99), outcomes=[completed(task.id, number)]
+            )
             store.set_current("gestures", "", number)
 
 

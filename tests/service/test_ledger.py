@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from finetuned.errors import HostError, RequestError
+from finetuned.service import ledger_requests
 from finetuned.service.ledger import Ledger, atomic, connect, opened
 from finetuned.service.ledger_models import add_model, get_model, list_models, register_model
 from finetuned.service.ledger_requests import Answer, recall, remember
@@ -40,7 +41,7 @@ def test_a_new_ledger_is_durable_and_keeps_its_references(tmp_path: Path) -> Non
         ]
         assert pragmas == ["wal", 2, 1]
         with pytest.raises(sqlite3.IntegrityError):
-            db.execute("INSERT INTO versions VALUES ('nobody', '', 1, 0, 'no task', '', '', '')")
+            db.execute("INSERT INTO versions VALUES ('nobody', '', 1, 0, 'no task', '', '', '', 0)")
 
 
 def test_a_ledger_is_found_again_with_all_that_it_held(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_missing_folder_is_a_host_error(tmp_path: Path) -> None:
 def fill(path: Path) -> None:
     with opened(path) as db:
         db.execute("PRAGMA max_page_count = 1")
-        remember(db, "1", Answer(verb="status", response="x" * 1_000_000), at=at(0))
+        remember(db, "1", Answer(verb="status", response="x" * 1_000_000), at=at(0), synchronised=True)
 
 
 def test_a_full_disk_is_said_in_words_and_changes_nothing(tmp_path: Path) -> None:
@@ -213,12 +214,33 @@ def test_processes_that_add_models_at_once_lose_none_and_agree_on_each(tmp_path:
 # ── requests, ids and times ─────────────────────────────────────────────────────────────────────
 def test_a_request_keeps_its_first_answer_for_a_day() -> None:
     with contextlib.closing(connect(Path(":memory:"))) as db:
-        first = Answer(verb="train", response='{"status": "ok"}')
+        first, other = Answer(verb="train", response="{}"), Answer(verb="train", response="another")
         assert recall(db, "1") is None
-        assert remember(db, "1", first, at=at(0)) == first
-        assert remember(db, "1", Answer(verb="train", response="another"), at=at(DAY - 1)) == first
-        remember(db, "2", first, at=at(DAY + 1))
+        assert remember(db, "1", first, at=at(0), synchronised=True) == first
+        assert remember(db, "1", other, at=at(DAY - 1), synchronised=True) == first
+        remember(db, "2", first, at=at(DAY + 1), synchronised=True)
         assert recall(db, "1") is None
+
+
+def test_while_the_clock_cannot_be_believed_no_answer_is_forgotten_for_its_age() -> None:
+    with contextlib.closing(connect(Path(":memory:"))) as db:
+        answer = Answer(verb="train", response="{}")
+        remember(db, "known", answer, at=at(0), synchronised=True)
+        remember(db, "in 1970", answer, at=timestamp(0), synchronised=False)
+        remember(db, "in a century", answer, at=at(36_500 * DAY), synchronised=False)
+        assert recall(db, "known") == answer
+        # Nor is one, later, for the age that a clock which was wrong has given it.
+        remember(db, "now", answer, at=at(1), synchronised=True)
+        assert recall(db, "in 1970") == answer
+
+
+def test_answers_are_bounded_by_their_number_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_requests, "MOST", 3)
+    with contextlib.closing(connect(Path(":memory:"))) as db:
+        for number in range(10):
+            # A clock that runs backwards: what came last stays.
+            remember(db, str(number), Answer(verb="train", response=""), at=at(-number), synchronised=False)
+        assert [number for number in range(10) if recall(db, str(number))] == [7, 8, 9]
 
 
 def test_ids_sort_by_time_whatever_the_random_part_is() -> None:

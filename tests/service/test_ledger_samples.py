@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from finetuned.errors import StateError
+from finetuned.service.clock import Reading, load_clock
 from finetuned.service.events import Outcome, SampleAccepted
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_samples import (
@@ -76,13 +77,13 @@ def test_what_is_new_is_counted_per_label_for_everyone_who_has_something(db: sql
     with_samples(db, 3)
     accept_batch(db, [replace(a_sample(9), label="✋"), replace(a_sample(4), user="anna")])
     assert set_of(new_samples(db)) == {
-        ("", ("✊", 3), ("✋", 1), at(1), at(9), 4),
-        ("anna", ("✊", 1), at(4), at(4), 1),
+        ("", ("✊", 3), ("✋", 1), 1.0, 9.0, 4),
+        ("anna", ("✊", 1), 4.0, 4.0, 1),
     }
 
 
 def set_of(summaries: tuple[NewSamples, ...]) -> set[tuple[object, ...]]:
-    return {(s.user, *sorted(s.labels.items()), s.oldest_at, s.newest_at, s.count) for s in summaries}
+    return {(s.user, *sorted(s.labels.items()), s.oldest_s, s.newest_s, s.count) for s in summaries}
 
 
 def test_a_task_takes_what_is_new_and_a_relabel_makes_it_new_for_the_next(db: sqlite3.Connection) -> None:
@@ -93,6 +94,33 @@ def test_a_task_takes_what_is_new_and_a_relabel_makes_it_new_for_the_next(db: sq
     (summary,) = new_samples(db)
     assert summary.labels == {"✋": 1}
     assert [sample.label for sample in task_samples(db, task.id)] == ["✊", "✊"]
+
+
+def test_a_relabelled_sample_is_young_again_but_a_task_has_seen_it(db: sqlite3.Connection) -> None:
+    with_samples(db, 2)
+    create_task(db, a_task())
+    accept_batch(
+        db, [replace(a_sample(1), label="✋", accepted_s=70.0), replace(a_sample(3), accepted_s=71.0)]
+    )
+    assert [(s.accepted_s, s.seen, s.task is None) for s in list_samples(db, "gestures", "")] == [
+        (70.0, True, True),
+        (2.0, True, False),
+        (71.0, False, True),
+    ]
+    (summary,) = new_samples(db)
+    assert (summary.oldest_s, summary.newest_s) == (70.0, 71.0)
+
+
+def test_the_clock_is_kept_with_the_samples_or_neither_is(db: sqlite3.Connection) -> None:
+    def stumble(_: tuple[Acceptance, ...]) -> list[Outcome]:
+        raise StateError("nobody is there to be told")
+
+    reading = Reading(lived_s=7.0, wall_s=1_800_000_000.0, synchronised=True)
+    with pytest.raises(StateError):
+        accept_batch(db, [a_sample(1)], stumble, clock=reading)
+    assert load_clock(db) is None
+    accept_batch(db, [a_sample(1)], clock=reading)
+    assert load_clock(db) == reading
 
 
 def test_a_sample_that_was_held_out_stays_so_under_another_label(db: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,11 +20,16 @@ from finetuned.errors import HostError, RequestError
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_samples import list_samples
 from finetuned.service.ledger_tasks import alive_tasks, get_task, interrupted
-from finetuned.service.ledger_versions import list_current, list_versions
+from finetuned.service.ledger_versions import list_current, list_dropped, list_versions
 from finetuned.service.names import folder_name, model_name, user_name
 from finetuned.service.store import Store, make_inbox
 from finetuned.states import TaskState
-from ledgers import NODE, a_task, a_version, at, outcomes_of
+from ledgers import NODE, a_task, a_version, moment, outcomes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from finetuned.service.ledger_versions import VersionRow
 
 CHILD = Path(__file__).with_name("store_child.py")
 HOSTILE = (
@@ -59,6 +65,21 @@ def a_result(store: Store, content: bytes = b"weights") -> Path:
 def with_version(store: Store, version: int = 1, content: bytes = b"weights", task: str = "T") -> Path:
     card = json.dumps({"task": task})
     return store.save_version("gestures", "", version, result=a_result(store, content), card=card)
+
+
+def repaired(  # noqa: PLR0913 - the ledger's word on everything
+    store: Store,
+    *,
+    versions: Sequence[VersionRow] = (),
+    current: Sequence[VersionRow] = (),
+    dropped: Sequence[VersionRow] = (),
+    alive: Collection[str] = (),
+    checkpoints: Collection[Path] = (),
+) -> tuple[str, ...]:
+    """Repair, with a ledger that knows nothing but what is said here."""
+    return store.repair(
+        versions=versions, current=current, dropped=dropped, alive=alive, checkpoints=checkpoints
+    )
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +235,7 @@ def test_repair_follows_the_ledger_and_spares_what_it_knows(tmp_path: Path) -> N
     ):
         files.make_folder(stray.parent)
         stray.write_bytes(b"")
-    done = store.repair(versions=[known], current=[known], alive=["T"])
+    done = repaired(store, versions=[known], current=[known], alive=["T"])
     assert sorted(done) == [
         "current of gestures is version 1 again",
         "removed models/gestures/_/versions/.3.tmp",
@@ -224,17 +245,17 @@ def test_repair_follows_the_ledger_and_spares_what_it_knows(tmp_path: Path) -> N
     assert [path.name for path in store.versions("gestures", "").iterdir()] == ["1"]
     assert list(store.incoming.iterdir()) == []
     assert store.task("T").is_dir()
-    assert store.repair(versions=[known], current=[known], alive=["T"]) == ()
+    assert repaired(store, versions=[known], current=[known], alive=["T"]) == ()
 
 
 def test_a_version_that_an_old_ledger_does_not_know_is_set_aside_and_kept(tmp_path: Path) -> None:
     store = a_store(tmp_path)
     with_version(store, 7, b"weeks of learning", task="long ended")
-    told = store.repair(versions=[], current=[], alive=[])
+    told = repaired(store)
     assert any("the ledger does not know models/gestures/_/versions/7" in sentence for sentence in told)
     (kept,) = store.versions("gestures", "").iterdir()
     assert (kept / "model.mlmodel").read_bytes() == b"weeks of learning"
-    assert store.repair(versions=[], current=[], alive=[]) == ()
+    assert repaired(store) == ()
     with_version(store, 7)
 
 
@@ -242,13 +263,13 @@ def test_repair_removes_a_link_where_the_base_is_in_use(tmp_path: Path) -> None:
     store = a_store(tmp_path)
     with_version(store)
     store.set_current("gestures", "", 1)
-    store.repair(versions=[a_version(a_task(), 1)], current=[], alive=[])
+    repaired(store, versions=[a_version(a_task(), 1)])
     assert not store.current("gestures", "").is_symlink()
 
 
 def test_repair_stops_where_a_version_of_the_ledger_is_gone(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="restore it from a backup"):
-        a_store(tmp_path).repair(versions=[a_version(a_task(), 1)], current=[], alive=[])
+        repaired(a_store(tmp_path), versions=[a_version(a_task(), 1)])
 
 
 # ── crashes ─────────────────────────────────────────────────────────────────────────────────────
@@ -265,9 +286,15 @@ class AfterRestart:
 
 def restarted(store: Store) -> AfterRestart:
     with opened(store.ledger) as db:
-        interrupted(db, at=at(200), node=NODE)
+        interrupted(db, moment=moment(200), node=NODE)
         alive = [task.id for task in alive_tasks(db)]
-        store.repair(versions=list_versions(db), current=list_current(db), alive=alive)
+        repaired(
+            store,
+            versions=list_versions(db),
+            current=list_current(db),
+            dropped=list_dropped(db),
+            alive=alive,
+        )
         return AfterRestart(
             state=get_task(db, a_task(2).id).state,
             ends=outcomes_of(db).count("completed"),
@@ -302,7 +329,7 @@ def test_a_crash_at_any_step_of_an_acceptance_neither_loses_the_sample_nor_tells
     for root in roots:
         store = Store(root)
         with opened(store.ledger) as db:
-            store.repair(versions=[], current=[], alive=[])
+            repaired(store)
             (sample,) = list_samples(db, "gestures", "")
             assert outcomes_of(db) == ["sampleAccepted"]
         assert (root / sample.path).read_bytes() == b"a picture"

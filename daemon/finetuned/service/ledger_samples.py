@@ -186,6 +186,6 @@ def _summary(model: str, user: str, rows: list[sqlite3.Row]) -> NewSamples:
 
 
 def sample_row(row: sqlite3.Row) -> SampleRow:
-    """Return a row of the samples table as a value."""
-    fields = dict(row)
+    """Return a row of the samples table as a value; of a column that was selected twice the last counts."""
+    fields = dict(zip(row.keys(), row, strict=True))
     return SampleRow(**fields | {"held_out": bool(fields["held_out"]), "seen": bool(fields["seen"])})
