@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finetuned.edge.config import Config, Section, load, parse
 from finetuned.edge.folders import default_file, places
@@ -160,6 +165,48 @@ def test_the_strangest_file_is_refused_in_one_short_sentence(text: str, words: s
     with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
         parse(text)
     assert len(str(caught.value)) < 300
+
+
+def toml(value: object) -> str:
+    """Write a value as TOML has it; tables in one line."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{toml(key)} = {toml(each)}" for key, each in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case float() | date():
+            return str(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+NAMES = sorted(
+    {part for key in keys(Config()) for part in key.split(".")} | {"path", "fit", "labels", "parameters", "m"}
+)
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+plain = (
+    st.integers()
+    | st.floats()
+    | st.booleans()
+    | words
+    | st.dates()
+    | st.sampled_from(["/m", "~/m", "{x}", "auto"])
+)
+values = st.recursive(
+    plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | words, inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(NAMES), values, max_size=4))
+def test_whatever_a_file_says_it_is_taken_or_every_mistake_in_it_has_a_line(table: dict[str, Any]) -> None:
+    text = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in table.items())
+    with contextlib.suppress(ConfigurationError):
+        config = parse(text)
+        assert parse(text) == config
+        assert all(rule_of(config, name).quiet_s < rule_of(config, name).max_wait_s for name in config.models)
 
 
 def test_the_value_of_an_unknown_key_is_not_repeated() -> None:

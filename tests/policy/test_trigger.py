@@ -53,6 +53,14 @@ def test_a_wait_without_limit_never_ends() -> None:
     assert next_look(patient, New(count=9, oldest_s=math.inf, failures=1)) == math.inf
 
 
+def test_a_machine_that_fails_every_task_is_asked_three_times_an_hour_apart() -> None:
+    tried, new = [0.0], New(count=0, failures=1, failed_s=0.0)
+    while math.isfinite(wait := next_look(RULE, new)):
+        tried.append(tried[-1] + wait)
+        new = replace(new, failures=new.failures + 1, failed_s=0.0)
+    assert tried == [0.0, 3600.0, 7200.0]
+
+
 # ── whatever the numbers ────────────────────────────────────────────────────────────────────────
 ages = st.floats(0, 1e9)
 anything = ages | st.sampled_from([math.inf, math.nan, -1.0])
