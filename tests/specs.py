@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from finetuned.service import inputs
@@ -47,9 +48,13 @@ class Material:
         return self.folder / "inputs.db"
 
     @property
-    def result(self) -> Path:
-        """Where the updated model goes."""
-        return self.folder / "result.mlmodel"
+    def task(self) -> Path:
+        """The task's own folder."""
+        return self.folder / "task"
+
+    def result(self, attempt: int = 1) -> Path:
+        """Where an attempt puts the updated model."""
+        return self.task / str(attempt) / "result.mlmodel"
 
     def put(self, signature: str) -> None:
         """Keep the samples as decoded to this signature."""
@@ -68,14 +73,13 @@ class Material:
         return len(self.labels) - self.held_out
 
     def spec(
-        self, parameters: Mapping[str, float], *, signature: str = "", interval_s: float = 0.0
+        self, parameters: Mapping[str, float], *, signature: str = "", interval_s: float = 0.0, **fields: Any
     ) -> TaskSpec:
         """Return a spec with everything in order, but for what is given."""
         found = hashlib.sha256(self.model).hexdigest()
         held = [number >= self.trained for number in range(len(self.labels))]
-        return TaskSpec(
+        spec = TaskSpec(
             task="T",
-            attempt=1,
             model="some",
             model_path=str(self.path),
             model_digest=found,
@@ -86,11 +90,12 @@ class Material:
                 SampleRef(digest=digest, label=label, held_out=out)
                 for digest, label, out in zip(self.digests, self.labels, held, strict=True)
             ),
-            result_path=str(self.result),
+            folder=str(self.task),
             parameters=dict(parameters),
             seed=7,
             report_interval_s=interval_s,
         )
+        return msgspec.structs.replace(spec, **fields)
 
 
 def vectors(folder: Path, model: bytes, *, count: int = 20, held_out: int = 5, size: int = 4) -> Material:

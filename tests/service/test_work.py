@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
+import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 import networks as n
 from builders import dense_classifier
+from finetuned import files
 from finetuned.errors import HostError, ModelError, ParameterError, SampleError
 from finetuned.service import messages as m
-from finetuned.service import work
-from finetuned.service.work import Work
+from finetuned.service import inputs, work
+from finetuned.service.work import Rates, Work
 from finetuned.spec import check, codec
 from finetuned.update.task import UpdateTask
+from recollection import Recollection
 from specs import Material, vectors
 
 if TYPE_CHECKING:
@@ -29,6 +34,11 @@ SHORT = {"epochs": 3, "miniBatchSize": 4, "learningRate": 0.1}
 
 def material(folder: Path, **options: int) -> Material:
     return vectors(folder, MODEL, **options)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def reports(spec: m.TaskSpec) -> list[m.Report]:
@@ -65,7 +75,7 @@ def test_a_task_is_told_in_apples_order_and_its_result_is_what_an_update_task_ma
         MODEL, {"features": data.arrays[:18], "label": data.labels[:18]}, parameters=SHORT, seed=7
     )
     task.resume()
-    result = data.result.read_bytes()
+    result = data.result().read_bytes()
     assert result == task.model.encode()
     assert check.reasons(codec.decode(result)) == ()
 
@@ -107,7 +117,8 @@ def test_mini_batches_are_told_no_more_often_than_asked_for_and_every_one_is_a_b
     spec = material(tmp_path, count=16, held_out=0).spec(SHORT, interval_s=interval_s)
     said = list(Work(spec).run())
     assert [report.step for report in said if isinstance(report, m.MiniBatchEnd)] == told
-    assert said.count(None) == 12 - len(told)
+    begun = next(number for number, report in enumerate(said) if isinstance(report, m.TrainingBegin))
+    assert said[begun:].count(None) == 12 - len(told)
     assert [report.step for report in said if isinstance(report, m.EpochEnd)] == [4, 8, 12]
 
 
@@ -118,7 +129,7 @@ def test_features_are_computed_once_for_a_base_and_kept(tmp_path: Path) -> None:
     data.forget_inputs()
     assert completed(reports(data.spec(SHORT))) == first
     later = msgspec.structs.replace(  # the version that came of it has the same frozen part
-        data.spec(SHORT), model_path=str(data.result), model_digest=first.sha256
+        data.spec(SHORT), model_path=str(data.result()), model_digest=first.sha256
     )
     assert completed(reports(later)).before == first.after
 
@@ -146,14 +157,25 @@ def test_features_of_another_base_are_not_taken_for_these(tmp_path: Path) -> Non
 def test_what_is_prepared_before_a_cancel_is_kept_and_no_result_is_left(tmp_path: Path) -> None:
     data = material(tmp_path, count=40, held_out=0)
     steps = Work(data.spec(SHORT)).run()
-    assert next(steps) == m.Prepared(done=16, total=40)
+    list(itertools.islice(steps, 1 + 16 + 1 + 5))  # the load, a batch and its report, five more
     steps.close()
-    assert not data.result.exists()
+    assert not data.result().exists()
     data.forget_inputs()
     steps = Work(data.spec(SHORT)).run()
-    assert next(steps) == m.Prepared(done=16, total=40)
-    with pytest.raises(HostError, match="is missing"):
+    assert [next(steps), next(steps)] == [None, m.Prepared(done=16, total=40)]
+    with pytest.raises(HostError, match=f"{data.digests[21][:12]} .* is missing"):
         next(steps)
+
+
+def test_a_feature_that_the_disk_has_changed_is_computed_again(tmp_path: Path) -> None:
+    data = material(tmp_path)
+    whole = completed(reports(data.spec(SHORT)))
+    with inputs.opened(data.database) as db, db:
+        (kept,) = db.execute("SELECT data FROM features WHERE digest = ?", data.digests[:1]).fetchone()
+        spoiled = bytes([kept[0] ^ 1, *kept[1:]])
+        db.execute("UPDATE features SET data = ? WHERE digest = ?", (spoiled, data.digests[0]))
+        db.execute("UPDATE features SET data = x'00' WHERE digest = ?", data.digests[1:2])
+    assert completed(reports(data.spec(SHORT))) == whole
 
 
 # ── adjusting ───────────────────────────────────────────────────────────────────────────────────
@@ -180,6 +202,194 @@ def test_a_learning_rate_that_the_model_does_not_allow_is_refused(tmp_path: Path
     next(adjusted.run())
     with pytest.raises(ParameterError, match="learningRate=-1"):
         adjusted.adjust({"learningRate": -1.0})
+
+
+# ── interruptions ───────────────────────────────────────────────────────────────────────────────
+LONGER = {"epochs": 4, "miniBatchSize": 4, "learningRate": 0.1}
+ADAM = dense_classifier(optimizer="adamOptimizer")
+
+
+def attempt(memory: Recollection, *, boundaries: int | None = None, rate: float | None = None) -> None:
+    """Run an attempt up to its end, or over so many boundaries; `rate` is asked for at the last of them."""
+    start = memory.start
+    doing = Work(start.spec, start.attempt, start.resume_from)
+    said: list[m.Report | None] = []
+    steps = doing.run()
+    said += itertools.islice(steps, boundaries)
+    if rate is not None:
+        memory.ask(rate)
+        said.append(doing.adjust({"learningRate": rate}))
+    steps.close()
+    told = [report for report in said if report is not None]
+    memory.take_all(
+        msgspec.structs.replace(report, attempt=memory.attempt, seq=seq) for seq, report in enumerate(told, 1)
+    )
+
+
+def digest_of(memory: Recollection) -> str:
+    """Return the digest of the result, once the task is completed."""
+    assert isinstance(memory.last, m.Completed)
+    return memory.last.sha256
+
+
+@pytest.mark.parametrize("model", [MODEL, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("checkpoint_s", [0.0, 1000.0], ids=["at every step", "none at all"])
+def test_a_task_that_is_interrupted_anywhere_ends_in_the_bytes_of_one_that_never_was(
+    tmp_path: Path, model: bytes, checkpoint_s: float
+) -> None:
+    whole = Recollection(first=vectors(made(tmp_path / "whole"), model).spec(LONGER))
+    attempt(whole)
+    for seed in range(6):
+        chance = random.Random(seed)
+        data = vectors(made(tmp_path / str(seed)), model)
+        memory = Recollection(first=data.spec(LONGER, checkpoint_s=checkpoint_s))
+        for _ in range(4):
+            attempt(memory, boundaries=chance.randrange(60))
+            memory.again()
+        attempt(memory)
+        assert digest_of(memory) == digest_of(whole), f"seed {seed}"
+
+
+def test_an_attempt_begins_where_its_checkpoint_is_and_measures_before_with_the_models_own_weights(
+    tmp_path: Path,
+) -> None:
+    memory = Recollection(first=material(tmp_path, count=16, held_out=0).spec(SHORT, checkpoint_s=0.0))
+    whole = completed(reports(memory.first))
+    attempt(memory, boundaries=16)
+    newest = memory.checkpoints[0].step
+    assert 0 < newest < 12
+    memory.again()
+    said = [report for report in Work(memory.spec, 2, memory.checkpoints).run() if report is not None]
+    assert said[0] == m.Restored(step=newest)
+    begin = next(report for report in said if isinstance(report, m.TrainingBegin))
+    assert begin.step == newest
+    assert [r.step for r in said if isinstance(r, m.MiniBatchEnd)] == list(range(newest + 1, 13))
+    assert completed(said) == whole
+
+
+@pytest.mark.parametrize("moment", range(2, 48, 5))
+def test_learning_rates_asked_for_on_the_way_hold_from_the_same_step_however_often_the_task_is_interrupted(
+    tmp_path: Path, moment: int
+) -> None:
+    """The first attempt is the oracle: it is never interrupted, but asked at two moments."""
+    data = vectors(made(tmp_path / "asked"), ADAM)
+    memory = Recollection(first=data.spec(LONGER, checkpoint_s=0.0))
+    attempt(memory, boundaries=moment, rate=0.01)
+    memory.again()
+    memory.ask(0.2)  # while nobody is at work: it holds from where the next attempt begins
+    attempt(memory, boundaries=12)
+    assert None not in {each.step for each in memory.adjustments}
+    memory.again()
+    attempt(memory)
+    # The same adjustments, known from the start; and once more with interruptions.
+    known = Recollection(
+        first=vectors(made(tmp_path / "known"), ADAM).spec(LONGER, adjustments=memory.spec.adjustments)
+    )
+    attempt(known)
+    assert digest_of(known) == digest_of(memory)
+    plain = Recollection(first=vectors(made(tmp_path / "plain"), ADAM).spec(LONGER))
+    attempt(plain)
+    assert digest_of(plain) != digest_of(memory)
+
+
+def test_the_later_word_counts_also_where_a_broken_checkpoint_sends_a_task_back_before_the_earlier_one() -> (
+    None
+):
+    rates = Rates(first=0.1, given=[(30, 0.2), (None, 0.3)])
+    assert [rates.at(step) for step in (0, 30)] == [0.1, 0.2]
+    assert rates.pin(20) == [0.3]
+    assert [rates.at(step) for step in (19, 20, 30, 31)] == [0.1, 0.3, 0.3, 0.3]
+
+
+def test_a_broken_or_foreign_checkpoint_falls_back_to_the_one_before_and_then_to_the_start_and_says_so(
+    tmp_path: Path,
+) -> None:
+    data = material(tmp_path, count=16, held_out=0)
+    memory = Recollection(first=data.spec(SHORT, checkpoint_s=0.0))
+    whole = completed(reports(memory.first))
+    attempt(memory, boundaries=16)
+    newer, older = (data.task / ref.path for ref in memory.checkpoints)
+    newer.write_bytes(newer.read_bytes()[:-1] + b"?")
+    said = [report for report in Work(memory.spec, 2, memory.checkpoints).run() if report is not None]
+    (restored,) = [report for report in said if isinstance(report, m.Restored)]
+    assert restored.step == memory.checkpoints[1].step
+    assert len(restored.refused) == 1
+    assert f"step {memory.checkpoints[0].step}" in restored.refused[0]
+    assert "it is damaged" in restored.refused[0]
+    assert completed(said) == whole
+
+    older.unlink()
+    said = [report for report in Work(memory.spec, 3, memory.checkpoints).run() if report is not None]
+    assert isinstance(said[0], m.Restored)
+    assert (said[0].step, len(said[0].refused)) == (0, 2)
+    assert "No such file" in said[0].refused[1]
+    assert completed(said) == whole
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 8}, {"threads": 2}, {"parameters": SHORT | {"epochs": 4}}, {"samples": ()}], ids=str
+)
+def test_a_checkpoint_of_a_task_that_would_end_in_other_bytes_is_foreign(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    memory = Recollection(first=material(tmp_path).spec(SHORT, checkpoint_s=0.0))
+    attempt(memory, boundaries=30)
+    if "samples" in other:
+        other = {"samples": memory.first.samples[1:]}
+    changed = msgspec.structs.replace(memory.spec, **other)
+    restored = next(r for r in Work(changed, 2, memory.checkpoints).run() if r is not None)
+    assert isinstance(restored, m.Restored)
+    assert restored.step == 0
+    assert "it is of another task" in restored.refused[0]
+
+
+# ── checkpoints ─────────────────────────────────────────────────────────────────────────────────
+def test_a_checkpoint_that_was_told_lies_there_and_so_does_the_one_before_it(tmp_path: Path) -> None:
+    data = material(tmp_path, count=16, held_out=0)
+    doing, told = Work(data.spec(LONGER, checkpoint_s=0.0), 5), []
+    for report in doing.run():
+        if isinstance(report, m.Checkpointed):
+            assert report.checkpoint is not None
+            assert report.checkpoint.step == report.step
+            told.append(report.checkpoint)
+        for ref in told[-2:]:
+            assert hashlib.sha256((data.task / ref.path).read_bytes()).hexdigest() == ref.sha256
+        assert len(list((data.task / "5").iterdir())) <= 4 if told else True
+    assert [ref.step for ref in told] == list(range(1, 17))
+
+
+def test_a_run_that_is_over_at_once_has_no_checkpoint(tmp_path: Path) -> None:
+    data = material(tmp_path)
+    assert not any(isinstance(report, m.Checkpointed) for report in reports(data.spec(SHORT)))
+    assert [path.name for path in (data.task / "1").iterdir()] == ["result.mlmodel"]
+
+
+def test_a_full_disk_is_told_once_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = material(tmp_path, count=16, held_out=0)
+    whole = completed(reports(data.spec(SHORT)))
+    full = [True]
+    write = files.write_durably
+
+    def write_if_there_is_room(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+        if full and "checkpoint" in path.name:
+            path.write_bytes(content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content, mode=mode)
+
+    monkeypatch.setattr(files, "write_durably", write_if_there_is_room)
+    said: list[m.Report] = []
+    for report in Work(data.spec(SHORT, checkpoint_s=0.0), 2).run():
+        if report is not None:
+            said.append(report)
+        if report is not None and report.step == 6:
+            full.clear()
+    told = [report for report in said if isinstance(report, m.Checkpointed)]
+    assert [(report.checkpoint is None, report.step) for report in told[:2]] == [(True, 1), (False, 6)]
+    assert "the disk is full" in told[0].error
+    assert completed(said) == whole
+    assert not list((data.task / "2").glob(".*")), "half a file does not make the disk fuller"
 
 
 # ── what is not in order ────────────────────────────────────────────────────────────────────────

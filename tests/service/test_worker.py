@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SPEC = m.TaskSpec(
     task="T",
-    attempt=3,
     model="digits",
     model_path="",
     model_digest="",
@@ -26,9 +25,9 @@ SPEC = m.TaskSpec(
     inputs_path="",
     input_signature="",
     samples=(),
-    result_path="",
+    folder="",
 )
-START = m.Start(spec=SPEC)
+START = m.Start(spec=SPEC, attempt=3)
 STEPS = 4
 Timed = tuple[float, m.Command]
 DONE = m.Completed(
@@ -111,7 +110,7 @@ def batch(step: int) -> m.MiniBatchEnd:
 def served(monkeypatch: pytest.MonkeyPatch, world: World) -> World:
     """Let a worker serve this world until the daemon is gone."""
     monkeypatch.setattr(worker, "time", world)
-    monkeypatch.setattr(worker, "Work", lambda _: world)
+    monkeypatch.setattr(worker, "Work", lambda *_: world)
     channel: Any = world
     with pytest.raises(EOFError):
         Worker(channel).serve()
@@ -268,4 +267,4 @@ def test_a_worker_that_has_nothing_to_say_beats(monkeypatch: pytest.MonkeyPatch)
                 yield None
 
     world = served(monkeypatch, Quiet([(0, START)]))
-    assert world.kinds() == [(6, "Heartbeat"), (12, "Heartbeat")]
+    assert world.kinds() == [(5, "Heartbeat"), (10, "Heartbeat")]

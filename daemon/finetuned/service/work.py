@@ -1,77 +1,144 @@
 """One attempt of a task, as a generator that yields at every boundary: what the worker process drives.
 
-It knows nothing of pauses, paces and messages: to pause is not to call `next`, to cancel is to close it.
+It knows nothing of pauses, paces and messages: to pause is not to call `next`, to cancel is to close it, and to release is
+to ask for a `checkpoint` before.
+
+Theory of operation.  The result is a function of the spec and of the adjustments that are written in it, to the last bit,
+however often the task was interrupted and wherever:
+
+* A checkpoint holds all that the rest of the training depends on, and is taken only by a task whose `identity` is the
+  same: model, samples, parameters, threads, versions.
+* The learning rate at a step is the last adjustment in the spec's order that holds by then, not what a checkpoint says.
+* Frozen features do not depend on which samples are computed together, or when (`frozen.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
-from finetuned import files
-from finetuned.errors import ModelError
-from finetuned.service import inputs
-from finetuned.service.describe import sample_inputs
+from finetuned import __version__, files
+from finetuned.errors import HostError, ModelError, ParameterError
+from finetuned.service import checkpoints, inputs
+from finetuned.service.frozen import Frozen
 from finetuned.service.messages import (
+    Adjusted,
+    Checkpointed,
+    CheckpointRef,
     Completed,
     EpochEnd,
-    InputSpec,
     Metrics,
     MiniBatchEnd,
-    Prepared,
     Report,
+    Restored,
     SampleRef,
     TaskSpec,
     TrainingBegin,
+    result_path,
 )
 from finetuned.spec import check, codec
+from finetuned.update import checkpoint
 from finetuned.update.features import Encoded, targets_of
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import adjusted, resolve, update_of
+from finetuned.update.session import VERSION
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from finetuned.parameters import Number
+    from finetuned.update.checkpoint import Snapshot
 
-    from finetuned.spec.model import Model
 
-PREPARED_AT_ONCE = 16
+@dataclass(slots=True, kw_only=True)
+class Rates:
+    """The learning rates of a task: the one that it begins with, and the adjustments in the order in which they came."""
+
+    first: float
+    given: list[tuple[int | None, float]] = field(default_factory=list)
+
+    def at(self, step: int) -> float:
+        """Return the rate that holds once `step` mini-batches are done: the latest word of those that hold by then."""
+        known = [rate for since, rate in self.given if since is not None and since <= step]
+        return known[-1] if known else self.first
+
+    def pin(self, step: int) -> list[float]:
+        """Let those of which it was not known hold from `step` on, and return them."""
+        waiting = [rate for since, rate in self.given if since is None]
+        self.given = [(step if since is None else since, rate) for since, rate in self.given]
+        return waiting
 
 
 class Work:
-    """One attempt of a task, as a generator of reports; None where there is nothing to say at a boundary."""
+    """One attempt of a task, as a generator of reports; None where there is nothing to say at a boundary.
 
-    def __init__(self, spec: TaskSpec) -> None:
+    `resume_from` are checkpoints, the newest first: it goes on from the first that is sound, else from the start.
+    """
+
+    def __init__(self, spec: TaskSpec, attempt: int = 1, resume_from: Sequence[CheckpointRef] = ()) -> None:
         self.spec = spec
+        self.attempt = attempt
         self.update: NetworkUpdate | None = None
-        self._adjusted: dict[str, float] = {}
-        self._want = InputSpec(name="", shape=())
-        # What features depend on: the frozen part, which is the same in every version of a base, and the decoding.
-        self._frozen = f"{spec.base_digest}:{spec.input_signature}"
+        self.step = 0
+        self._resume_from = tuple(resume_from)
+        self._rates = Rates(first=0.0, given=[(each.step, each.learning_rate) for each in spec.adjustments])
+        self._begun = self._trains = False
+        self._identity = ""
+        self._keeper = checkpoints.Keeper(folder=Path(spec.folder), attempt=attempt)
+        self._kept_step = 0
+        self._trouble = ""
 
-    def adjust(self, parameters: dict[str, float]) -> None:
-        """Change what may change while a task runs, from the next mini-batch on."""
-        self._adjusted |= parameters
-        if self.update is not None and self._adjusted:
-            rate = adjusted(update_of(self.update.model), self._adjusted)["learningRate"]
-            self.update.learning_rate = float(rate)
+    # ── what it can be asked between two steps ──────────────────────────────────────────────────
+    def adjust(self, parameters: Mapping[str, float]) -> Adjusted | None:
+        """Change the learning rate from here on; None where "here" is not known yet, then `run` tells it.
 
+        ParameterError where the model does not allow it.
+        """
+        if "learningRate" not in parameters:
+            raise ParameterError("a running task takes a learningRate and nothing else")
+        if self.update is not None:
+            adjusted(update_of(self.update.model), parameters)
+        self._rates.given.append((None, float(parameters["learningRate"])))
+        return self._pinned()[0] if self._begun else None
+
+    def checkpoint(self) -> Checkpointed | None:
+        """Write a checkpoint of this very moment; None where there is nothing new to be kept.
+
+        One that cannot be written is told, the first time for each reason.
+        """
+        if self.update is None or not self._trains or self.step == self._kept_step:
+            return None
+        try:
+            data = checkpoint.encode(self.update.snapshot(), self._identity)
+            ref = self._keeper.write(self.step, data)
+        except HostError as error:
+            known, self._trouble = self._trouble, str(error)
+            return Checkpointed(step=self.step, error=str(error)) if known != str(error) else None
+        self._kept_step, self._trouble = self.step, ""
+        return Checkpointed(step=self.step, checkpoint=ref)
+
+    # ── the whole ───────────────────────────────────────────────────────────────────────────────
     def run(self) -> Generator[Report | None, None, None]:
         """Read, prepare, train, measure, save; yields at every boundary."""
         update = self._load()
+        yield None
+        snapshot = yield from self._restore(update)
         with inputs.opened(Path(self.spec.inputs_path)) as db:
-            training = yield from self._prepare(db, update, held_out=False)
-            validation = yield from self._prepare(db, update, held_out=True)
+            frozen = Frozen(db, update, self.spec)
+            training = yield from self._encoded(frozen, update, held_out=False)
+            validation = yield from self._encoded(frozen, update, held_out=True)
         judged = validation if len(validation) else training
         before = update.measure(judged)
-        yield self._begin(update, training, validation)
-        yield from self._train(update, training, validation)
+        yield None
+        if snapshot is not None:
+            update.restore(snapshot)
+        yield from self._train(update, training, validation, snapshot)
         after = update.measure(judged)
         yield self._save(update, before, after)
 
@@ -84,54 +151,79 @@ class Work:
             )
         model = codec.decode(data)
         force = resolve(update_of(model), self.spec.parameters, seed=self.spec.seed)
+        for _, rate in self._rates.given:
+            adjusted(update_of(model), {"learningRate": rate})
+        self._rates.first = float(force["learningRate"])
+        self._identity = identity(self.spec, force)
         self.update = NetworkUpdate(model, force, threads=self.spec.threads)
-        self.adjust({})
-        self._want = _one_input(model)
         return self.update
 
-    # ── features ────────────────────────────────────────────────────────────────────────────────
-    def _prepare(
-        self, db: sqlite3.Connection, update: NetworkUpdate, *, held_out: bool
-    ) -> Generator[Report, None, Encoded]:
-        """Collect the frozen features of these samples, computing those that are not kept yet."""
+    def _restore(self, update: NetworkUpdate) -> Generator[Report, None, Snapshot | None]:
+        """Find out where this attempt begins; the weights stay the model's own until it is measured."""
+
+        def decode(data: bytes) -> Snapshot:
+            own, found = update.snapshot(), checkpoint.decode(data, self._identity)
+            update.restore(found)  # raises where it does not fit
+            update.restore(own)
+            return found
+
+        snapshot, refused = checkpoints.first_sound(Path(self.spec.folder), self._resume_from, decode)
+        self.step = self._kept_step = snapshot.position.step if snapshot else 0
+        pinned, self._begun = self._pinned(), True
+        if self._resume_from:
+            yield Restored(step=self.step, refused=refused)
+        yield from pinned
+        return snapshot
+
+    def _pinned(self) -> list[Adjusted]:
+        """Let what was asked for hold from here on."""
+        rates = self._rates.pin(self.step)
+        self._set_rate()
+        return [Adjusted(learning_rate=rate, step=self.step) for rate in rates]
+
+    def _set_rate(self) -> None:
+        rate = self._rates.at(self.step)
+        if self.update is not None and self.update.learning_rate != rate:
+            self.update.learning_rate = rate
+
+    def _encoded(
+        self, frozen: Frozen, update: NetworkUpdate, *, held_out: bool
+    ) -> Generator[Report | None, None, Encoded]:
         chosen = [sample for sample in self.spec.samples if sample.held_out is held_out]
-        features = np.empty((len(chosen), *update.training.feature_shape), dtype=np.float32)
-        for start in range(0, len(chosen), PREPARED_AT_ONCE):
-            part = chosen[start : start + PREPARED_AT_ONCE]
-            features[start : start + len(part)] = self._features(
-                db, update, [sample.digest for sample in part]
-            )
-            yield Prepared(done=start + len(part), total=len(chosen))
+        features = yield from frozen.of([sample.digest for sample in chosen])
         targets = targets_of(update.model, [sample.label for sample in chosen], update.training.target_shape)
         return Encoded(features=features, targets=targets)
 
-    def _features(
-        self, db: sqlite3.Connection, update: NetworkUpdate, digests: list[str]
-    ) -> NDArray[np.float32]:
-        """Return the features of these samples: those that are kept, and the others computed and kept."""
-        kept = list(inputs.read_features(db, self._frozen, digests))
-        missing = [digest for digest, row in zip(digests, kept, strict=True) if row is None]
-        made = dict(zip(missing, self._compute(db, update, missing), strict=True)) if missing else {}
-        if made:
-            inputs.put_features(db, self._frozen, [(digest, row.tobytes()) for digest, row in made.items()])
-        shape = update.training.feature_shape
-        return np.stack(
-            [
-                made[d] if row is None else np.frombuffer(row, np.float32).reshape(shape)
-                for d, row in zip(digests, kept, strict=True)
-            ]
-        )
-
-    def _compute(
-        self, db: sqlite3.Connection, update: NetworkUpdate, digests: list[str]
-    ) -> NDArray[np.float32]:
-        rows = [
-            np.frombuffer(data, self._want.dtype).reshape(self._want.shape)
-            for data in inputs.read_inputs(db, self.spec.input_signature, digests)
-        ]
-        return update.features_of({self._want.name: np.stack(rows)})
-
     # ── training ────────────────────────────────────────────────────────────────────────────────
+    def _train(
+        self, update: NetworkUpdate, training: Encoded, validation: Encoded, snapshot: Snapshot | None
+    ) -> Iterator[Report | None]:
+        told = -float("inf")
+        schedule = checkpoints.Schedule(every_s=self.spec.checkpoint_s, last_s=time.monotonic())
+        self._trains = True
+        self._set_rate()
+        yield self._begin(update, training, validation)
+        for event in update.steps(training, snapshot.position if snapshot else None):
+            now = time.monotonic()
+            if isinstance(event, Epoch):
+                yield self._epoch(event, update, validation)
+            else:
+                self.step = update.position.step
+                self._set_rate()
+                due = self.spec.report_interval_s >= 0 and now - told >= self.spec.report_interval_s
+                told = now if due else told
+                yield _told(event, self.step) if due else None
+            if schedule.due(now, epoch_ended=isinstance(event, Epoch)):
+                yield from self._kept(schedule)
+        self._trains = False
+
+    def _kept(self, schedule: checkpoints.Schedule) -> Iterator[Report]:
+        began = time.monotonic()
+        report = self.checkpoint()
+        schedule.written(began, time.monotonic())
+        if report is not None:
+            yield report
+
     def _begin(self, update: NetworkUpdate, training: Encoded, validation: Encoded) -> TrainingBegin:
         return TrainingBegin(
             parameters=update.parameters,
@@ -140,28 +232,17 @@ class Work:
             device=update.device,
             epochs=int(update.parameters["epochs"]),
             batches=update.batches(len(training)),
+            step=self.step,
         )
 
-    def _train(
-        self, update: NetworkUpdate, training: Encoded, validation: Encoded
-    ) -> Iterator[Report | None]:
-        step, told = 0, -float("inf")
-        for event in update.steps(training):
-            if isinstance(event, Epoch):
-                measured = metrics(update.measure(validation)) if len(validation) else None
-                yield EpochEnd(
-                    epoch_index=event.epoch,
-                    loss_value=event.loss,
-                    last_mini_batch_loss=event.last,
-                    validation=measured,
-                    step=step,
-                )
-                continue
-            step += 1
-            now = time.monotonic()
-            due = self.spec.report_interval_s >= 0 and now - told >= self.spec.report_interval_s
-            told = now if due else told
-            yield _told(event, step) if due else None
+    def _epoch(self, event: Epoch, update: NetworkUpdate, validation: Encoded) -> EpochEnd:
+        return EpochEnd(
+            epoch_index=event.epoch,
+            loss_value=event.loss,
+            last_mini_batch_loss=event.last,
+            validation=metrics(update.measure(validation)) if len(validation) else None,
+            step=self.step,
+        )
 
     def _save(self, update: NetworkUpdate, before: Measure, after: Measure) -> Completed:
         """Patch the weights in, read the result as a stranger would, and put it down for good."""
@@ -169,7 +250,9 @@ class Work:
         refused = check.reasons(codec.decode(data))
         if refused:
             raise ModelError(f"the updated model does not pass its own check: {refused[0].message}")
-        files.write_atomically(Path(self.spec.result_path), data)
+        path = result_path(self.spec, self.attempt)
+        files.make_folder(path.parent)
+        files.write_atomically(path, data)
         return Completed(
             sha256=hashlib.sha256(data).hexdigest(),
             before=metrics(before),
@@ -178,6 +261,16 @@ class Work:
         )
 
 
+# ── what bytes depend on ────────────────────────────────────────────────────────────────────────
+def identity(spec: TaskSpec, force: Mapping[str, Number]) -> str:
+    """Return a digest over all that determines the result, but for adjustments: a checkpoint of another is foreign."""
+    samples = [(sample.digest, sample.label, sample.held_out) for sample in spec.samples]
+    versions = (__version__, np.__version__, VERSION)
+    whole = [spec.model_digest, spec.input_signature, samples, dict(force), spec.threads, versions]
+    return hashlib.sha256(msgspec.json.encode(whole, order="deterministic")).hexdigest()
+
+
+# ── rows ────────────────────────────────────────────────────────────────────────────────────────
 def _told(event: MiniBatch, step: int) -> MiniBatchEnd:
     return MiniBatchEnd(
         epoch_index=event.epoch, mini_batch_index=event.batch, loss_value=event.loss, step=step
@@ -192,16 +285,6 @@ def metrics(measure: Measure) -> Metrics:
         accuracy=measure.accuracy,
         mean_absolute_error=measure.error,
     )
-
-
-def _one_input(model: Model) -> InputSpec:
-    """Return the one input that files can fill; a model with several cannot be fed from a folder."""
-    specs = sample_inputs(model)
-    if len(specs) != 1:
-        raise ModelError(
-            f"the model has {len(specs)} inputs; a sample in a folder is one file, for a model with one"
-        )
-    return specs[0]
 
 
 def _per_label(samples: tuple[SampleRef, ...]) -> dict[str, int]:

@@ -2,22 +2,24 @@
 
 Theory of operation.  The work (`work.py`) is one generator that yields at every mini-batch boundary and between batches
 of frozen features.  Between two of its steps the loop looks at its messages: to pause is not to call `next`, to throttle
-is to wait before calling it, to cancel is to close it.  So a pause or a cancel takes effect after the mini-batch in
-flight, and the work itself knows nothing of either.
+is to wait before calling it, to cancel is to close it, to release is to ask it for a checkpoint and then to close it.  So
+a pause, a cancel or a release takes effect after the mini-batch in flight, and the work itself knows nothing of them.
 
-Everything that is said carries task, attempt and a sequence number.  The worker ends when the daemon closes the
-channel or dies.
+Everything that is said carries task, attempt and a sequence number.  After a last word nothing is left of the task, and
+the worker takes the next one.  It ends when the daemon closes the channel or dies.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import sqlite3
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -36,10 +38,11 @@ from finetuned.service.messages import (
     Held,
     Pace,
     Pause,
+    Release,
+    Released,
     Report,
     Resume,
     Start,
-    TaskSpec,
 )
 from finetuned.service.work import Work
 from finetuned.spec import codec
@@ -48,10 +51,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEARTBEAT_S = 5.0
+OOM_SCORE = "900"
+"""Of 1000: where memory runs out, the kernel takes the worker rather than the daemon or anything else of this machine."""
 
 
-class _CancelledError(Exception):
-    """The daemon said cancel."""
+class _EndError(Exception):
+    """The daemon wants no more of this attempt; `word` is the answer."""
+
+    def __init__(self, word: Report) -> None:
+        super().__init__()
+        self.word = word
 
 
 class Worker:
@@ -59,38 +68,52 @@ class Worker:
 
     def __init__(self, channel: SyncChannel[Command]) -> None:
         self._channel = channel
-        self._spec: TaskSpec | None = None
-        self._work: Work | None = None
-        self._seq = 0
-        self._step = 0
-        self._duty = 1.0
-        self._held = False
-        self._spoke = 0.0
+        self._obeying: dict[type[Command], Callable[[Any], None]] = {
+            Cancel: self._cancel,
+            Release: self._release,
+            Pause: self._pause,
+            Resume: self._resume,
+            Adjust: self._adjust,
+            Pace: self._pace,
+        }
+        self._forget()
 
     def serve(self) -> None:
         """Answer every command; EOFError ends it."""
         while True:
             command = self._channel.receive()
+            # Whatever else there is came too late for the attempt that it was meant for.
             if isinstance(command, Describe):
                 self._guarded(partial(self._describe, command.path))
             elif isinstance(command, Start):
-                self._guarded(partial(self._drive, self._begin(command.spec)))
+                self._task, self._attempt = command.spec.task, command.attempt
+                self._guarded(partial(self._run, command))
+            else:
+                continue
+            self._forget()
+            free_memory()
+
+    def _forget(self) -> None:
+        """Be as new."""
+        self._task, self._attempt = "", 0
+        self._work: Work | None = None
+        self._seq = self._step = 0
+        self._duty, self._held = 1.0, False
+        self._spoke = time.monotonic()
 
     def _describe(self, path: str) -> None:
         self._say(Described(info=describe(codec.decode(Path(path).read_bytes()))))
 
-    def _begin(self, spec: TaskSpec) -> Work:
-        self._spec, self._work = spec, Work(spec)
-        self._seq = self._step = 0
-        self._duty, self._held = 1.0, False
-        return self._work
+    def _run(self, start: Start) -> None:
+        self._work = Work(start.spec, start.attempt, start.resume_from)
+        self._drive(self._work)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do it; whatever goes wrong is told in words, never as a traceback."""
         try:
             action()
-        except _CancelledError:
-            self._say(Cancelled())
+        except _EndError as end:
+            self._say(end.word)
         except FinetunedError as error:
             self._say(Failed(fault=error.fault, error=str(error)))
         except MemoryError:
@@ -111,17 +134,23 @@ class Worker:
 
     def _tell(self, report: Report | None) -> None:
         if report is not None:
-            self._step = max(self._step, report.step)
             self._say(report)
-        elif time.monotonic() - self._spoke > HEARTBEAT_S:
+        else:
+            self._beat()
+
+    def _beat(self) -> None:
+        """Say that it is alive, unless it has just said something."""
+        if time.monotonic() - self._spoke >= HEARTBEAT_S:
             self._say(Heartbeat())
 
     def _say(self, report: Report) -> None:
         self._seq += 1
+        self._step = max(self._step, report.step)
         self._spoke = time.monotonic()
-        task, attempt = (self._spec.task, self._spec.attempt) if self._spec else ("", 0)
         self._channel.send(
-            msgspec.structs.replace(report, task=task, attempt=attempt, seq=self._seq, step=self._step)
+            msgspec.structs.replace(
+                report, task=self._task, attempt=self._attempt, seq=self._seq, step=self._step
+            )
         )
 
     # ── being told ──────────────────────────────────────────────────────────────────────────────
@@ -137,10 +166,9 @@ class Worker:
     def _stay(self) -> None:
         while self._held:
             command = self._channel.receive(HEARTBEAT_S)
-            if command is None:
-                self._say(Heartbeat())
-            else:
+            if command is not None:
                 self._obey(command)
+            self._beat()
 
     def _rest(self, worked_s: float) -> None:
         """Wait so long that the work was `duty` of the whole; a command that changes that is obeyed at once."""
@@ -150,24 +178,51 @@ class Worker:
             if command is not None:
                 self._obey(command)
                 ends = min(ends, time.monotonic() + worked_s * (1 / self._duty - 1))
+            self._beat()
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Cancel):
-            raise _CancelledError
-        if isinstance(command, Pause):
-            self._held = True
-        elif isinstance(command, Resume):
-            self._held = False
-        elif isinstance(command, Adjust):
-            if self._work is not None:
-                self._work.adjust(command.parameters)
-        elif isinstance(command, Pace):
-            self._duty = min(max(command.duty, 0.01), 1.0)
+        if obey := self._obeying.get(type(command)):
+            obey(command)
+
+    def _cancel(self, _: Cancel) -> None:
+        raise _EndError(Cancelled())
+
+    def _release(self, _: Release) -> None:
+        if self._work is not None and (report := self._work.checkpoint()) is not None:
+            self._say(report)
+        raise _EndError(Released())
+
+    def _pause(self, _: Pause) -> None:
+        self._held = True
+
+    def _resume(self, _: Resume) -> None:
+        self._held = False
+
+    def _adjust(self, command: Adjust) -> None:
+        if self._work is not None and (report := self._work.adjust(command.parameters)) is not None:
+            self._say(report)
+
+    def _pace(self, command: Pace) -> None:
+        self._duty = min(max(command.duty, 0.01), 1.0)
+
+
+def free_memory() -> None:
+    """Give back what the last task took: sessions hang together in circles, and malloc keeps what is freed."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # another libc than glibc has none
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def volunteer() -> None:
+    """Raise our own out-of-memory score; a kernel or a container that refuses is right."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")
 
 
 def main() -> None:
     """Serve the daemon at the other end of the inherited socket."""
     os.nice(int(os.environ.get("FINETUNED_NICE", "0")))
+    volunteer()
     channel: SyncChannel[Command] = SyncChannel.inherited(Command)
     with contextlib.suppress(EOFError):
         Worker(channel).serve()

@@ -1,0 +1,98 @@
+"""The frozen features of a task's samples: those that are kept, and the others computed and kept.
+
+One sample at a time.  So a pause takes effect after one of them, however large the model; and so a feature depends on its
+sample alone, not on which others were missing when it was computed: a task that was interrupted in the middle of them
+ends in the same bytes.  (onnxruntime 1.32 on x86-64 gives the same bits for any batch, but promises nothing.  A MobileNet
+is even faster so; a small dense layer costs 10 to 50 µs a sample, once.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetuned import __version__
+from finetuned.errors import ModelError
+from finetuned.service import inputs
+from finetuned.service.describe import sample_inputs
+from finetuned.service.messages import InputSpec, Prepared
+from finetuned.update.session import VERSION
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Generator, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from finetuned.service.messages import Report, TaskSpec
+    from finetuned.spec.model import Model
+    from finetuned.update.network import NetworkUpdate
+
+AT_ONCE = 16
+"""So many are written together, and told together."""
+SEAL = 8
+"""Bytes of a digest that follow what is kept: SQLite does not notice when the disk changes a number."""
+
+
+class Frozen:
+    """Gives the features of samples, by the frozen part of the model that is updated."""
+
+    def __init__(self, db: sqlite3.Connection, update: NetworkUpdate, spec: TaskSpec) -> None:
+        self._db = db
+        self._update = update
+        self._want = _one_input(update.model)
+        self._signature = spec.input_signature
+        # What features depend on beside the sample; the frozen part is the same in every version of a base.
+        known = (spec.base_digest, spec.input_signature, str(spec.threads), __version__, VERSION)
+        self._key = ":".join(known)
+
+    def of(self, digests: Sequence[str]) -> Generator[Report | None, None, NDArray[np.float32]]:
+        """Return float32 [N, *feature_shape]; a boundary after each that is computed, `Prepared` after a few."""
+        features = np.empty((len(digests), *self._update.training.feature_shape), dtype=np.float32)
+        for start in range(0, len(digests), AT_ONCE):
+            part = digests[start : start + AT_ONCE]
+            yield from self._fill(features[start : start + len(part)], part)
+            yield Prepared(done=start + len(part), total=len(digests))
+        return features
+
+    def _fill(self, out: NDArray[np.float32], digests: Sequence[str]) -> Iterator[None]:
+        """Fill in a few; those that are computed are kept, also where it ends in the middle of them."""
+        made: list[tuple[str, bytes]] = []
+        kept = list(inputs.read_features(self._db, self._key, digests))
+        try:
+            for row, digest, data in zip(out, digests, kept, strict=True):
+                if data is not None and _is_whole(data, row.nbytes):
+                    row[...] = np.frombuffer(data[:-SEAL], np.float32).reshape(row.shape)
+                    continue
+                row[...] = self._computed(digest)
+                made.append((digest, _sealed(row.tobytes())))
+                yield
+        finally:
+            if made:
+                inputs.put_features(self._db, self._key, made)
+
+    def _computed(self, digest: str) -> NDArray[np.float32]:
+        (data,) = inputs.read_inputs(self._db, self._signature, [digest])
+        array = np.frombuffer(data, self._want.dtype).reshape(1, *self._want.shape)
+        features: NDArray[np.float32] = self._update.features_of({self._want.name: array})[0]
+        return features
+
+
+def _sealed(data: bytes) -> bytes:
+    return data + hashlib.sha256(data).digest()[:SEAL]
+
+
+def _is_whole(sealed: bytes, size: int) -> bool:
+    return len(sealed) == size + SEAL and sealed == _sealed(sealed[:-SEAL])
+
+
+def _one_input(model: Model) -> InputSpec:
+    """Return the one input that files can fill; a model with several cannot be fed from a folder."""
+    specs = sample_inputs(model)
+    if len(specs) != 1:
+        raise ModelError(
+            f"the model has {len(specs)} inputs; a sample in a folder is one file, for a model with one"
+        )
+    return specs[0]
