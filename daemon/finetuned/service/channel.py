@@ -83,6 +83,13 @@ class Channel(Generic[T]):
         except OSError as error:
             raise GoneError(f"the other process is gone: {error}") from error
 
+    def post(self, message: Message) -> None:
+        """Send one message without waiting until it has left, however busy the other process is; raises as `send`."""
+        line = encode(message)
+        if self._writer.is_closing():
+            raise GoneError("the other process is gone")
+        self._writer.write(line)
+
     async def receive(self) -> T | None:
         """Return the next message, or None when the other process is gone; a malformed line is a `HostError`."""
         try:
@@ -151,25 +158,44 @@ async def spawn(module: str, receives: object, *, env: Mapping[str, str] | None 
     the daemon's environment.  It sets its own limits at its start.  Raises `HostError` when it cannot be started.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", module, str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **ENVIRONMENT, **(env or {})},
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            raise HostError(f"{module} cannot be started: {error}") from error
-    reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+    try:
+        with theirs:
+            process = await _started(module, theirs.fileno(), env or {})
+        reader, writer = await _connected(ours, process)
+    except BaseException:
+        ours.close()
+        raise
     stderr = bytearray()
     collector = asyncio.create_task(_collect(process.stderr, stderr), name=f"stderr of {module}")
     channel: Channel[T] = Channel(reader, writer, receives)
     return Child(channel=channel, process=process, stderr=stderr, collector=collector)
+
+
+async def _started(module: str, fd: int, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", module, str(fd)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **ENVIRONMENT, **env},
+            pass_fds=(fd,),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise HostError(f"{module} cannot be started: {error}") from error
+
+
+async def _connected(
+    ours: socket.socket, process: asyncio.subprocess.Process
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open our end; where that is cancelled the process must not stay behind."""
+    try:
+        return await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+    except BaseException:
+        process.kill()
+        await process.communicate()
+        raise
 
 
 async def _collect(stream: asyncio.StreamReader | None, kept: bytearray) -> None:

@@ -1,151 +1,303 @@
-"""Where workers run: on this machine, each in a process of its own.
+"""The bundled executor: attempts run on this machine, each in a worker process of its own.
 
-An executor takes a task's spec and gives a `Run`: commands in, reports out.  `failed` is the task's fault and comes as a
-report; a worker that dies without a last word is *lost*, the executor's fault, and raises `LostError`.
+Theory of operation.  For each attempt a task listens to its worker and passes on what it says.  It ends with exactly one
+last word, the worker's own, or else `Lost`: where the worker dies, says nothing for too long, or says what cannot be
+understood.  It is killed then, and the word comes when it has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+import contextlib
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError, ModelError
-from finetuned.service.channel import GoneError, spawn
+from finetuned.service.channel import GoneError
+from finetuned.service.executor import Capabilities
 from finetuned.service.messages import (
+    LAST,
     Cancel,
     Cancelled,
     Completed,
     Describe,
     Described,
     Failed,
+    Kill,
+    Lost,
+    Release,
+    Released,
     Report,
     Start,
-    WorkerReport,
 )
+from finetuned.service.stream import Stream
+from finetuned.service.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from finetuned.service.channel import Child
-    from finetuned.service.messages import Command, ModelInfo, TaskSpec
+    from finetuned.service.messages import CheckpointRef, Command, Control, ModelInfo, TaskSpec
+    from finetuned.service.workers import Worker
 
-WORKER = "finetuned.service.worker"
-LAST = (Completed, Cancelled, Failed)
-SILENCE_S, CANCEL_S = 300.0, 30.0
-"""How long a worker may say nothing (one step of a large model on a small machine takes its time), and after a cancel."""
-
-
-class LostError(HostError):
-    """The worker is gone without a last word."""
-
-
-class Run(Protocol):
-    """One attempt of a task, somewhere."""
-
-    async def control(self, command: Command) -> None:
-        """Tell the worker; nothing happens when it is gone, `reports` says so."""
-
-    def reports(self) -> AsyncIterator[Report]:
-        """Yield what the worker says, up to its last word; LostError where it dies before that."""
+NAME = "local"
+WELL = (Completed, Cancelled, Released)
+"""A worker that ends an attempt so is good for another."""
+DYING_S = 10.0
+"""How long the word is withheld while a killed worker cannot end, since the disk holds it."""
+SHOWN = 300
+"""So much of a last line is told."""
 
 
-class Executor(Protocol):
-    """The socket: where workers run."""
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """An attempt and its worker.
 
-    def submit(self, spec: TaskSpec) -> AbstractAsyncContextManager[Run]:
-        """Start an attempt; leaving the context ends whatever is left of it."""
+    `seq` and `step` are those of the last report; `verdict` is why it was killed, `leaves` that it was told to end.
+    """
 
-    async def describe(self, path: Path) -> ModelInfo:
-        """Have a worker read a model; ModelError where it cannot be read."""
+    task: str
+    attempt: int
+    child: Worker
+    seq: int = 0
+    step: int = 0
+    verdict: str = ""
+    leaves: bool = False
+    patience: asyncio.Timeout | None = None
 
+    def kill(self, verdict: str) -> None:
+        """End the worker; the first verdict counts."""
+        self.verdict = self.verdict or verdict
+        self.child.kill()
 
-class LocalRun:
-    """A worker process of this machine."""
-
-    def __init__(self, child: Child[WorkerReport]) -> None:
-        self._child = child
-        self._patience: asyncio.Timeout | None = None
-        self._cancelled = False
-
-    async def control(self, command: Command) -> None:
-        """Tell the worker."""
-        try:
-            await self._child.channel.send(command)
-        except GoneError:
-            return  # `reports` is about to say so
-        if isinstance(command, Cancel):
-            self._cancelled = True
-            if self._patience is not None and not self._patience.expired():
-                self._patience.reschedule(asyncio.get_running_loop().time() + CANCEL_S)
-
-    async def reports(self) -> AsyncIterator[Report]:
-        """Yield what the worker says."""
-        while (report := await self._heard()) is not None:
-            yield report
-            if isinstance(report, LAST):
-                return
-        status = await self._child.wait()
-        raise LostError(f"the worker died ({_ending(status)}){_because(self._child.last_words)}")
-
-    async def _heard(self) -> Report | None:
-        """Return the next report; a worker that says nothing for so long, though it should at least beat, hangs."""
-        try:
-            async with asyncio.timeout(CANCEL_S if self._cancelled else SILENCE_S) as self._patience:
-                return await self._child.channel.receive()
-        except TimeoutError:
-            raise LostError("the worker hangs: it says nothing any more") from None
-        finally:
-            self._patience = None
+    def lost(self, error: str) -> Lost:
+        """Return the last word that the worker did not say."""
+        return Lost(task=self.task, attempt=self.attempt, seq=self.seq + 1, step=self.step, error=error)
 
 
 class LocalExecutor:
-    """Starts a process for each attempt, at a nice level."""
+    """Runs attempts in processes of this machine, and reads strangers' models in them.
 
-    def __init__(self, *, nice: int = 10) -> None:
-        self._environment = {"FINETUNED_NICE": str(nice)}
+    Args:
+        nice: the workers' level.
+        places: how many attempts run at once.
+        warm_s: how long one worker that has nothing to do is kept.
+        silence_s: a worker that says nothing for so long hangs; its heart beats every few seconds.
+        cancel_s: the same for one that was told to cancel or to release.
+    """
 
-    @asynccontextmanager
-    async def submit(self, spec: TaskSpec) -> AsyncIterator[LocalRun]:
-        """Start a worker on the spec."""
-        async with self._worker() as child:
-            run = LocalRun(child)
-            await run.control(Start(spec=spec))
-            yield run
+    def __init__(
+        self,
+        *,
+        nice: int = 10,
+        places: int = 1,
+        warm_s: float = 60.0,
+        silence_s: float = 300.0,
+        cancel_s: float = 30.0,
+    ) -> None:
+        self._places = places
+        self._silence_s = silence_s
+        self._cancel_s = cancel_s
+        self._workers = Workers(nice=nice, warm_s=warm_s)
+        self._stream = Stream()
+        self._runs: dict[tuple[str, int], _Run] = {}
+        self._starting: set[tuple[str, int]] = set()
+        self._listening: set[asyncio.Task[None]] = set()
+        self._shut = False
 
+    @property
+    def name(self) -> str:
+        """Its word in the configuration."""
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As many attempts at once as it was told."""
+        return Capabilities(places=self._places)
+
+    # ── attempts ────────────────────────────────────────────────────────────────────────────────
+    async def submit(self, spec: TaskSpec, attempt: int, resume_from: Sequence[CheckpointRef] = ()) -> None:
+        """Start an attempt in a worker; HostError where there is no place or no process for it."""
+        key = (spec.task, attempt)
+        self._admit(key)
+        self._starting.add(key)
+        try:
+            child = await self._workers.take()
+        finally:
+            self._starting.discard(key)
+        try:
+            self._check_open()
+            child.channel.post(Start(spec=spec, attempt=attempt, resume_from=tuple(resume_from)))
+        except HostError:
+            await self._workers.end(child)
+            raise
+        run = self._runs[key] = _Run(task=spec.task, attempt=attempt, child=child)
+        listening = asyncio.create_task(self._attend(run), name=f"attempt {attempt} of {spec.task}")
+        self._listening.add(listening)
+        listening.add_done_callback(self._listening.discard)
+
+    def _admit(self, key: tuple[str, int]) -> None:
+        self._check_open()
+        if key in self._runs or key in self._starting:
+            raise HostError(f"attempt {key[1]} of {key[0]} runs already")
+        if len(self._runs) + len(self._starting) >= self._places:
+            raise HostError(f"all places are taken, {self._places} of {self._places}")
+
+    def _check_open(self) -> None:
+        if self._shut:
+            raise HostError("the executor takes no more")
+
+    async def control(self, task: str, attempt: int, command: Control) -> None:
+        """Tell an attempt; nothing happens where there is none."""
+        run = self._runs.get((task, attempt))
+        if run is None:
+            return
+        if isinstance(command, Kill):
+            run.kill("it was killed, as asked")
+        else:
+            self._tell(run, command)
+
+    def _tell(self, run: _Run, command: Command) -> None:
+        with contextlib.suppress(GoneError):  # whoever listens to it is about to find out
+            run.child.channel.post(command)
+        if isinstance(command, (Cancel, Release)) and not run.leaves:
+            run.leaves = True
+            if run.patience is not None and not run.patience.expired():
+                run.patience.reschedule(asyncio.get_running_loop().time() + self._cancel_s)
+
+    def events(self) -> AsyncIterator[Report]:
+        """Yield what all attempts say, until `close`."""
+        return self._stream.reports()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more, let everything go with a checkpoint, and kill what has not after `grace_s` seconds."""
+        self._shut = True
+        self._stream.hurry()
+        await self._workers.cool()
+        for run in self._runs.values():
+            self._tell(run, Release())
+        await self._ended(grace_s)
+        await self._killed(f"it had not let go after {grace_s:g} s")
+
+    async def close(self) -> None:
+        """Kill everything; the attempts' last words are the end of `events`."""
+        self._shut = True
+        self._stream.hurry()
+        try:
+            await self._killed("the executor was closed")
+            await self._workers.close()
+        finally:
+            self._stream.end()
+
+    async def _killed(self, verdict: str) -> None:
+        for run in self._runs.values():
+            run.kill(verdict)
+        await self._ended(None)
+
+    async def _ended(self, timeout_s: float | None) -> None:
+        """Wait until no worker is listened to; to be cancelled meanwhile cancels none of them."""
+        if self._listening:
+            await asyncio.wait(self._listening, timeout=timeout_s)
+
+    # ── listening ───────────────────────────────────────────────────────────────────────────────
+    async def _attend(self, run: _Run) -> None:
+        """Pass on what a worker says, up to its last word; whatever happens, there is one and no process stays."""
+        try:
+            last = await self._last_word(run)
+            kept = isinstance(last, WELL) and not run.verdict and self._workers.keep(run.child)
+            del self._runs[run.task, run.attempt]
+            self._stream.post(last)
+            if not kept:
+                await self._workers.end(run.child)
+        except BaseException:
+            run.child.kill()
+            raise
+
+    async def _last_word(self, run: _Run) -> Report:
+        try:
+            while not isinstance(report := await self._heard(run), LAST):
+                await self._stream.put(report)
+        except GoneError:
+            return run.lost(await self._obituary(run))
+        except HostError as error:
+            run.kill(str(error))
+            return run.lost(await self._obituary(run))
+        return report
+
+    async def _heard(self, run: _Run) -> Report:
+        """Return the worker's next report; HostError where it is none, or none comes."""
+        patience_s = self._cancel_s if run.leaves else self._silence_s
+        try:
+            async with asyncio.timeout(patience_s) as run.patience:
+                report = await run.child.channel.receive()
+        except TimeoutError:
+            raise HostError(self._hangs(run)) from None
+        finally:
+            run.patience = None
+        if report is None:
+            raise GoneError("it is gone")
+        if (report.task, report.attempt, report.seq) != (run.task, run.attempt, run.seq + 1):
+            raise HostError(f"it says what does not belong here: {type(report).__name__} {report.seq}")
+        run.seq, run.step = report.seq, report.step
+        return report
+
+    def _hangs(self, run: _Run) -> str:
+        if run.leaves:
+            return f"it hangs: it was told to end and has said nothing for {self._cancel_s:g} s"
+        return f"it hangs: it has said nothing for {self._silence_s:g} s"
+
+    async def _obituary(self, run: _Run) -> str:
+        """Wait until the worker has ended, and say in a sentence how."""
+        if run.verdict:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DYING_S):
+                    await run.child.wait()
+            return f"the worker was ended: {run.verdict}"
+        return f"the worker died: {ending(await run.child.wait())}{_because(run.child.last_words)}"
+
+    # ── describing ──────────────────────────────────────────────────────────────────────────────
     async def describe(self, path: Path) -> ModelInfo:
         """Read a model in a worker, since reading one means protobuf and NumPy."""
-        async with self._worker() as child:
-            await child.channel.send(Describe(path=str(path)))
-            try:
-                async with asyncio.timeout(SILENCE_S):
-                    answer = await child.channel.receive()
-            except TimeoutError:
-                raise LostError(f"the worker hangs: it does not say what {path.name} is") from None
-        if isinstance(answer, Described):
-            return answer.info
-        reason = (
-            answer.error if isinstance(answer, Failed) else f"the worker died{_because(child.last_words)}"
-        )
-        raise ModelError(reason)
-
-    @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[Child[WorkerReport]]:
-        child: Child[WorkerReport] = await spawn(WORKER, WorkerReport, env=self._environment)
+        self._check_open()
+        child = await self._workers.take()
+        kept = False
         try:
-            yield child
+            answer = await self._asked(child, path)
+            if isinstance(answer, Described):
+                kept = self._workers.keep(child)
+                return answer.info
         finally:
-            # Its end is saved or it is not: a worker that is no longer wanted has nothing to clean up.
-            child.kill()
-            await child.stop()
+            if not kept:
+                await self._workers.end(child)
+        raise ModelError(answer.error)
+
+    async def _asked(self, child: Worker, path: Path) -> Described | Failed:
+        child.channel.post(Describe(path=str(path)))
+        try:
+            async with asyncio.timeout(self._silence_s):
+                answer = await child.channel.receive()
+        except TimeoutError:
+            raise HostError(
+                f"the worker hangs: it has not said for {self._silence_s:g} s what {path.name} is"
+            ) from None
+        if isinstance(answer, (Described, Failed)):
+            return answer
+        raise HostError(f"the worker died: {ending(await child.wait())}{_because(child.last_words)}")
 
 
-def _ending(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+# ── words ───────────────────────────────────────────────────────────────────────────────────────
+def ending(status: int) -> str:
+    """Say how a process ended that nobody here has killed."""
+    if status >= 0:
+        return f"exit status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
+    told = f"signal {-status} ({name})"
+    if status == -signal.SIGKILL:
+        return f"{told}; the kernel may have taken it for its memory"
+    return told
 
 
 def _because(last_words: str) -> str:
     """The last line of a traceback is its sentence."""
-    return f": {last_words.splitlines()[-1]}" if last_words else ""
+    return f": {last_words.splitlines()[-1][:SHOWN]}" if last_words else ""

@@ -1,0 +1,108 @@
+"""Worker processes of this machine: started, one of them kept warm for a while, none ever left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from finetuned.errors import HostError
+from finetuned.service.channel import spawn
+from finetuned.service.messages import WorkerReport
+
+if TYPE_CHECKING:
+    from finetuned.service.channel import Child
+
+    Worker = Child[WorkerReport]
+
+MODULE = "finetuned.service.worker"
+
+
+class Workers:
+    """Gives out workers; every one of them comes back by `keep` or `end`.
+
+    `nice` is their level, `warm_s` how long one that has nothing to do is kept: it has imported everything, which is most
+    of what a start costs.
+    """
+
+    def __init__(self, *, nice: int, warm_s: float) -> None:
+        self._environment = {"FINETUNED_NICE": str(nice)}
+        self._warm_s = warm_s
+        self._alive: list[Worker] = []
+        self._warm: Worker | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._starts = asyncio.Lock()
+        self._closed = False
+
+    async def take(self) -> Worker:
+        """Return the warm worker, or else a new one; HostError where none can be started."""
+        async with self._starts:
+            if self._closed:
+                raise HostError("no worker is started any more")
+            if (warm := await self._rewarmed()) is not None:
+                return warm
+            child: Worker = await spawn(MODULE, WorkerReport, env=self._environment)
+            self._alive.append(child)
+            return child
+
+    def keep(self, child: Worker) -> bool:
+        """Keep a worker that has done well for the next one who needs it; False where it is not needed."""
+        if self._closed or self._warm is not None or self._warm_s <= 0:
+            return False
+        self._warm = child
+        self._keeping = asyncio.create_task(self._watch(child), name="a warm worker")
+        return True
+
+    async def end(self, child: Worker) -> int:
+        """Kill a worker, wait until it has ended, and return how."""
+        child.kill()
+        status = await child.stop()
+        if child in self._alive:
+            self._alive.remove(child)
+        return status
+
+    async def cool(self) -> None:
+        """End the warm one."""
+        if (warm := self._taken()) is not None:
+            await self.end(warm)
+
+    async def close(self) -> None:
+        """End all of them at once; there are no more."""
+        self._closed = True
+        self._kill_all()
+        async with self._starts:  # whoever was about to start one has it by now
+            self._kill_all()
+        self._taken()
+        for child in list(self._alive):
+            await self.end(child)
+
+    def _kill_all(self) -> None:
+        for child in self._alive:
+            child.kill()
+
+    # ── the warm one ────────────────────────────────────────────────────────────────────────────
+    def _taken(self) -> Worker | None:
+        warm, self._warm = self._warm, None
+        if self._keeping is not None and warm is not None:
+            self._keeping.cancel()
+        return warm
+
+    async def _rewarmed(self) -> Worker | None:
+        """Return the warm worker, if it is still alive; what it said on its errors' stream is past."""
+        if (warm := self._taken()) is None:
+            return None
+        if warm.process.returncode is not None:
+            await self.end(warm)
+            return None
+        warm.stderr.clear()
+        return warm
+
+    async def _watch(self, child: Worker) -> None:
+        """End a warm worker that nobody has needed, or that has died."""
+        try:
+            async with asyncio.timeout(self._warm_s):
+                await child.process.wait()
+        except TimeoutError:
+            pass
+        if self._warm is child:
+            self._warm = None
+            await self.end(child)
