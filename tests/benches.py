@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+EPOCH_S = 1_800_000_000.0
+"""When finetuned begins to live."""
 NEVER = Settings(rule=Rule(min_new_samples=10**6, max_wait_s=float("inf")), retry_s=0)
 """No task is due: the test asks for each.  A lost worker is replaced at once."""
 
@@ -42,7 +44,7 @@ NEVER = Settings(rule=Rule(min_new_samples=10**6, max_wait_s=float("inf")), retr
 class Clock:
     """Stands still until it is moved."""
 
-    now: float = 1_800_000_000.0
+    now: float = EPOCH_S
 
     def __call__(self) -> float:
         """Return the seconds."""
@@ -194,7 +196,7 @@ async def a_desk(folder: Path, clock: Clock | None = None) -> AsyncIterator[Desk
             now=lambda: timestamp(clock.now),
             seconds=clock,
             monotonic=clock,
-            lived=clock,
+            lived=lambda: clock.now - EPOCH_S,
             clock_synchronised=lambda: True,
         )
 

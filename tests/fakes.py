@@ -75,7 +75,8 @@ class ScriptedRun:
         """Cleared: it is too busy to take a command."""
         self.takes.set()
         self._news = asyncio.Event()
-        self._say = say
+        self.heard_by = say
+        """Who hears what it says."""
         self._seq = 0
 
     async def take(self, command: Control) -> None:
@@ -100,7 +101,7 @@ class ScriptedRun:
         for report in reports:
             self._seq += 1
             mine = {"task": self.spec.task, "attempt": self.attempt, "seq": self._seq}
-            self._say(report if report.task else msgspec.structs.replace(report, **mine))
+            self.heard_by(report if report.task else msgspec.structs.replace(report, **mine))
 
     def die(self) -> None:
         """Be gone without a last word."""
@@ -154,6 +155,13 @@ class ScriptedExecutor:
         self._said: asyncio.Queue[Report] = asyncio.Queue()
         self._news = asyncio.Event()
 
+    def engage(self, spec: TaskSpec, attempt: int, resume_from: Sequence[CheckpointRef] = ()) -> ScriptedRun:
+        """Add a run."""
+        run = ScriptedRun(spec, attempt, resume_from, self._said.put_nowait)
+        self.runs.append(run)
+        self._news.set()
+        return run
+
     async def submit(self, spec: TaskSpec, attempt: int, resume_from: Sequence[CheckpointRef] = ()) -> None:
         """Start a run, once `opens` is set."""
         self.starts.append(spec)
@@ -161,8 +169,7 @@ class ScriptedExecutor:
         await self.opens.wait()
         if self.refuses is not None:
             raise self.refuses
-        self.runs.append(ScriptedRun(spec, attempt, resume_from, self._said.put_nowait))
-        self._news.set()
+        self.engage(spec, attempt, resume_from)
 
     async def control(self, task: str, attempt: int, command: Control) -> None:
         """Pass the command to its run; nobody takes one for an attempt that is not there."""
@@ -241,6 +248,22 @@ class ScriptedInputs:
         if self.trouble is not None:
             raise self.trouble
         return self.gone
+
+
+def a_spec(task: str, folder: Path) -> TaskSpec:
+    """Return a spec that no worker could do anything with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return TaskSpec(
+        task=task,
+        model=MODEL,
+        model_path="",
+        model_digest="",
+        base_digest=hashlib.sha256(BASE).hexdigest(),
+        inputs_path="",
+        input_signature="",
+        samples=(),
+        folder=str(folder),
+    )
 
 
 def begin(epochs: int = 2, batches: int = 3) -> TrainingBegin:

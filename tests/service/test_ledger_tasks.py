@@ -6,22 +6,37 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuned.errors import RequestError, StateError
+from finetuned.service.events import Paused, Resumed
 from finetuned.service.ledger import connect, opened
+from finetuned.service.ledger_checkpoints import (
+    known_checkpoints,
+    list_checkpoints,
+    record_checkpoint,
+    refuse_checkpoints,
+)
 from finetuned.service.ledger_outcomes import append_outcomes
+from finetuned.service.ledger_queue import Trouble, troubles, turns
 from finetuned.service.ledger_samples import accept_batch
 from finetuned.service.ledger_tasks import (
+    StaleError,
     TaskRow,
+    adjust,
     alive_tasks,
+    begin_attempt,
     create_task,
+    explain,
     find_task,
     get_task,
+    hold,
     interrupted,
-    set_reasons,
+    lose,
+    pin_adjustment,
     task_samples,
     transition,
 )
@@ -33,6 +48,7 @@ from finetuned.service.ledger_versions import (
     list_versions,
     next_version,
 )
+from finetuned.service.messages import Adjustment, CheckpointRef
 from finetuned.states import TERMINAL, TaskState, Verb
 from ledgers import (
     NODE,
@@ -43,6 +59,7 @@ from ledgers import (
     cancelled,
     completed,
     failed,
+    moment,
     outcomes_of,
     with_model,
     with_samples,
@@ -86,7 +103,7 @@ def test_a_second_task_waits_for_the_end_of_the_first_but_not_for_another_users(
     with pytest.raises(RequestError, match=f"task {first.id} of model gestures is suspended"):
         create_task(db, a_task(2))
     create_task(db, a_task(3, user="anna"))
-    transition(db, first.id, Verb.fail, at=at(9), outcomes=[failed(first.id)])
+    transition(db, first.id, Verb.fail, moment=moment(9), outcomes=[failed(first.id)])
     assert create_task(db, a_task(4)).alive
 
 
@@ -106,16 +123,44 @@ def test_an_unknown_task_is_answered_with_those_that_are_alive(db: sqlite3.Conne
 # ── transitions ─────────────────────────────────────────────────────────────────────────────────
 def test_attempts_are_counted_from_the_first_start_and_a_pause_is_none(db: sqlite3.Connection) -> None:
     task = with_task(db)
-    for second, new_attempt in ((10, True), (20, False), (30, True)):
-        transition(db, task.id, Verb.resume, at=at(second), new_attempt=new_attempt)
-        task = transition(db, task.id, Verb.suspend, at=at(second + 5), reasons=["thermal"])
-    assert (task.attempt, task.started_at, task.reasons) == (2, at(10), ("thermal",))
+    begin_attempt(db, task.id, moment=moment(10))
+    transition(db, task.id, Verb.suspend, moment=moment(15), reasons=["thermal"])
+    transition(db, task.id, Verb.resume, moment=moment(20))
+    transition(db, task.id, Verb.suspend, moment=moment(25), reasons=["thermal"])
+    begin_attempt(db, task.id, moment=moment(30))
+    task = transition(db, task.id, Verb.suspend, moment=moment(35), reasons=["thermal"])
+    assert (task.attempt, task.started_at, task.started_s) == (2, at(10), 10.0)
+    assert task.reasons == ("thermal",)
+
+
+def test_starts_are_numbered_over_all_tasks_so_that_who_was_served_last_is_known(
+    db: sqlite3.Connection,
+) -> None:
+    first = with_task(db)
+    with_samples(db, user="anna")
+    second = create_task(db, a_task(2, user="anna"))
+    for task in (first, second, first):
+        begin_attempt(db, task.id, moment=moment(10))
+        transition(db, task.id, Verb.suspend, moment=moment(11))
+    assert turns(db) == {("gestures", ""): 3, ("gestures", "anna"): 2}
+
+
+def test_that_a_task_goes_on_is_told_once_and_only_where_it_was_told_to_be_paused(
+    db: sqlite3.Connection,
+) -> None:
+    task = with_task(db)
+    begin_attempt(db, task.id, moment=moment(10), resumed=resumed(task.id))
+    transition(db, task.id, Verb.suspend, moment=moment(11), outcomes=[paused(task.id)])
+    begin_attempt(db, task.id, moment=moment(12), resumed=resumed(task.id))
+    transition(db, task.id, Verb.suspend, moment=moment(13))  # its worker was lost
+    begin_attempt(db, task.id, moment=moment(14), resumed=resumed(task.id))
+    assert outcomes_of(db) == ["paused", "resumed"]
 
 
 def test_a_verb_that_the_table_does_not_allow_changes_nothing(db: sqlite3.Connection) -> None:
     task = with_task(db)
     with pytest.raises(StateError, match="suspended cannot complete"):
-        transition(db, task.id, Verb.complete, at=at(9), outcomes=[completed(task.id)])
+        transition(db, task.id, Verb.complete, moment=moment(9), outcomes=[completed(task.id)])
     assert get_task(db, task.id) == task
     assert outcomes_of(db) == []
 
@@ -136,7 +181,7 @@ def test_an_end_without_its_own_one_terminal_outcome_is_no_end(
         "completed": completed(task.id),
     }
     with pytest.raises(StateError):
-        transition(db, task.id, Verb.fail, at=at(9), outcomes=[told[name] for name in outcomes])
+        transition(db, task.id, Verb.fail, moment=moment(9), outcomes=[told[name] for name in outcomes])
     assert get_task(db, task.id) == task
     assert outcomes_of(db) == []
 
@@ -146,48 +191,159 @@ def test_a_terminal_outcome_needs_an_end(db: sqlite3.Connection) -> None:
     with pytest.raises(StateError):
         append_outcomes(db, [failed(task.id)])
     with pytest.raises(StateError):
-        transition(db, task.id, Verb.suspend, at=at(9), outcomes=[failed(task.id)])
+        transition(db, task.id, Verb.suspend, moment=moment(9), outcomes=[failed(task.id)])
     assert outcomes_of(db) == []
 
 
 def test_a_failed_and_a_cancelled_task_say_why(db: sqlite3.Connection) -> None:
     task = with_task(db, Verb.resume)
-    task = transition(db, task.id, Verb.fail, at=at(60), outcomes=[failed(task.id, "it diverged")])
+    task = transition(db, task.id, Verb.fail, moment=moment(60), outcomes=[failed(task.id, "it diverged")])
     assert (task.error, task.ended_at) == ("it diverged", at(60))
     other = create_task(db, a_task(2))
-    transition(db, other.id, Verb.cancel, at=at(61))
-    other = transition(db, other.id, Verb.fail, at=at(62), outcomes=[cancelled(other.id)])
+    transition(db, other.id, Verb.cancel, moment=moment(61))
+    other = transition(db, other.id, Verb.fail, moment=moment(62), outcomes=[cancelled(other.id)])
     assert (other.state, other.error) == (TaskState.failed, "cancelled")
 
 
-def test_only_a_suspended_task_has_other_reasons(db: sqlite3.Connection) -> None:
+def test_only_a_suspended_task_has_reasons(db: sqlite3.Connection) -> None:
     task = with_task(db)
-    assert set_reasons(db, task.id, ["queued", "battery"]).reasons == ("queued", "battery")
-    transition(db, task.id, Verb.resume, at=at(9))
-    with pytest.raises(StateError, match="only a suspended one"):
-        set_reasons(db, task.id, ["battery"])
+    assert explain(db, task.id, ["queued", "battery"]).reasons == ("queued", "battery")
+    transition(db, task.id, Verb.resume, moment=moment(9))
+    assert explain(db, task.id, ["battery"], [paused(task.id)]).reasons == ()
+    assert outcomes_of(db) == []
+
+
+def test_a_persons_word_is_kept_whatever_the_state_and_told_when_it_changes_something(
+    db: sqlite3.Connection,
+) -> None:
+    task = with_task(db, Verb.resume)
+    assert hold(db, task.id, held=True).reasons == ()
+    hold(db, task.id, held=True, outcome=paused(task.id))
+    assert outcomes_of(db) == [], "it was held before"
+    assert transition(db, task.id, Verb.suspend, moment=moment(9), reasons=["thermal"]).reasons == (
+        "thermal",
+        "user",
+    )
+    assert explain(db, task.id, ["queued"]).reasons == ("queued", "user")
+    assert begin_attempt(db, task.id, moment=moment(10)) is None
+    assert hold(db, task.id, held=False, outcome=resumed(task.id)).reasons == ("queued",)
+    assert outcomes_of(db) == ["resumed"]
+    transition(db, task.id, Verb.fail, moment=moment(11), outcomes=[failed(task.id)])
+    with pytest.raises(StateError, match="has ended"):
+        hold(db, task.id, held=True)
+
+
+# ── attempts ────────────────────────────────────────────────────────────────────────────────────
+CHECKPOINT = CheckpointRef(path="1/c", sha256="c" * 64, step=10)
+LATE: dict[str, Callable[[sqlite3.Connection, str], object]] = {
+    "a hold": lambda db, task: transition(db, task, Verb.suspend, moment=moment(9), attempt=1),
+    "a checkpoint": lambda db, task: record_checkpoint(db, task, 1, CHECKPOINT),
+    "what it could not use": lambda db, task: refuse_checkpoints(db, task, 1, step=0),
+    "a learning rate": lambda db, task: pin_adjustment(db, task, 1, step=5),
+    "a result": lambda db, task: complete_task(
+        db, a_version(a_task()), attempt=1, promoted=True, moment=moment(9), outcomes=[completed(task)]
+    ),
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_an_older_attempt_says_changes_nothing(db: sqlite3.Connection, late: str) -> None:
+    task = with_task(db)
+    begin_attempt(db, task.id, moment=moment(1))
+    adjust(db, task.id, 0.5)
+    transition(db, task.id, Verb.suspend, moment=moment(2))
+    row = begin_attempt(db, task.id, moment=moment(3))
+    record_checkpoint(db, task.id, 2, CHECKPOINT)
+    with pytest.raises(StaleError, match=r"attempt 1 of task .* is over"):
+        LATE[late](db, task.id)
+    assert get_task(db, task.id) == row
+    assert (list_versions(db), outcomes_of(db)) == ((), [])
+    assert list_checkpoints(db, task.id) == (CHECKPOINT,)
+
+
+def test_the_third_lost_worker_ends_the_task_and_each_before_puts_it_back(db: sqlite3.Connection) -> None:
+    task = with_task(db, Verb.resume)
+    ending = failed(task.id, "the worker died")
+
+    def lost() -> TaskRow:
+        return lose(db, task.id, moment=moment(9), failed=ending, reasons=["queued", "retry"], most=3)
+
+    assert (lost().reasons, outcomes_of(db)) == (("queued", "retry"), [])
+    assert lost().losses == 2, "one that is lost while it is prepared counts as well"
+    transition(db, task.id, Verb.resume, moment=moment(10))
+    last = lost()
+    assert (last.state, last.fault, last.error) == (TaskState.failed, "model", "the worker died")
+    assert outcomes_of(db) == ["failed"]
+
+
+def test_the_two_newest_checkpoints_are_kept_a_later_attempts_before_those_of_an_earlier_one(
+    db: sqlite3.Connection,
+) -> None:
+    task = with_task(db)
+    begin_attempt(db, task.id, moment=moment(1))
+    made = [CheckpointRef(path=f"1/{step}", sha256="c" * 64, step=step) for step in (10, 20, 30)]
+    gone = [record_checkpoint(db, task.id, 1, each) for each in made]
+    assert gone == [(), (), (made[0],)]
+    transition(db, task.id, Verb.suspend, moment=moment(2))
+    begin_attempt(db, task.id, moment=moment(3))
+    assert list_checkpoints(db, task.id) == (made[2], made[1])
+    assert refuse_checkpoints(db, task.id, 2, step=20) == (made[2],), "it was broken"
+    later = CheckpointRef(path="2/25", sha256="d" * 64, step=25)
+    assert record_checkpoint(db, task.id, 2, later) == ()
+    assert list_checkpoints(db, task.id) == (later, made[1])
+    assert known_checkpoints(db) == ((task.id, "1/20"), (task.id, "2/25"))
+
+
+def test_learning_rates_are_kept_with_the_mini_batch_from_which_they_hold(db: sqlite3.Connection) -> None:
+    task = with_task(db)
+    begin_attempt(db, task.id, moment=moment(1))
+    for rate in (0.5, 0.25):
+        adjust(db, task.id, rate)
+    row = pin_adjustment(db, task.id, 1, step=7)
+    assert row.adjustments == (
+        Adjustment(learning_rate=0.5, step=7),
+        Adjustment(learning_rate=0.25),
+    )
+    for step in (9, 11):
+        row = pin_adjustment(db, task.id, 1, step=step)
+    assert [each.step for each in row.adjustments] == [7, 9]
+
+
+def test_failures_in_a_row_are_counted_where_the_machine_is_to_blame(db: sqlite3.Connection) -> None:
+    with_model(db)
+    with_samples(db)
+    faults = ["host", "", "host", "cancel", "host"]
+    for number, fault in enumerate(faults, start=1):
+        task = create_task(db, a_task(number))
+        told = cancelled(task.id) if fault == "cancel" else failed(task.id, f"for the {number}. time")
+        if fault == "host":
+            told = msgspec.structs.replace(told, fault="host")
+        transition(db, task.id, Verb.fail, moment=moment(number), outcomes=[told])
+    trouble = Trouble(failures=2, ended_s=5.0, error="for the 5. time")
+    assert troubles(db) == {("gestures", ""): trouble}
 
 
 # ── a restart ───────────────────────────────────────────────────────────────────────────────────
 def test_what_ran_when_the_daemon_died_is_queued_again(db: sqlite3.Connection) -> None:
     task = with_task(db, Verb.resume)
-    (after,) = interrupted(db, at=at(70), node=NODE)
+    (after,) = interrupted(db, moment=moment(70), node=NODE)
     assert (after.id, after.state, after.reasons) == (task.id, TaskState.suspended, ("queued",))
     assert outcomes_of(db) == []
 
 
 def test_what_was_being_cancelled_when_the_daemon_died_is_cancelled(db: sqlite3.Connection) -> None:
     with_task(db, Verb.resume, Verb.cancel)
-    (after,) = interrupted(db, at=at(70), node=NODE)
+    (after,) = interrupted(db, moment=moment(70), node=NODE)
     assert (after.state, after.error, after.ended_at) == (TaskState.failed, "cancelled", at(70))
     assert outcomes_of(db) == ["cancelled"]
-    assert interrupted(db, at=at(80), node=NODE) == ()
+    assert interrupted(db, moment=moment(80), node=NODE) == ()
 
 
 def test_after_a_restart_a_person_still_holds_a_task_and_the_weather_does_not(db: sqlite3.Connection) -> None:
     task = with_task(db)
-    set_reasons(db, task.id, ["thermal", "user"])
-    (after,) = interrupted(db, at=at(70), node=NODE)
+    explain(db, task.id, ["thermal"])
+    hold(db, task.id, held=True)
+    (after,) = interrupted(db, moment=moment(70), node=NODE)
     assert after.reasons == ("queued", "user")
 
 
@@ -196,7 +352,7 @@ def test_a_completed_task_its_version_and_what_is_current_come_together(db: sqli
     task = with_task(db, Verb.resume)
     assert (next_version(db, "gestures", ""), current_version(db, "gestures", "")) == (1, None)
     version = a_version(task)
-    done = complete_task(db, version, promoted=True, at=at(90), outcomes=[completed(task.id)])
+    done = complete_task(db, version, promoted=True, moment=moment(90), outcomes=[completed(task.id)])
     assert (done.state, done.version, done.ended_at, done.error) == (TaskState.completed, 1, at(90), "")
     assert (next_version(db, "gestures", ""), current_version(db, "gestures", "")) == (2, version)
     assert outcomes_of(db) == ["completed"]
@@ -204,10 +360,12 @@ def test_a_completed_task_its_version_and_what_is_current_come_together(db: sqli
 
 def test_a_version_that_was_kept_back_leaves_what_is_current(db: sqlite3.Connection) -> None:
     first = with_task(db, Verb.resume)
-    complete_task(db, a_version(first), promoted=True, at=at(90), outcomes=[completed(first.id)])
+    complete_task(db, a_version(first), promoted=True, moment=moment(90), outcomes=[completed(first.id)])
     second = create_task(db, a_task(2))
-    transition(db, second.id, Verb.resume, at=at(91))
-    complete_task(db, a_version(second, 2), promoted=False, at=at(92), outcomes=[completed(second.id, 2)])
+    transition(db, second.id, Verb.resume, moment=moment(91))
+    complete_task(
+        db, a_version(second, 2), promoted=False, moment=moment(92), outcomes=[completed(second.id, 2)]
+    )
     assert [row.version for row in list_current(db)] == [1]
     assert [row.version for row in list_versions(db, "gestures")] == [1, 2]
     assert list_versions(db, "digits") == ()
@@ -219,8 +377,16 @@ def test_a_task_that_cannot_complete_saves_no_version(
 ) -> None:
     task = with_task(db, *verbs)
     with pytest.raises(StateError):
-        complete_task(db, a_version(task), promoted=True, at=at(90), outcomes=[completed(task.id)])
+        complete_task(db, a_version(task), promoted=True, moment=moment(90), outcomes=[completed(task.id)])
     assert (list_versions(db), list_current(db), get_task(db, task.id)) == ((), (), task)
+
+
+def paused(task: str) -> Paused:
+    return Paused(ts=at(1), node=NODE, task=task, pace="paused", duty=0.0)
+
+
+def resumed(task: str) -> Resumed:
+    return Resumed(ts=at(1), node=NODE, task=task, pace="full", duty=1.0)
 
 
 # ── any sequence of verbs ───────────────────────────────────────────────────────────────────────
@@ -248,13 +414,13 @@ def attempt(db: sqlite3.Connection, tasks: list[TaskRow], step: tuple[Verb, list
     last = tasks[-1]
     if not isinstance(step, str):
         verb, told = step
-        transition(db, last.id, verb, at=at(3), outcomes=[TOLD[name](last.id) for name in told])
+        transition(db, last.id, verb, moment=moment(3), outcomes=[TOLD[name](last.id) for name in told])
     elif step == "restart":
-        interrupted(db, at=at(1), node=NODE)
+        interrupted(db, moment=moment(1), node=NODE)
     elif step == "create":
         tasks.append(create_task(db, a_task(len(tasks) + 1)))
     else:
-        complete_task(db, the_next(db, last), promoted=True, at=at(2), outcomes=[completed(last.id)])
+        complete_task(db, the_next(db, last), promoted=True, moment=moment(2), outcomes=[completed(last.id)])
 
 
 def the_next(db: sqlite3.Connection, task: TaskRow) -> VersionRow:

@@ -19,7 +19,7 @@ from finetuned.service.ledger_samples import accept_batch, list_samples
 from finetuned.service.ledger_tasks import TaskRow, alive_tasks, transition
 from finetuned.service.making import Maker, Settings
 from finetuned.states import Verb
-from ledgers import a_sample, at, cancelled
+from ledgers import a_sample, at, cancelled, moment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def a_maker(desk: Desk, *, held_out: float = 0.2, **parameters: float) -> Maker:
 async def ended(desk: Desk, task: TaskRow) -> None:
     """End the task, so that the next one may come."""
     for verb, outcomes in ((Verb.cancel, []), (Verb.fail, [cancelled(task.id)])):
-        await desk.ledger.run(transition, task.id, verb, at=at(99), outcomes=outcomes)
+        await desk.ledger.run(transition, task.id, verb, moment=moment(99), outcomes=outcomes)
 
 
 async def sides(desk: Desk) -> dict[str, bool]:

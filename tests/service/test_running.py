@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benches import a_desk, with_samples
-from fakes import GOES_ON, STANDS, ScriptedRun, batch, begin
+from fakes import GOES_ON, STANDS, ScriptedExecutor, ScriptedRun, a_spec, batch, begin
 from finetuned.policy.budget import Cause, Pace, Verdict
 from finetuned.service import messages as m
 from finetuned.service.events import MiniBatchEnd
@@ -18,7 +18,7 @@ from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task
 from finetuned.service.outbox import ProgressItem
 from finetuned.service.running import Attempt
 from finetuned.states import TaskState
-from ledgers import a_task, at
+from ledgers import a_task, moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,6 +47,10 @@ class Trial:
         self.run.say(*reports, LAST)
         await self.attempt.listen()
 
+    async def held(self, verdict: Verdict, *, held: bool) -> None:
+        """Let a person say so."""
+        await self.attempt.hold(verdict, held=held)
+
     @property
     def view(self) -> dict[str, Any]:
         """What is retained of the task."""
@@ -72,22 +76,14 @@ async def a_trial(folder: Path, *, most: float = 1.0) -> AsyncIterator[Trial]:
     async with a_desk(folder) as desk:
         await with_samples(desk, "")
         task = await desk.ledger.run(create_task, a_task())
-        row = await desk.ledger.run(begin_attempt, task.id, at=at(1))
+        row = await desk.ledger.run(begin_attempt, task.id, moment=moment(1))
         assert row is not None
-        spec = m.TaskSpec(
-            task=row.id,
-            attempt=row.attempt,
-            model=row.model,
-            model_path="",
-            model_digest="",
-            base_digest="",
-            inputs_path="",
-            input_signature="",
-            samples=(),
-            result_path="",
-        )
-        run = ScriptedRun(spec)
-        yield Trial(attempt=Attempt(desk=desk, row=row, spec=spec, run=run, most=most), run=run)
+        spec = a_spec(row.id, desk.store.task(row.id))
+        executor = ScriptedExecutor()
+        attempt = Attempt(desk=desk, row=row, spec=spec, executor=executor, most=most)
+        run = executor.engage(spec, row.attempt)
+        run.heard_by = attempt.hear
+        yield Trial(attempt=attempt, run=run)
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────
@@ -150,8 +146,7 @@ async def test_a_task_is_held_by_whatever_holds_it_when_it_stands_and_by_what_co
     async with a_trial(tmp_path) as trial:
         await trial.attempt.follow(FINE)
         await trial.attempt.follow(TOO_HOT)
-        trial.attempt.by_user = True
-        await trial.attempt.follow(TOO_HOT)
+        await trial.held(TOO_HOT, held=True)
         await trial.hears(STANDS)
         assert await trial.told() == [("paused", ("thermal",), 85.0)]
         assert await trial.reasons() == (TaskState.suspended, ("thermal", "user"))
@@ -159,8 +154,7 @@ async def test_a_task_is_held_by_whatever_holds_it_when_it_stands_and_by_what_co
         assert await trial.reasons() == (TaskState.suspended, ("battery", "thermal", "user"))
         await trial.attempt.follow(FINE)
         assert await trial.reasons() == (TaskState.suspended, ("user",))
-        trial.attempt.by_user = False
-        await trial.attempt.follow(TOO_FLAT)
+        await trial.held(TOO_FLAT, held=False)
         assert await trial.reasons() == (TaskState.suspended, ("battery",))
         assert trial.run.commands == [FULL, PAUSE]
 
@@ -185,15 +179,16 @@ async def test_a_new_duty_is_an_event_with_its_reading(tmp_path: Path) -> None:
 
 
 # ── reports ─────────────────────────────────────────────────────────────────────────────────────
-async def test_reports_become_events_and_a_state_and_those_of_others_are_dropped(tmp_path: Path) -> None:
+async def test_reports_become_events_and_a_state_and_what_comes_twice_is_dropped(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial, trial.attempt.desk.outbox.subscribe("ear") as heard:
         await trial.attempt.follow(FINE)
         task = trial.attempt.row.id
         await trial.hears(
             begin(epochs=2, batches=3),
             batch(1),
-            m.MiniBatchEnd(task=task, attempt=7, epoch_index=9, mini_batch_index=9, loss_value=9, step=9),
-            m.Completed(task="another", attempt=1, sha256="", before=none(), after=none(), held_out=False),
+            m.MiniBatchEnd(
+                task=task, attempt=1, seq=1, epoch_index=9, mini_batch_index=9, loss_value=9, step=9
+            ),
             batch(4),
             m.Heartbeat(),
             m.EpochEnd(epoch_index=1, loss_value=0.25, last_mini_batch_loss=0.5, validation=none(), step=4),

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from benches import Clock, a_desk, with_samples
-from fakes import BASE, GOOD, MODEL, POOR, ScriptedRun, begin
+from fakes import BASE, GOOD, MODEL, POOR, ScriptedExecutor, a_spec, begin
 from finetuned.errors import HostError, StateError
 from finetuned.service import messages as m
 from finetuned.service.events import Card
@@ -22,7 +22,7 @@ from finetuned.service.outbox import OutcomeItem
 from finetuned.service.running import Attempt
 from finetuned.service.saving import save
 from finetuned.states import TaskState, Verb
-from ledgers import a_task, at, cancelled
+from ledgers import a_task, at, cancelled, moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,24 +39,13 @@ async def a_result(folder: Path) -> AsyncIterator[Attempt]:
     async with a_desk(folder, Clock(SAVED_S)) as desk:
         await with_samples(desk, "")
         task = await desk.ledger.run(create_task, a_task())
-        row = await desk.ledger.run(begin_attempt, task.id, at=at(10))
+        row = await desk.ledger.run(begin_attempt, task.id, moment=moment(10))
         assert row is not None
-        result = desk.store.task(row.id) / "result.mlmodel"
-        result.parent.mkdir(parents=True)
+        spec = a_spec(row.id, desk.store.task(row.id))
+        result = m.result_path(spec, row.attempt)
+        result.parent.mkdir()
         result.write_bytes(RESULT)
-        spec = m.TaskSpec(
-            task=row.id,
-            attempt=1,
-            model=MODEL,
-            model_path="",
-            model_digest="",
-            base_digest=hashlib.sha256(BASE).hexdigest(),
-            inputs_path="",
-            input_signature="",
-            samples=(),
-            result_path=str(result),
-        )
-        yield Attempt(desk=desk, row=row, spec=spec, run=ScriptedRun(spec), began=begin())
+        yield Attempt(desk=desk, row=row, spec=spec, executor=ScriptedExecutor(), began=begin())
 
 
 def completed(before: m.Metrics = POOR, after: m.Metrics = GOOD, sha256: str = DIGEST) -> m.Completed:
@@ -116,7 +105,7 @@ async def test_a_result_that_is_not_what_its_worker_wrote_is_no_version(tmp_path
     async with a_result(tmp_path) as attempt:
         with pytest.raises(HostError, match=f"not what its worker wrote.*{DIGEST}"):
             await save(attempt.desk, attempt, completed(sha256="0" * 64))
-        (attempt.desk.store.task(attempt.row.id) / "result.mlmodel").unlink()
+        m.result_path(attempt.spec, attempt.row.attempt).unlink()
         with pytest.raises(HostError, match=r"reading .*result"):
             await save(attempt.desk, attempt, completed())
         assert not attempt.desk.store.versions(MODEL, "").exists()
@@ -126,8 +115,8 @@ async def test_a_result_that_is_not_what_its_worker_wrote_is_no_version(tmp_path
 async def test_a_version_that_the_ledger_refuses_leaves_no_folder(tmp_path: Path) -> None:
     async with a_result(tmp_path) as attempt:
         ledger, task = attempt.desk.ledger, attempt.row.id
-        await ledger.run(transition, task, Verb.cancel, at=at(50))
-        await ledger.run(transition, task, Verb.fail, at=at(51), outcomes=[cancelled(task)])
+        await ledger.run(transition, task, Verb.cancel, moment=moment(50))
+        await ledger.run(transition, task, Verb.fail, moment=moment(51), outcomes=[cancelled(task)])
         with pytest.raises(StateError):
             await save(attempt.desk, attempt, completed())
         assert list(attempt.desk.store.versions(MODEL, "").iterdir()) == []
@@ -152,5 +141,5 @@ async def test_a_link_that_the_disk_refuses_is_put_right_at_the_next_start(tmp_p
         assert (await ledger.run(get_task, attempt.row.id)).state is TaskState.completed
         assert await told(attempt) == ["modelSaved", "promoted", "completed"]
         versions = await ledger.run(list_versions)
-        store.repair(versions=versions, current=versions, alive=())
+        store.repair(versions=versions, current=versions, dropped=(), alive=(), checkpoints=())
         assert (store.current(MODEL, "") / "model.mlmodel").read_bytes() == RESULT
