@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from finetuned import files
 from finetuned.errors import HostError
-from finetuned.service import ledger_migrations
 from finetuned.service.ledger import connect, opened
 from finetuned.service.ledger_migrations import MIGRATIONS, SCHEMA_VERSION
 from finetuned.service.ledger_models import list_models
@@ -169,7 +169,7 @@ def test_where_no_copy_can_be_made_the_ledger_stays_as_it_is(
         raise OSError(28, "No space left on device")
 
     path = a_ledger(tmp_path)
-    monkeypatch.setattr(ledger_migrations.files, "fsync_file", full)
+    monkeypatch.setattr(files, "fsync_file", full)
     with pytest.raises(HostError, match=r"copying the ledger to .*v1 failed: the disk is full"), opened(path):
         pass
     with closing(sqlite3.connect(path)) as db:

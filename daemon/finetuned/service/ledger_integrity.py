@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PARTS = ("-wal", "-shm", "")
-"""The database itself last: where its copy lies, the others lie too."""
+DATABASE, LOG, INDEX = "", "-wal", "-shm"
 BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 TOLD = 3
 
@@ -76,8 +75,8 @@ def _keep(path: Path) -> str:
 def _digest(path: Path) -> str:
     """Return the SHA-256 of database and WAL, in hex."""
     digest = hashlib.sha256()
-    for part in ("", "-wal"):
-        if (source := path.with_name(path.name + part)).exists():
+    for part in (DATABASE, LOG):
+        if (source := _part(path, part)).exists():
             with source.open("rb") as file:
                 while block := file.read(2**20):
                     digest.update(block)
@@ -88,15 +87,25 @@ def _copy(path: Path, copy: Path) -> None:
     """Copy all parts; what a full disk leaves of them is removed again."""
     temporary = files.aside(copy)
     try:
-        for part in PARTS:
-            if (source := path.with_name(path.name + part)).exists():
-                shutil.copyfile(source, temporary)
-                temporary.chmod(0o600)
-                files.fsync_file(temporary)
-                temporary.replace(copy.with_name(copy.name + part))
+        for part in _parts(path):
+            shutil.copyfile(_part(path, part), temporary)
+            temporary.chmod(0o600)
+            files.fsync_file(temporary)
+            temporary.replace(_part(copy, part))
         files.fsync_folder(copy.parent)
     except OSError:
-        for part in PARTS:
-            copy.with_name(copy.name + part).unlink(missing_ok=True)
-        temporary.unlink(missing_ok=True)
+        for stray in (temporary, *(_part(copy, part) for part in (LOG, INDEX, DATABASE))):
+            stray.unlink(missing_ok=True)
         raise
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Return what a ledger consists of, the database itself last: where its copy lies, the others lie too."""
+    log = _part(path, LOG)
+    if not log.exists() or not log.stat().st_size:
+        return (DATABASE,)
+    return (LOG, *([INDEX] if _part(path, INDEX).exists() else []), DATABASE)
+
+
+def _part(path: Path, part: str) -> Path:
+    return path.with_name(path.name + part)
