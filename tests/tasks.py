@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import builders
 import networks as n
+from finetuned.errors import StateError
+from finetuned.states import Verb
 from finetuned.update.events import ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.task import UpdateTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from finetuned.update.events import Handler
 
 BEGIN, BATCH, EPOCH = ProgressEvent.trainingBegin, ProgressEvent.miniBatchEnd, ProgressEvent.epochEnd
@@ -20,6 +24,13 @@ MODEL = builders.dense_classifier()
 FEATURES = n.numbers(SAMPLES, 4)
 DATA = {"features": FEATURES, "label": ["abc"[i % 3] for i in range(SAMPLES)]}
 SHORT = {"epochs": 2, "miniBatchSize": 4}
+TOLD: list[ProgressEvent | None] = [BEGIN, *([BATCH] * 3 + [EPOCH]) * 2]
+
+VERBS: dict[Verb, Callable[[UpdateTask], None]] = {
+    Verb.resume: UpdateTask.resume,
+    Verb.suspend: UpdateTask.suspend,
+    Verb.cancel: UpdateTask.cancel,
+}
 
 
 class Listener:
@@ -48,3 +59,20 @@ def made(listener: Listener | None = None, **options: Any) -> UpdateTask:  # noq
     """Return a task of 2 epochs of 3 mini-batches."""
     handlers = {"handlers": listener.handlers} if listener else {}
     return UpdateTask(MODEL, DATA, **{"parameters": SHORT, **handlers, **options})
+
+
+def undisturbed() -> bytes:
+    """Return the model that such a task ends with."""
+    task = made()
+    task.resume()
+    return task.model.encode()
+
+
+def attempt(task: UpdateTask, verb: Verb | None) -> None:
+    """Try a verb; where the state does not allow it, the state stays."""
+    before = task.state
+    try:
+        if verb is not None:
+            VERBS[verb](task)
+    except StateError:
+        assert task.state is before

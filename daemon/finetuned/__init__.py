@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finetuned.errors import (
+        CheckpointError,
         DivergenceError,
         FinetunedError,
         HostError,
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from finetuned.update.events import MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
     from finetuned.update.parameters import ParameterKey
     from finetuned.update.predictor import Predictor
-    from finetuned.update.task import CancelledError, UpdatedModel, UpdateTask
+    from finetuned.update.task import CancelledError, UpdateTask
+    from finetuned.update.updated_model import UpdatedModel
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "CancelledError": "update.task",
+    "CheckpointError": "errors",
     "Decoder": "service.plugins",
     "DivergenceError": "errors",
     "FinetunedError": "errors",
@@ -58,7 +61,7 @@ _HOMES = {
     "TaskState": "states",
     "UpdateContext": "update.events",
     "UpdateTask": "update.task",
-    "UpdatedModel": "update.task",
+    "UpdatedModel": "update.updated_model",
     "decode": "spec.codec",
     "hookimpl": "service.plugins",
     "load_samples": "service.training_data",
@@ -67,6 +70,7 @@ _HOMES = {
 
 __all__ = [
     "CancelledError",
+    "CheckpointError",
     "Decoder",
     "DivergenceError",
     "FinetunedError",

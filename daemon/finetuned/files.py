@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
@@ -46,8 +46,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write `data` aside, fsync it and rename it into place: after a power cut the old or the new is there."""
     with host_errors(f"writing {path}"):
         temporary = aside(path)
-        write_durably(temporary, data, mode=mode)
-        temporary.replace(path)
+        try:
+            write_durably(temporary, data, mode=mode)
+            temporary.replace(path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
         fsync_folder(path.parent)
 
 

@@ -10,10 +10,9 @@ import networks as n
 from finetuned.errors import ModelError, SampleError
 from finetuned.spec import author, codec
 from finetuned.spec.model import Color
-from finetuned.update.features import inputs_of, label_indices, target_name, targets_of
+from finetuned.update.features import encoded, inputs_of, label_indices, target_name, targets_of
 from finetuned.update.network import NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
-from finetuned.update.task import encoded
 
 if TYPE_CHECKING:
     from finetuned.spec.model import Model

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import networks as n
 from finetuned.errors import (
     DivergenceError,
     FinetunedError,
+    HostError,
     ModelError,
     ParameterError,
     SampleError,
@@ -22,6 +23,9 @@ from finetuned.update.events import MetricKey, ProgressEvent, UpdateContext
 from finetuned.update.predictor import Predictor
 from finetuned.update.task import UpdateTask
 from tasks import BATCH, BEGIN, DATA, EPOCH, FEATURES, MODEL, SAMPLES, Listener, made
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────
@@ -99,6 +103,30 @@ def test_the_updated_model_predicts_and_evaluates() -> None:
     found = task.model.predict({"features": FEATURES})["labelProbability"]
     hits = found.argmax(axis=1) == np.arange(SAMPLES) % 3
     assert after.accuracy == hits.mean()
+
+
+def test_a_handler_writes_the_model_of_that_moment_in_place_of_what_is_there(tmp_path: Path) -> None:
+    to = tmp_path / "mine.mlmodel"
+    to.write_bytes(b"older")
+    seen: list[bytes] = []
+
+    def react(context: UpdateContext) -> None:
+        context.model.write(str(to))
+        seen.append(to.read_bytes())
+
+    task = made(Listener(react, events=EPOCH))
+    task.resume()
+    assert len(set(seen)) == 2
+    assert seen[-1] == task.model.encode()
+    assert list(tmp_path.iterdir()) == [to]
+
+
+def test_where_a_model_cannot_be_written_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for to in (tmp_path / "folder", tmp_path / "nowhere" / "mine.mlmodel"):
+        with pytest.raises(HostError, match=str(to)):
+            made().model.write(to)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_validation_data_is_measured_at_every_epochs_end_and_never_trained_on() -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,10 +11,7 @@ from finetuned.errors import (
 from finetuned.states import TERMINAL, TRANSITIONS, TaskState, Verb
 from finetuned.update.events import ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.task import CancelledError, UpdateTask
-from tasks import ALL, BATCH, BEGIN, EPOCH, Listener, made
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tasks import ALL, BATCH, BEGIN, EPOCH, TOLD, VERBS, Listener, attempt, made, undisturbed
 
 
 # ── verbs ───────────────────────────────────────────────────────────────────────────────────────
@@ -32,12 +27,10 @@ def test_a_handler_that_suspends_holds_the_task_until_it_is_resumed(at: Progress
     while task.state is TaskState.suspended:
         task.resume()
         runs += 1
-    undisturbed = made()
-    undisturbed.resume()
     assert runs == {BEGIN: 2, BATCH: 7, EPOCH: 3}[at]
-    assert listener.events == [BEGIN, *([BATCH] * 3 + [EPOCH]) * 2]
+    assert listener.events == TOLD
     assert len(listener.ended) == 1
-    assert task.model.encode() == undisturbed.model.encode()
+    assert task.model.encode() == undisturbed()
 
 
 def test_a_handler_that_suspends_and_resumes_goes_straight_on() -> None:
@@ -90,7 +83,7 @@ def test_who_cancels_is_not_told_so_by_an_exception_but_who_runs_is() -> None:
 def test_a_new_learning_rate_given_in_a_handler_holds_from_the_next_mini_batch() -> None:
     def react(context: UpdateContext) -> None:
         if context.event is BATCH:
-            context.task.resume(with_parameters={"learningRate": 0.0})
+            context.task.resume_with_parameters({"learningRate": 0.0})
 
     listener = Listener(react)
     task = made(listener)
@@ -113,19 +106,12 @@ def test_a_wrong_parameter_at_resume_is_refused_and_nothing_has_changed(
     task = made()
     before = task.parameters
     with pytest.raises(ParameterError, match=words):
-        task.resume(with_parameters=asked)
+        task.resume_with_parameters(asked)
     assert task.state is TaskState.suspended
     assert task.parameters == before
 
 
 # ── states ──────────────────────────────────────────────────────────────────────────────────────
-VERBS: dict[Verb, Callable[[UpdateTask], None]] = {
-    Verb.resume: UpdateTask.resume,
-    Verb.suspend: UpdateTask.suspend,
-    Verb.cancel: UpdateTask.cancel,
-}
-
-
 def in_state(state: TaskState) -> UpdateTask:
     """Return a task that stands in this state, its run not begun or over."""
     task = made(Listener())
@@ -207,13 +193,3 @@ def test_any_sequence_of_verbs_ends_in_exactly_one_completion(
     told = [BEGIN, BATCH, BATCH, EPOCH]
     assert listener.events == told[: len(listener.events)]
     assert task.error is not None or listener.events == told
-
-
-def attempt(task: UpdateTask, verb: Verb | None) -> None:
-    """Try a verb; where the state does not allow it, the state stays."""
-    before = task.state
-    try:
-        if verb is not None:
-            VERBS[verb](task)
-    except StateError:
-        assert task.state is before

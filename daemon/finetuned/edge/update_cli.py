@@ -25,9 +25,9 @@ from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
 from finetuned.service.training_data import target_of
 from finetuned.service.work import metrics
+from finetuned.update.features import encoded
 from finetuned.update.network import Epoch, NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
-from finetuned.update.task import encoded
 
 if TYPE_CHECKING:
     from pathlib import Path

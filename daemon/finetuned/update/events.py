@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finetuned.parameters import Number
-    from finetuned.update.task import UpdatedModel, UpdateTask
+    from finetuned.update.task import UpdateTask
+    from finetuned.update.updated_model import UpdatedModel
 
 
 class ProgressEvent(IntFlag):
@@ -18,6 +19,9 @@ class ProgressEvent(IntFlag):
     trainingBegin = 1
     epochEnd = 2
     miniBatchEnd = 4
+
+
+EVERY_EVENT = ProgressEvent.trainingBegin | ProgressEvent.epochEnd | ProgressEvent.miniBatchEnd
 
 
 class MetricKey(StrEnum):
@@ -39,10 +43,10 @@ class MetricKey(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateContext:
-    """Apple's `MLUpdateContext`: what a handler gets.
+    """Apple's `MLUpdateContext`: what a handler gets, and what an `async for` over a task yields.
 
-    `event` is None at completion.  `model` is the model as updated so far, live: encode or predict with it before
-    the next step changes it.
+    `event` is None at completion.  `parameters` are those that the event's mini-batch was done with.  `model` is the model
+    as updated so far, live: predict with it or write it before the next step changes it.
     """
 
     task: UpdateTask

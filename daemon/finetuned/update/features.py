@@ -20,8 +20,11 @@ from finetuned.spec.model import ArrayType, Feature, ImageType, Model
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
+    from finetuned.update.network import NetworkUpdate
+
 Array = NDArray[Any]
 
+_PREPARED_AT_ONCE = 32
 _REAL = "biuf"
 """NumPy's kinds of dtypes that hold real numbers."""
 
@@ -163,3 +166,30 @@ def _regression_targets(values: Array, shape: tuple[int, ...]) -> Array:
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """[C, 1, 1] and [C] hold the same numbers in the same order."""
     return tuple(size for size in shape if size != 1)
+
+
+# ── both ────────────────────────────────────────────────────────────────────────────────────────
+def encoded(update: NetworkUpdate, data: Mapping[str, Any]) -> Encoded:
+    """Run the frozen part over labelled data, once per sample, in batches, and encode the targets.
+
+    Raises:
+        SampleError: the data do not fit the model; the message says what is expected.
+    """
+    name = target_name(update.model)
+    if name not in data:
+        raise SampleError(
+            f"the target {name!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
+        )
+    targets = targets_of(update.model, data[name], update.training.target_shape)
+    inputs = inputs_of(update.model, data, needed=update.inputs)
+    count = len(targets)
+    if any(len(array) != count for array in inputs.values()):
+        counts = {feature: len(array) for feature, array in inputs.items()}
+        raise SampleError(f"there are {count} targets, and these numbers of samples: {counts}")
+    if not count:
+        return Encoded(features=np.empty((0, *update.training.feature_shape), np.float32), targets=targets)
+    parts = [
+        update.features_of({n: a[start : start + _PREPARED_AT_ONCE] for n, a in inputs.items()})
+        for start in range(0, count, _PREPARED_AT_ONCE)
+    ]
+    return Encoded(features=np.concatenate(parts), targets=targets)

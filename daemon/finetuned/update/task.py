@@ -1,33 +1,37 @@
 """`UpdateTask`: Apple's way of doing an update, for scripts, without a daemon.
 
-A task is born suspended; `resume()` runs it in the calling thread, up to its end or until a handler suspends or cancels
-it.  Handlers are called between two mini-batches, so whatever they do takes effect at once.
+Theory of operation.  A task is a generator of contexts, one for each event, and somebody who drives it from one to the
+next: `resume()` in the calling thread, or an `async for`, which lets each step run in a thread.  Between two steps the
+handlers are called and a context is in its consumer's hands; then nothing runs, and whatever they ask for takes effect
+at once.  A task that nobody drives is suspended or has ended.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from finetuned.errors import FinetunedError, SampleError
+from finetuned.errors import FinetunedError, SampleError, StateError
 from finetuned.spec import codec
-from finetuned.states import TaskState, Verb, follow
-from finetuned.update.events import MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
-from finetuned.update.features import Array, Encoded, inputs_of, target_name, targets_of
+from finetuned.states import TERMINAL, TaskState, Verb, follow
+from finetuned.update import checkpoint
+from finetuned.update.events import EVERY_EVENT, MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
+from finetuned.update.features import encoded
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import adjusted, resolve, update_of
-from finetuned.update.predictor import Predictor
+from finetuned.update.stream import Stream, in_thread
+from finetuned.update.updated_model import UpdatedModel
 
 if TYPE_CHECKING:
     from finetuned.parameters import Number
     from finetuned.spec.model import Model
 
 Data = Mapping[str, Any]
-
-_PREPARED_AT_ONCE = 32
+Metrics = dict[MetricKey, float | int]
 
 
 class CancelledError(FinetunedError):
@@ -36,39 +40,22 @@ class CancelledError(FinetunedError):
     fault = "request"
 
 
-class UpdatedModel:
-    """The model as updated so far: `encode` gives the bytes of a `.mlmodel`, `predict` runs it."""
-
-    def __init__(self, update: NetworkUpdate) -> None:
-        self._update = update
-
-    def encode(self) -> bytes:
-        """Return a Core ML model with the weights of this moment."""
-        return self._update.encode()
-
-    def predict(self, inputs: Data) -> dict[str, Array]:
-        """Return the outputs for `inputs`, float32 [N, …] by name."""
-        return Predictor(codec.decode(self.encode())).outputs(inputs)
-
-    def evaluate(self, data: Data) -> Measure:
-        """Return loss and accuracy (or mean absolute error) on labelled data."""
-        return self._update.measure(encoded(self._update, data))
-
-
 class UpdateTask:
-    """Apple's `MLUpdateTask`.
+    """Apple's `MLUpdateTask`, run by `resume()`, or by `async for context in task`.
 
     Args:
         model: an updatable model, or the bytes of its file.
         training_data: arrays by feature name, first axis = samples; the target under the training input's name.
         parameters: by `ParameterKey`, within what the model allows.
-        handlers: who hears of progress and of the end.
+        handlers: who hears of progress and of the end, and which events there are for an `async for` (else all).
         validation_data: measured at every epochEnd, never trained on.
         seed: used where neither the model nor `parameters` has one.
         threads: threads of one step; the result depends on it to the last bit.
+        resume_from: what `checkpoint()` of a task with the same arguments returned: go on from there.
 
     Raises:
         ModelError, ParameterError, SampleError: the model, a parameter or the data cannot be used.
+        CheckpointError: the checkpoint is damaged, or of another task.
     """
 
     def __init__(  # noqa: PLR0913 - Apple's initializer has these, by name
@@ -81,6 +68,7 @@ class UpdateTask:
         validation_data: Data | None = None,
         seed: int = 0,
         threads: int = 1,
+        resume_from: bytes | None = None,
     ) -> None:
         decoded = codec.decode(model) if isinstance(model, bytes) else model
         in_force = resolve(update_of(decoded), parameters or {}, seed=seed)
@@ -94,92 +82,205 @@ class UpdateTask:
         self._validation = encoded(self._update, validation_data) if validation_data is not None else None
         if not len(self._training):
             raise SampleError("there is no sample to train on")
-        self._metrics: dict[MetricKey, float | int] = {}
-        self._events = self._run()
+        if resume_from is not None:
+            identity = self._update.identity(self._training)
+            self._update.restore(checkpoint.decode(resume_from, identity))
+        self._streamed = handlers.for_events if handlers is not None else EVERY_EVENT
+        self._asked: dict[str, Number] = {}
+        self._metrics: Metrics = {}
+        self._busy = self._in_flight = False
+        self._stream: object = None
+        self._ahead: UpdateContext | Exception | None = None
+        self._contexts = self._run(self._update.steps(self._training, self._update.position))
 
     @property
     def parameters(self) -> dict[str, Number]:
-        """The parameters in force."""
-        return dict(self._update.parameters)
+        """The parameters in force from the next mini-batch on."""
+        return {**self._update.parameters, **self._asked}
 
-    def resume(self, with_parameters: Mapping[str, object] | None = None) -> None:
-        """Start or go on, with a new learningRate if one is given; within a handler only the parameters are taken.
+    # ── the verbs ───────────────────────────────────────────────────────────────────────────────
+    def resume(self) -> None:
+        """Start or go on, in this thread, up to the end or until a handler suspends or cancels the task.
+
+        From a handler, or while somebody iterates over the task, it says no more than "go on".
 
         Raises:
             StateError: the task has ended.
-            ParameterError: another parameter than learningRate, or one out of its range.
             FinetunedError: the task failed or was cancelled, and there is no completion handler to tell.
         """
-        changed = adjusted(update_of(self._update.model), with_parameters or {})
+        self.resume_with_parameters({})
+
+    def resume_with_parameters(self, parameters: Mapping[str, object]) -> None:
+        """Do as `resume`, with another learningRate from the next mini-batch on: Apple's `resume(withParameters:)`.
+
+        Raises:
+            ParameterError: another parameter than learningRate, or one out of its range; nothing has changed.
+            StateError, FinetunedError: as `resume`.
+        """
+        changed = adjusted(update_of(self._update.model), parameters)
         if self.state is not TaskState.running:
             self.state = follow(self.state, Verb.resume)
-        if "learningRate" in changed:
-            self._update.learning_rate = float(changed["learningRate"])
-        if not self._events.gi_running:
+        self._asked |= changed
+        if not self._busy and self._stream is None:
             self._drive()
 
     def suspend(self) -> None:
-        """Hold after the mini-batch in flight; `resume` goes on."""
+        """Hold after the mini-batch in flight; `resume` or another `async for` goes on."""
         self.state = follow(self.state, Verb.suspend)
 
     def cancel(self) -> None:
         """End after the mini-batch in flight, with the error `cancelled`; nothing is kept."""
         self.state = follow(self.state, Verb.cancel)
-        if not self._events.gi_running:
-            self._ended(CancelledError("cancelled"))
+        if not self._busy:
+            self._end(CancelledError("cancelled"))
 
-    # ── the run ─────────────────────────────────────────────────────────────────────────────────
+    def checkpoint(self) -> bytes:
+        """Return what `resume_from` takes: all that the task needs to go on after the last event, elsewhere or later.
+
+        Raises:
+            StateError: the task has ended, or a mini-batch is in flight: ask from a handler, with a context in hand, or
+                while the task is suspended.
+        """
+        if self.state in TERMINAL:
+            raise StateError(f"a task that is {self.state} has no checkpoint: it has ended")
+        if self._in_flight:
+            raise StateError("a mini-batch is in flight: a checkpoint can be had between two of them")
+        self._adjust()
+        return checkpoint.encode(self._update.snapshot(), self._update.identity(self._training))
+
+    # ── who drives ──────────────────────────────────────────────────────────────────────────────
     def _drive(self) -> None:
+        with self._at_work():
+            while self.state is TaskState.running:
+                self._adjust()
+                self._step()
+                self._hand_out()
+        if self.error is not None and self.handlers.completion is None:
+            raise self.error
+
+    def __aiter__(self) -> AsyncIterator[UpdateContext]:
+        """Run the task, each step in a thread of its own, and return the contexts of its events.
+
+        The iteration ends with the task, and raises the task's error if it failed.  It also ends after `suspend()`; and to
+        leave it is to suspend the task.
+
+        Raises:
+            StateError: the task has ended, or somebody drives it already.
+        """
+        running = follow(self.state, Verb.resume)
+        if self._stream is not None:
+            raise StateError("somebody iterates over this task already")
+        self.state, self._stream = running, (stream := object())
+        return Stream(partial(self._next, stream), partial(self._let_go, stream))
+
+    async def _next(self, stream: object) -> UpdateContext | None:
+        if self._busy:
+            raise StateError("a mini-batch is in flight: somebody else waits for its context")
+        while self._stream is stream and self.state is TaskState.running:
+            context = None
+            with self._at_work():
+                await self._step_aside()
+                context = self._hand_out()
+            if context is not None and _is_of(context, self._streamed) and self.state not in TERMINAL:
+                return context
+        self._let_go(stream)
+        if self.error is not None:
+            raise self.error
+        return None
+
+    async def _step_aside(self) -> None:
+        self._adjust()
+        self._in_flight = True
         try:
-            for _ in self._events:
-                if self.state is not TaskState.running:
-                    break
+            await in_thread(self._step)
+        finally:
+            self._in_flight = False
+
+    def _let_go(self, stream: object) -> None:
+        """Nobody iterates any more; a stream that ended before has no say."""
+        if self._stream is stream:
+            self._stream = None
+            if self.state is TaskState.running:
+                self.suspend()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Hold off whoever asks for something until the next boundary; what is raised ends the task."""
+        self._busy = True
+        try:
+            yield
         except FinetunedError as error:
+            if self.state in TERMINAL:  # it is a completion handler's
+                raise
             self._end(error)
-            return
+        except (asyncio.CancelledError, GeneratorExit):
+            # Not the task is cancelled, but who iterates over it: it goes on whenever somebody wants it to.
+            self._let_go(self._stream)
+            raise
         except BaseException as error:
             # A handler's own mistake, or Ctrl-C: the run cannot go on, and the exception is its maker's.
-            self._ended(FinetunedError(f"the run was broken off by {error!r}"))
+            if self.state not in TERMINAL:
+                self._end(FinetunedError(f"the run was broken off by {error!r}"))
             raise
+        finally:
+            self._busy = False
+            if self.state is TaskState.cancelling:
+                self._end(CancelledError("cancelled"))
+
+    # ── from boundary to boundary ───────────────────────────────────────────────────────────────
+    def _step(self) -> None:
+        """Work up to the next event, wherever this runs; what comes of it is kept until it is handed out."""
+        if self._ahead is not None:  # whoever waited for it was cancelled
+            return
+        try:
+            self._ahead = next(self._contexts, None)
+        except Exception as error:  # noqa: BLE001 - raised when it is handed out
+            self._ahead = error
+
+    def _hand_out(self) -> UpdateContext | None:
+        """Tell the progress handler of the event and return its context; None: the end, or there is nothing to tell."""
         if self.state is TaskState.cancelling:
-            self._end(CancelledError("cancelled"))
-        elif self.state is TaskState.running:
-            self._end(None)
+            return None
+        context, self._ahead = self._ahead, None
+        if isinstance(context, Exception):
+            raise context
+        if context is None:
+            if self.state is TaskState.running:  # else whoever goes on comes to this end again
+                self._end(None)
+        elif self.handlers.progress is not None and _is_of(context, self.handlers.for_events):
+            self.handlers.progress(context)
+        return context
+
+    def _adjust(self) -> None:
+        if "learningRate" in self._asked:
+            self._update.learning_rate = float(self._asked.pop("learningRate"))
 
     def _end(self, error: FinetunedError | None) -> None:
-        self._ended(error)
-        if error is not None and self.handlers.completion is None:
-            raise error
-
-    def _ended(self, error: FinetunedError | None) -> None:
         self.state = follow(self.state, Verb.fail if error else Verb.complete)
         self.error = error
-        self._events.close()
+        self._contexts.close()
         last = {key: self._metrics[key] for key in (MetricKey.lossValue,) if key in self._metrics}
         if self.handlers.completion is not None:
             self.handlers.completion(self._context(None, last))
 
-    def _run(self) -> Any:  # noqa: ANN401 - a generator whose gi_running is used
-        """Yield after each event was told; the handlers run inside."""
-        yield from self._tell(ProgressEvent.trainingBegin, {})
-        for step in self._update.steps(self._training):
-            event, metrics = self._told(step)
-            self._metrics = metrics
-            yield from self._tell(event, metrics)
+    def _run(self, steps: Iterator[MiniBatch | Epoch]) -> Generator[UpdateContext, None, None]:
+        yield self._context(ProgressEvent.trainingBegin, {})
+        for step in steps:
+            event, self._metrics = self._told(step)
+            yield self._context(event, self._metrics)
 
-    def _tell(self, event: ProgressEvent, metrics: dict[MetricKey, float | int]) -> Iterator[None]:
-        if self.handlers.progress is not None and event & self.handlers.for_events:
-            self.handlers.progress(self._context(event, metrics))
-        yield
-
-    def _context(self, event: ProgressEvent | None, metrics: dict[MetricKey, float | int]) -> UpdateContext:
+    def _context(self, event: ProgressEvent | None, metrics: Metrics) -> UpdateContext:
         return UpdateContext(
-            task=self, model=self.model, event=event, metrics=metrics, parameters=self.parameters
+            task=self,
+            model=self.model,
+            event=event,
+            metrics=metrics,
+            parameters=dict(self._update.parameters),
         )
 
-    def _told(self, step: MiniBatch | Epoch) -> tuple[ProgressEvent, dict[MetricKey, float | int]]:
+    def _told(self, step: MiniBatch | Epoch) -> tuple[ProgressEvent, Metrics]:
         if isinstance(step, MiniBatch):
-            metrics = {
+            metrics: Metrics = {
                 MetricKey.miniBatchIndex: step.batch,
                 MetricKey.epochIndex: step.epoch,
                 MetricKey.lossValue: step.loss,
@@ -195,36 +296,14 @@ class UpdateTask:
         return ProgressEvent.epochEnd, metrics
 
 
-def _validation_metrics(measure: Measure) -> dict[MetricKey, float | int]:
+def _is_of(context: UpdateContext, events: ProgressEvent) -> bool:
+    return context.event is not None and bool(context.event & events)
+
+
+def _validation_metrics(measure: Measure) -> Metrics:
     found = {
         MetricKey.validationLoss: measure.loss,
         MetricKey.validationAccuracy: measure.accuracy,
         MetricKey.validationMeanAbsoluteError: measure.error,
     }
     return {key: value for key, value in found.items() if value is not None}
-
-
-def encoded(update: NetworkUpdate, data: Data) -> Encoded:
-    """Run the frozen part over labelled data, once per sample, in batches, and encode the targets.
-
-    Raises:
-        SampleError: the data do not fit the model; the message says what is expected.
-    """
-    name = target_name(update.model)
-    if name not in data:
-        raise SampleError(
-            f"the target {name!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
-        )
-    targets = targets_of(update.model, data[name], update.training.target_shape)
-    inputs = inputs_of(update.model, data, needed=update.inputs)
-    count = len(targets)
-    if any(len(array) != count for array in inputs.values()):
-        counts = {feature: len(array) for feature, array in inputs.items()}
-        raise SampleError(f"there are {count} targets, and these numbers of samples: {counts}")
-    if not count:
-        return Encoded(features=np.empty((0, *update.training.feature_shape), np.float32), targets=targets)
-    parts = [
-        update.features_of({n: a[start : start + _PREPARED_AT_ONCE] for n, a in inputs.items()})
-        for start in range(0, count, _PREPARED_AT_ONCE)
-    ]
-    return Encoded(features=np.concatenate(parts), targets=targets)

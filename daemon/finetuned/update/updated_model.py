@@ -1,0 +1,51 @@
+"""The model of a task, as updated so far: what a script predicts with, measures and writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetuned.files import write_atomically
+from finetuned.spec import codec
+from finetuned.update.features import Array, encoded
+from finetuned.update.predictor import Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+
+    from finetuned.update.network import Measure, NetworkUpdate
+
+_FOR_ALL_TO_READ = 0o644
+
+
+class UpdatedModel:
+    """The model as updated so far, live: it has the weights of the moment in which it is asked."""
+
+    def __init__(self, update: NetworkUpdate) -> None:
+        self._update = update
+
+    def encode(self) -> bytes:
+        """Return the bytes of a `.mlmodel` with the weights of this moment.
+
+        Raises:
+            DivergenceError: a weight is infinite or NaN.
+        """
+        return self._update.encode()
+
+    def write(self, to: str | PathLike[str]) -> None:
+        """Write a `.mlmodel`, in place of what is there: whole or, if the power fails, not at all.
+
+        Raises:
+            HostError: the disk refuses; the message says why.
+            DivergenceError: a weight is infinite or NaN.
+        """
+        write_atomically(Path(to), self.encode(), mode=_FOR_ALL_TO_READ)
+
+    def predict(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the outputs for `inputs`, float32 [N, …] by name."""
+        return Predictor(codec.decode(self.encode())).outputs(inputs)
+
+    def evaluate(self, data: Mapping[str, Any]) -> Measure:
+        """Return loss and accuracy (or mean absolute error) on labelled data."""
+        return self._update.measure(encoded(self._update, data))
