@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fakes import BASE, INFO, MODEL, PATIENCE_S, ScriptedExecutor, ScriptedInputs, ScriptedRun
+from finetuned.errors import HostError
 from finetuned.policy.budget import Budget, Reading
 from finetuned.policy.trigger import Rule
 from finetuned.service.desk import Desk
@@ -31,7 +32,7 @@ from finetuned.service.tasks import Tasks
 from ledgers import NODE, a_sample
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
 EPOCH_S = 1_800_000_000.0
@@ -120,6 +121,10 @@ class Ear:
             raise AssertionError(f"never heard {what}; heard {heard}, states {self.states}") from None
 
 
+async def _nothing_more(*_: object, **__: object) -> None:
+    raise HostError("the power is cut")
+
+
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────
 @dataclass(kw_only=True)
 class Bench:
@@ -132,6 +137,7 @@ class Bench:
     executor: ScriptedExecutor
     inputs: ScriptedInputs
     tasks: Tasks
+    settings: Settings
     ear: Ear
     working: asyncio.Task[None] | None = None
 
@@ -170,6 +176,21 @@ class Bench:
     def begin(self) -> None:
         """Set the queue to work."""
         self.working = asyncio.create_task(self.tasks.run())
+
+    async def cut(self) -> None:
+        """Let the queue be gone, without a chance to write anything more."""
+        run, self.desk.ledger.run = self.desk.ledger.run, _nothing_more  # type: ignore[method-assign, assignment]
+        try:
+            if self.working is not None:
+                self.working.cancel()
+                await asyncio.wait({self.working})
+        finally:
+            self.desk.ledger.run = run  # type: ignore[method-assign]
+        self.renew()
+
+    def renew(self) -> None:
+        """Make another queue, as the next daemon does."""
+        self.tasks = Tasks(self.desk, self.executor, self.governor, self.inputs, self.settings)
 
     async def stop(self) -> None:
         """Stop the queue as a cut does; an error of its own comes out."""
@@ -211,14 +232,16 @@ async def with_samples(desk: Desk, *users: str, count: int = 10) -> None:
 
 
 @asynccontextmanager
-async def a_bench(folder: Path, settings: Settings = NEVER) -> AsyncIterator[Bench]:
-    """Yield a queue at work on a model with samples of nobody and of ann; it is stopped at the end."""
+async def a_bench(
+    folder: Path, settings: Settings = NEVER, *, users: Sequence[str] = ("", "ann"), places: int = 8
+) -> AsyncIterator[Bench]:
+    """Yield a queue at work on a model with samples of these users; it is stopped at the end."""
     clock, sensor, ear = Clock(), Thermometer(), Ear()
     budget = Budget(min_paused_s=0, min_running_s=0)
     async with a_desk(folder, clock) as desk, desk.outbox.subscribe("ear") as subscription:
-        await with_samples(desk, "", "ann")
+        await with_samples(desk, *users)
         governor = Governor([sensor], budget, clock=clock)
-        executor, inputs = ScriptedExecutor(), ScriptedInputs()
+        executor, inputs = ScriptedExecutor(places), ScriptedInputs()
         tasks = Tasks(desk, executor, governor, inputs, settings)
         bench = Bench(
             desk=desk,
@@ -228,6 +251,7 @@ async def a_bench(folder: Path, settings: Settings = NEVER) -> AsyncIterator[Ben
             executor=executor,
             inputs=inputs,
             tasks=tasks,
+            settings=settings,
             ear=ear,
         )
         listening = asyncio.create_task(ear.listen(subscription))
