@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from finetuned import files
 from finetuned.service.clock import Reading
 from finetuned.service.events import ModelSaved, Outcome, TaskCancelled, TaskCompleted, TaskFailed
 from finetuned.service.ledger_models import Baseline, ModelRow, add_model
 from finetuned.service.ledger_samples import NewSample, accept_batch
-from finetuned.service.ledger_tasks import TaskRow, create_task, transition
-from finetuned.service.ledger_versions import VersionRow
+from finetuned.service.ledger_tasks import TaskRow, begin_attempt, create_task, transition
+from finetuned.service.ledger_versions import VersionRow, complete_task
 from finetuned.service.messages import Metrics, ModelInfo
 from finetuned.service.stamps import Moment, new_id, timestamp
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Collection, Sequence
 
+    from finetuned.service.store import Store
     from finetuned.states import Verb
 
 NODE = "pi-3fa2"
@@ -124,6 +128,35 @@ def with_task(db: sqlite3.Connection, *verbs: Verb) -> TaskRow:
     for verb in verbs:
         task = transition(db, task.id, verb, moment=moment(50))
     return task
+
+
+def with_history(
+    db: sqlite3.Connection, store: Store, *, parents: Sequence[int], promoted: Collection[int]
+) -> list[str]:
+    """Save versions 1, 2 … with these parents, in the order of a save; return the ids of their tasks."""
+    with_model(db)
+    with_samples(db)
+    return [
+        with_saved(db, store, version, parent=parent, promoted=version in promoted)
+        for version, parent in enumerate(parents, start=1)
+    ]
+
+
+def with_saved(db: sqlite3.Connection, store: Store, version: int, *, parent: int, promoted: bool) -> str:
+    """Lead a task to its end, which is a version, and return its id."""
+    task = create_task(db, replace(a_task(version), parent=parent))
+    begin_attempt(db, task.id, moment=moment(version))
+    result = store.task(task.id) / "result.mlmodel"
+    files.make_folder(result.parent)
+    result.write_bytes(b"version %d" % version)
+    row = replace(a_version(task, version), parent=parent)
+    store.save_version(row.model, row.user, version, result=result, card=row.card)
+    told = [completed(task.id, version)]
+    complete_task(db, row, promoted=promoted, moment=moment(version), outcomes=told)
+    if promoted:
+        store.set_current(row.model, row.user, version)
+    files.remove(result.parent)
+    return task.id
 
 
 def outcomes_of(db: sqlite3.Connection) -> list[str]:

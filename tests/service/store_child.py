@@ -1,9 +1,9 @@
 """A process that works on a state folder and dies where it is told to.
 
-`save ROOT` and `accept ROOT` do one job again and again, each time in a fresh folder ROOT/1, ROOT/2 …, in a
+`save ROOT`, `accept ROOT` and `trim ROOT` do one job again and again, each time in a fresh folder ROOT/1, ROOT/2 …, in a
 forked process that is gone (`os._exit`) just before its 1st, 2nd … step that reaches the disk, until one
 gets through.  `finish ROOT/1 ROOT/2 …` does the second job once more in each, as a restarted daemon would.
-`add ROOT WHO` adds models when told to go.
+`trim ROOT` lets go of old versions and tasks, dying likewise.  `add ROOT WHO` adds models when told to go.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from finetuned.service.ledger_models import register_model
 from finetuned.service.ledger_samples import Acceptance, Kind, accept_batch
 from finetuned.service.ledger_tasks import begin_attempt, create_task
 from finetuned.service.ledger_versions import complete_task
+from finetuned.service.retention import trim_history
 from finetuned.service.store import Store
 from ledgers import (
     NODE,
@@ -35,6 +36,7 @@ from ledgers import (
     at,
     completed,
     moment,
+    with_history,
     with_model,
     with_samples,
 )
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DIED = 9
-STEPS = ("fsync", "replace", "rename", "symlink", "unlink", "mkdir", "chmod")
+STEPS = ("fsync", "replace", "rename", "symlink", "unlink", "mkdir", "rmdir", "chmod")
 
 
 class Fuse:
@@ -126,6 +128,15 @@ def accept(store: Store, fuse: Fuse | None = None) -> None:
             files.remove(file)
 
 
+def trim(store: Store, fuse: Fuse) -> None:
+    """Keep two of five versions; the third is current, the first was before it."""
+    store.prepare()
+    with opened(store.ledger) as db:
+        with_history(db, store, parents=(0, 1, 1, 3, 3), promoted=(1, 3))
+        fuse.arm(db)
+        trim_history(db, store, 1)
+
+
 def tell(acceptances: tuple[Acceptance, ...]) -> list[Outcome]:
     event = SampleAccepted(ts=at(1), node=NODE, model="gestures", label="✊", name="1.jpg")
     return [event for acceptance in acceptances if acceptance.kind is Kind.accepted]
@@ -153,9 +164,12 @@ def add(store: Store, who: str) -> None:
     sys.stdout.write(answer + "\n")
 
 
+JOBS = {"save": save, "accept": accept, "trim": trim}
+
+
 def main(verb: str, root: Path, *rest: str) -> None:
-    if verb in {"save", "accept"}:
-        die_at_every_step(root, {"save": save, "accept": accept}[verb])
+    if verb in JOBS:
+        die_at_every_step(root, JOBS[verb])
     elif verb == "finish":
         for one in (root, *map(Path, rest)):
             accept(Store(one))

@@ -272,6 +272,32 @@ def test_repair_stops_where_a_version_of_the_ledger_is_gone(tmp_path: Path) -> N
         repaired(a_store(tmp_path), versions=[a_version(a_task(), 1)])
 
 
+def test_of_a_living_tasks_folder_repair_keeps_the_spec_and_the_checkpoints_that_the_ledger_knows(
+    tmp_path: Path,
+) -> None:
+    store = a_store(tmp_path)
+    folder = store.task("T")
+    names = ("spec.json", ".spec.json.tmp", "1/1.checkpoint", "1/2.checkpoint", "2/.3.checkpoint.tmp")
+    for name in (*names, "2/result.mlmodel", "3/4.checkpoint", "3/deep/er.tmp"):
+        files.make_folder((folder / name).parent)
+        (folder / name).write_bytes(b"")
+    (folder / "4").symlink_to("1")
+    known = {folder / "1/2.checkpoint", folder / "3/4.checkpoint"}
+    told = repaired(store, alive=["T"], checkpoints=known)
+    assert {path for path in folder.rglob("*") if not path.is_dir()} == {folder / "spec.json", *known}
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "3", "spec.json"]
+    assert "removed tasks/T/2" in told
+    assert repaired(store, alive=["T"], checkpoints=known) == ()
+
+
+def test_repair_ends_what_a_crash_left_of_a_dropped_version(tmp_path: Path) -> None:
+    store, row = a_store(tmp_path), a_version(a_task(), 1)
+    with_version(store)
+    for _ in range(2):  # the second time there is nothing to be removed
+        repaired(store, dropped=[row])
+        assert list(store.versions("gestures", "").iterdir()) == []
+
+
 # ── crashes ─────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AfterRestart:
