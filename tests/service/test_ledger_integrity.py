@@ -149,8 +149,7 @@ async def test_a_refusal_says_what_was_found_where_the_copy_lies_and_what_to_do(
         said = str(refusal.value)
         assert f"the ledger {path} is broken (" in said
         assert f"nothing was changed, and a copy of it lies in {copy}" in said
-        assert "backup" in said
-        assert ".recover" in said
+        assert "Put a backup in its place, or begin anew with the samples and models" in said
         assert path.read_bytes() == copy.read_bytes() == data
         assert copies(path) == [copy]
 

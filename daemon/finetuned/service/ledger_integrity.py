@@ -56,8 +56,8 @@ def _dangling(db: sqlite3.Connection) -> Iterator[str]:
 
 def _refuse(path: Path, found: list[str]) -> NoReturn:
     raise HostError(
-        f"the ledger {path} is broken ({'; '.join(found)}); {_keep(path)}.  Put a backup in its place, or what "
-        f"`sqlite3 {path} .recover | sqlite3 mended.db` still finds in it; docs/ledger.md says more"
+        f"the ledger {path} is broken ({'; '.join(found)}); {_keep(path)}.  Put a backup in its place, or begin anew with "
+        "the samples and models, which lie beside it as files: docs/ledger.md says how"
     )
 
 
