@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import builders
 from finetuned.edge.demo_data import DROPS, MODEL, TEST
 from shared import shared
 
@@ -74,32 +75,82 @@ def test_the_same_command_writes_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_an_interrupted_update_saves_nothing_and_says_so(tmp_path: Path) -> None:
-    out = tmp_path / "out.mlmodel"
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "finetuned",
-        "update",
-        MODEL,
-        DROPS,
-        "-o",
-        out,
-        "-p",
-        "epochs=1000",
-        "--json",
-    ]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+def interrupted(*words: str | Path) -> list[dict[str, Any]]:
+    """Run the command, press Ctrl-C at the end of an epoch, and return what it printed."""
+    command = [sys.executable, "-P", "-m", "finetuned", *map(str, words)]
+    # Nobody reads on after that line: the pipe is full long before the command is done.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
+        told: list[dict[str, Any]] = []
         for line in process.stdout:
-            if json.loads(line)["type"] == "epochEnd":
+            told.append(json.loads(line))
+            if told[-1]["type"] == "epochEnd":
                 process.send_signal(signal.SIGINT)
                 break
-        rest = [json.loads(line) for line in process.stdout]
+        told += [json.loads(line) for line in process.stdout]
     assert process.returncode == 130
-    assert rest[-1]["type"] == "cancelled"
-    assert not out.exists()
+    return told
+
+
+def seedless(folder: Path) -> Path:
+    """Return a model without a seed: each task draws one."""
+    path = folder / "seedless.mlmodel"
+    path.write_bytes(
+        builders.edited(
+            MODEL.read_bytes(), lambda m: m.neuralNetworkClassifier.updateParams.ClearField("seed")
+        )
+    )
+    return path
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_in_the_bytes_of_an_undisturbed_run(
+    tmp_path: Path,
+) -> None:
+    model, out, other = seedless(tmp_path), tmp_path / "out.mlmodel", tmp_path / "other.mlmodel"
+    kept = tmp_path / "out.mlmodel.checkpoint"
+    words = ("update", model, DROPS, "-p", "epochs=200", "-o")
+    stopped = interrupted(*words, out, "--json")
+    assert stopped[-1]["type"] == "cancelled"
+    assert (out.exists(), kept.exists()) == (False, True)
+    told = lines(resumed := finetuned(*words, out, "--resume", "--json"))
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    begin = told[0]["step"]
+    assert begin >= max(event["step"] for event in stopped if event["type"] == "miniBatchEnd")
+    steps = [event["step"] for event in told if event["type"] == "miniBatchEnd"]
+    assert steps == list(range(begin + 1, 200 * 25 + 1))
+    assert (out.exists(), kept.exists()) == (True, False)
+    seed = stopped[0]["parameters"]["seed"]
+    undisturbed = finetuned(*words, other, "-p", f"seed={seed}", "--json")
+    assert out.read_bytes() == other.read_bytes()
+    assert told[-1]["before"] == lines(undisturbed)[-1]["before"]
+
+
+@pytest.mark.parametrize(
+    ("left", "said"), [(None, "no checkpoint"), (b"{}", "cut off"), ("other", "of another task")]
+)
+def test_without_a_checkpoint_that_is_good_resume_says_so_and_begins_at_the_beginning(
+    tmp_path: Path, left: bytes | str | None, said: str
+) -> None:
+    out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
+    if isinstance(left, bytes):
+        kept.write_bytes(left)
+    elif left:
+        interrupted("update", MODEL, DROPS, "-o", out, "-p", "epochs=1000", "--json")
+    done = finetuned("update", MODEL, DROPS, "-o", out, *SHORT, "--resume", "--json")
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert "beginning" in done.stderr
+    assert lines(done)[0]["step"] == 0
+    assert (out.exists(), kept.exists()) == (True, False)
+
+
+def test_without_resume_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
+    words = ("update", MODEL, DROPS, "-o", out, "-p", "epochs=200", "--json")
+    interrupted(*words)
+    again = interrupted(*words)
+    assert again[0]["step"] == 0
+    assert kept.exists()
 
 
 def test_divergence_fails_the_task_and_saves_nothing(tmp_path: Path) -> None:

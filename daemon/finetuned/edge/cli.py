@@ -221,6 +221,9 @@ def update(
         Path | None, typer.Option("--validate", metavar="DATA", help="Measured, never trained on.")
     ] = None,
     label: Labels = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint that lies beside OUT.")
+    ] = False,
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
@@ -228,7 +231,9 @@ def update(
     from finetuned.edge import update_cli
 
     with console.told(json=json):
-        job = update_cli.Job(model=model, data=data, out=out, validate=validate, threads=threads)
+        job = update_cli.Job(
+            model=model, data=data, out=out, validate=validate, threads=threads, resume=resume
+        )
         raise typer.Exit(update_cli.update(job, parameter, label, json=json))
 
 

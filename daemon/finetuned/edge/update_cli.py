@@ -1,6 +1,7 @@
 """`finetuned update`: one update task in the foreground, Apple's MLUpdateTask as a command.
 
-With --json it writes the events of MQTT.md, a line each; the last one ends the task.
+With --json it writes the events of MQTT.md, a line each; the last one ends the task.  Ctrl-C leaves a checkpoint beside
+OUT, and so does every minute; `--resume` goes on from there and ends in the same bytes.
 """
 
 from __future__ import annotations
@@ -10,26 +11,32 @@ import secrets
 import socket
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 
 from finetuned import files
 from finetuned.edge import console
 from finetuned.edge.budgeted import guard
 from finetuned.edge.model_cli import load, read_data
 from finetuned.edge.pairs import pairs
+from finetuned.edge.resuming import Interruption, Keeper, beside, read
 from finetuned.edge.threads import threads_of
-from finetuned.errors import FinetunedError, RequestError
+from finetuned.errors import CheckpointError, FinetunedError, HostError, RequestError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
 from finetuned.service.training_data import target_of
 from finetuned.service.work import metrics
+from finetuned.update import checkpoint
 from finetuned.update.features import encoded
 from finetuned.update.network import Epoch, NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from finetuned.policy.budget import Verdict
@@ -48,6 +55,7 @@ class Job:
     out: Path
     validate: Path | None
     threads: int
+    resume: bool = False
 
 
 @dataclass(slots=True)
@@ -56,7 +64,7 @@ class Teller:
 
     job: Job
     json: bool
-    samples: dict[str, int]
+    samples: dict[str, int] = field(default_factory=dict)
     task: str = field(default_factory=lambda: new_id(int(time.time() * 1000), os.urandom(10)))
     step: int = 0
     bar: Any = None
@@ -80,6 +88,10 @@ class Teller:
         if not self.json:
             console.person().print(words, soft_wrap=True)
 
+    def warning(self, words: str) -> None:
+        """Print what a person should know, though machines are listening on stdout."""
+        console.person().print(f"[yellow]{escape(words)}[/]", soft_wrap=True)
+
     def budget(self, verdict: Verdict) -> None:
         """Tell that the budget holds the task, or lets it go on."""
         held = verdict.pace in STANDSTILL
@@ -93,21 +105,39 @@ class Teller:
         self.sentence(f"[yellow]{'paused' if held else 'goes on'}[/]{why}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """All that takes part in one run of the command."""
+
+    job: Job
+    task: NetworkUpdate
+    training: Encoded
+    validation: Encoded | None
+    teller: Teller
+    keeper: Keeper
+    interruption: Interruption
+
+    @property
+    def judged(self) -> Encoded:
+        """What the model is measured on, before and after."""
+        return self.validation if self.validation is not None else self.training
+
+    def measure(self) -> Metrics:
+        """Measure the model of this moment."""
+        return metrics(self.task.measure(self.judged))
+
+
 def update(job: Job, parameters: list[str] | None, labels: list[str] | None, *, json: bool) -> int:
     """Train and save; return the exit status."""
     if not job.out.absolute().parent.is_dir():
         raise RequestError(f"{job.out} cannot be written: there is no folder {job.out.parent}")
-    model = load(job.model)
-    asked = pairs(parameters, "-p")
-    mapping = pairs(labels, "--label")
-    in_force = resolve(update_of(model), asked, seed=secrets.randbits(32))
-    task = NetworkUpdate(model, in_force, threads=threads_of(job.threads))
-    data = read_data(job.data, model, mapping, json=json)
-    training = _encoded(task, data)
-    validation = _encoded(task, read_data(job.validate, model, mapping, json=json)) if job.validate else None
-    teller = Teller(job=job, json=json, samples=_per_label(data))
+    teller = Teller(job=job, json=json)
+    kept = _kept(job, teller)
+    run = _prepared(job, pairs(parameters, "-p"), pairs(labels, "--label"), teller, _seed(kept))
+    began = time.monotonic()
     try:
-        return _train(task, training, validation, teller)
+        with run.interruption:
+            before, after = _train(run, kept)
     except FinetunedError as error:
         teller.event(events.TaskFailed, fault=error.fault, error=str(error))
         if json:
@@ -115,8 +145,31 @@ def update(job: Job, parameters: list[str] | None, labels: list[str] | None, *, 
         raise
     except KeyboardInterrupt:
         teller.event(events.TaskCancelled)
-        teller.sentence("[yellow]cancelled[/]; nothing was saved")
+        _leave(run)
         return console.INTERRUPTED
+    _completed(run, before, after, time.monotonic() - began)
+    return console.DONE
+
+
+def _prepared(
+    job: Job, asked: Mapping[str, object], mapping: dict[str, str], teller: Teller, seed: int
+) -> Run:
+    model = load(job.model)
+    in_force = resolve(update_of(model), asked, seed=seed)
+    task = NetworkUpdate(model, in_force, threads=threads_of(job.threads))
+    data = read_data(job.data, model, mapping, json=teller.json)
+    teller.samples = _per_label(data)
+    training = _encoded(task, data)
+    unseen = read_data(job.validate, model, mapping, json=teller.json) if job.validate else None
+    return Run(
+        job=job,
+        task=task,
+        training=training,
+        validation=_encoded(task, unseen) if unseen is not None else None,
+        teller=teller,
+        keeper=Keeper(beside(job.out), task, training),
+        interruption=Interruption(),
+    )
 
 
 def _encoded(task: NetworkUpdate, data: Dataset) -> Encoded:
@@ -128,11 +181,69 @@ def _per_label(data: Dataset) -> dict[str, int]:
     return dict(Counter(map(str, data.targets))) if isinstance(data.targets, list) else {}
 
 
-def _train(task: NetworkUpdate, training: Encoded, validation: Encoded | None, teller: Teller) -> int:
-    began = time.monotonic()
-    judged = validation if validation is not None else training
-    before = metrics(task.measure(judged))
-    epochs, batches = int(task.parameters["epochs"]), task.batches(len(training))
+# ── checkpoints ─────────────────────────────────────────────────────────────────────────────────
+def _kept(job: Job, teller: Teller) -> bytes | None:
+    """Return the checkpoint to go on from, if that was asked for and there is one."""
+    if not job.resume:
+        return None
+    try:
+        return read(beside(job.out))
+    except HostError as error:
+        teller.warning(f"there is no checkpoint to go on from: {error}; the task starts from its beginning")
+        return None
+
+
+def _seed(kept: bytes | None) -> int:
+    """Draw the seed for a task that is given none; one that goes on has it in its checkpoint."""
+    if kept is not None:
+        with suppress(CheckpointError):  # it is read again, and refused, when the task is known
+            return checkpoint.seed_of(kept)
+    return secrets.randbits(32)
+
+
+def _steps(run: Run, kept: bytes | None) -> Iterator[MiniBatch | Epoch]:
+    """Return the task's steps, from the checkpoint on if it is good."""
+    if kept is not None:
+        try:
+            steps = run.keeper.go_on(kept)
+        except CheckpointError as error:
+            run.teller.warning(f"{run.keeper.path} is of no use: {error}; the task starts from its beginning")
+        else:
+            run.teller.step = run.task.position.step
+            run.teller.sentence(f"goes on after mini-batch {run.teller.step}")
+            return steps
+    return run.task.steps(run.training)
+
+
+def _keep(run: Run) -> None:
+    """Keep a checkpoint now and then; a disk that refuses it is no reason to stop."""
+    try:
+        run.keeper.keep_if_due()
+    except HostError as error:
+        run.teller.warning(f"there is no new checkpoint: {error}")
+
+
+def _leave(run: Run) -> None:
+    """Leave a checkpoint, unless nothing was done yet or a mini-batch was torn: then the one before is the newest."""
+    said = "[yellow]interrupted[/]; no model was saved"
+    if run.task.position.step and not run.interruption.torn:
+        try:
+            run.keeper.keep()
+        except HostError as error:
+            run.teller.warning(f"no checkpoint could be left: {error}")
+            return
+    if run.keeper.path.exists():
+        said += f"; --resume goes on from {escape(str(run.keeper.path))}"
+    run.teller.sentence(said)
+
+
+# ── training ────────────────────────────────────────────────────────────────────────────────────
+def _train(run: Run, kept: bytes | None) -> tuple[Metrics, Metrics]:
+    """Train and save; return how good the model was before and is after."""
+    task, teller = run.task, run.teller
+    before = run.measure()
+    steps = _steps(run, kept)
+    epochs, batches = int(task.parameters["epochs"]), task.batches(len(run.training))
     teller.event(
         events.TrainingBegin,
         parameters=task.parameters,
@@ -140,33 +251,36 @@ def _train(task: NetworkUpdate, training: Encoded, validation: Encoded | None, t
         device=task.device,
         epochs=epochs,
         batches=batches,
-        held_out=len(validation) if validation is not None else 0,
+        held_out=len(run.validation) if run.validation is not None else 0,
     )
-    _run(task, training, validation, teller, epochs * batches)
-    after = metrics(task.measure(judged))
-    files.write_atomically(teller.job.out.absolute(), task.encode(), mode=0o644)
-    teller.event(
+    _run(run, steps, epochs * batches)
+    after = run.measure()
+    files.write_atomically(run.job.out.absolute(), task.encode(), mode=0o644)
+    run.keeper.remove()
+    return before, after
+
+
+def _completed(run: Run, before: Metrics, after: Metrics, seconds: float) -> None:
+    run.teller.event(
         events.TaskCompleted,
         version=0,
         parent=0,
-        samples=len(training),
+        samples=len(run.training),
         before=before,
         after=after,
         promotion="none",
-        promotion_reason=f"saved as {teller.job.out.name}",
-        duration_seconds=round(time.monotonic() - began, 3),
+        promotion_reason=f"saved as {run.job.out.name}",
+        duration_seconds=round(seconds, 3),
     )
-    where = "validation" if validation is not None else "training"
-    teller.sentence(f"{where} samples: {_shown(before)} before, [bold green]{_shown(after)}[/] after")
-    teller.sentence(f"saved {teller.job.out}")
-    return console.DONE
+    where = "validation" if run.validation is not None else "training"
+    run.teller.sentence(f"{where} samples: {_shown(before)} before, [bold green]{_shown(after)}[/] after")
+    run.teller.sentence(f"saved {escape(str(run.job.out))}")
 
 
-def _run(
-    task: NetworkUpdate, training: Encoded, validation: Encoded | None, teller: Teller, total: int
-) -> None:
+def _run(run: Run, steps: Iterator[MiniBatch | Epoch], total: int) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
+    teller = run.teller
     watch = guard(teller.budget)
     columns = (
         TextColumn("training"),
@@ -176,14 +290,15 @@ def _run(
         TextColumn("{task.fields[said]}"),
     )
     with Progress(*columns, console=console.person(), disable=teller.json) as bars:
-        bar = bars.add_task("", total=total, said="")
-        for event in task.steps(training):
-            watch.rest()
+        bar = bars.add_task("", total=total, completed=teller.step, said="")
+        while (event := run.interruption.step(steps)) is not None:
             if isinstance(event, Epoch):
-                bars.update(bar, said=_epoch(task, event, validation, teller))
+                bars.update(bar, said=_epoch(run.task, event, run.validation, teller))
             else:
                 _batch(event, teller)
                 bars.update(bar, completed=teller.step)
+            _keep(run)
+            watch.rest()
 
 
 def _batch(event: MiniBatch, teller: Teller) -> None:
