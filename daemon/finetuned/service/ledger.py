@@ -77,8 +77,9 @@ class Ledger:
 
 
 def _checked(path: Path) -> sqlite3.Connection:
-    if path.exists():
-        check(path)
+    with files.host_errors(f"opening the ledger {path}"):
+        if path.exists():
+            check(path)
     return connect(path)
 
 
