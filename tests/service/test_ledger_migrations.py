@@ -23,6 +23,7 @@ from finetuned.service.ledger_requests import Answer, recall
 from finetuned.service.ledger_samples import list_samples, new_samples
 from finetuned.service.ledger_tasks import alive_tasks, get_task, task_samples
 from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.views import model_states
 from finetuned.states import TaskState
 
 DATA = Path(__file__).parents[1] / "data"
@@ -131,6 +132,8 @@ def test_what_the_first_schema_knew_is_read_by_todays_functions(tmp_path: Path) 
         assert get_task(db, COMPLETED).parameters == {"learningRate": 0.05, "epochs": 3}
         assert len(unsent(db, 0, 100)) == 19
         assert sink_cursor(db, "mqtt") == 9
+        shown = [(each.user, each.current, each.candidate) for each in model_states(db, list_models(db)[1])]
+        assert shown == [("", 1, 2), ("anna", None, None), ("bob", None, None)]
         assert recall(db, "a1b2") == Answer(verb="train", response='{"status": "ok"}')
 
 
