@@ -70,6 +70,22 @@ def test_the_readmes_example_prints_what_stands_below_it_and_writes_a_better_mod
     assert decode((tmp_path / "mine.mlmodel").read_bytes()).updatable
 
 
+@pytest.mark.parametrize(
+    ("example", "written"),
+    [("handlers", "so-far.mlmodel"), ("async", "best.mlmodel"), ("checkpoint", "task.checkpoint")],
+)
+def test_the_examples_of_the_python_face_print_what_stands_below_them(
+    tmp_path: Path, example: str, written: str
+) -> None:
+    code, shown = blocks("docs/python.md", example)
+    # As above: digits may differ elsewhere, and an early stop come an epoch sooner.
+    printed, wanted = (
+        [NUMBER.sub("#", line) for line in each] for each in (ran(code, tmp_path), shown.splitlines())
+    )
+    assert list(dict.fromkeys(printed)) == list(dict.fromkeys(wanted))
+    assert [path.name for path in tmp_path.iterdir()] == [written]
+
+
 def test_the_authored_model_of_the_documents_can_be_updated(tmp_path: Path) -> None:
     (code,) = blocks("docs/models.md", "author")
     ran(code, tmp_path)

@@ -10,6 +10,7 @@ NumPy keeps its permutations from version to version of its own, no further: the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ def encode(snapshot: Snapshot, identity: str) -> bytes:
     for name, array in snapshot.arrays.items():
         tensors[name] = {"dtype": "F32", "shape": [array.size], "data_offsets": [end, end + 4 * array.size]}
         end += 4 * array.size
-    header = _padded(json.dumps({"__metadata__": _metadata(snapshot, identity), **tensors}).encode())
+    texts = {**_metadata(snapshot, identity), "sha256": _digest(snapshot, identity)}
+    header = _padded(json.dumps({"__metadata__": texts, **tensors}).encode())
     if len(header) > _LONGEST_HEADER:
         raise ValueError(
             f"a checkpoint's header of {len(header)} bytes is too long; allowed: {_LONGEST_HEADER}"
@@ -110,6 +112,15 @@ def _metadata(snapshot: Snapshot, identity: str) -> dict[str, str]:
     }
 
 
+def _digest(snapshot: Snapshot, identity: str) -> str:
+    """Return the SHA-256 of all that the file says, however it is laid out."""
+    digest = hashlib.sha256(json.dumps(_metadata(snapshot, identity)).encode())
+    for name, array in sorted(snapshot.arrays.items()):
+        digest.update(json.dumps([name, array.size]).encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
 # ── from bytes ──────────────────────────────────────────────────────────────────────────────────
 def decode(data: bytes, identity: str) -> Snapshot:
     """Return the snapshot in the bytes; its arrays are views of them, not to be written to.
@@ -131,12 +142,15 @@ def decode(data: bytes, identity: str) -> Snapshot:
         total=_number(texts, "total"),
         last=_number(texts, "last"),
     )
-    return Snapshot(
+    snapshot = Snapshot(
         position=position,
         learning_rate=_number(texts, "learningRate"),
         arrays=_arrays(header, memoryview(data)[start:]),
         seed=_seed(texts),
     )
+    if _text(texts, "sha256") != _digest(snapshot, identity):
+        raise CheckpointError("it is damaged: its content does not have the SHA-256 that it names")
+    return snapshot
 
 
 def seed_of(data: bytes) -> int:
