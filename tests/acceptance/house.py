@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -15,19 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 
-from brokers import PASSWORD, USER, Mosquitto
+from brokers import MOSQUITTO, PASSWORD, USER, Mosquitto
+from finetuned.edge.demo_data import DROPS, MODEL, pictures
+from shared import missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 Event = dict[str, Any]
 
 PATIENCE_S = 60.0
 ENDINGS = ("completed", "failed", "cancelled")
+LONG = {"epochs": 1000, "miniBatchSize": 2}
+"""A task of some seconds."""
 
 CONFIGURATION = """\
 state = "{state}"
 [ingest]
+users = {users}
 settle_s = 0.1
 rescan_s = 5.0
 [trigger]
@@ -38,9 +44,13 @@ max_wait_s = 3600.0
 interval_s = 0.05
 min_paused_s = 0.2
 min_running_s = 0.2
+release_after_s = {release_after_s}
 sysfs = "{sysfs}"
 [worker]
 threads = 1
+max_running = {max_running}
+warm_s = {warm_s}
+retry_s = 0.1
 [mqtt]
 host = "127.0.0.1"
 port = {port}
@@ -52,6 +62,8 @@ level = "info"
 format = "json"
 {more}
 """
+SETTINGS = {"users": "false", "release_after_s": 300.0, "max_running": 1, "warm_s": 60.0}
+"""What tests change of it."""
 
 
 # ── sysfs ───────────────────────────────────────────────────────────────────────────────────────
@@ -152,6 +164,7 @@ class House:
     client: aiomqtt.Client
     least: int = 10
     more: str = ""
+    settings: dict[str, object] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
 
@@ -178,9 +191,26 @@ class House:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     @property
+    def worker(self) -> int | None:
+        """The pid of the daemon's worker, if it has one."""
+        assert self.process
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        found = (
+            int(pid) for pid in children if b"service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        return next(found, None)
+
+    @property
     def log(self) -> str:
         """What the daemon wrote to standard error, over all its lives."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("daemon-*.log")))
+
+    @property
+    def said(self) -> str:
+        """The end of the log, without the imports."""
+        return "\n".join(
+            [line for line in self.log.splitlines() if not line.startswith("import time:")][-40:]
+        )
 
     @property
     def environ(self) -> dict[str, str]:
@@ -210,6 +240,7 @@ class House:
             user=USER,
             password=password,
             more=self.more,
+            **SETTINGS | self.settings,
         )
         config.write_text(text)
         self.starts += 1
@@ -225,13 +256,27 @@ class House:
             topics = [topic for topic, payload in self.ear.heard[seen:] if payload]
             return "state" in topics and ("availability", {"availability": "online"}) in self.ear.heard[seen:]
 
-        await self.ear.until(is_up, f"the daemon come up; its log: {self.log[-3000:]}")
+        coming = asyncio.create_task(self.ear.until(is_up, "the daemon come up"))
+        dying = asyncio.create_task(self.process.wait())
+        await asyncio.wait({coming, dying}, return_when=asyncio.FIRST_COMPLETED)
+        if not coming.done():
+            coming.cancel()
+            raise AssertionError(f"the daemon has ended ({self.process.returncode}): {self.said}")
+        dying.cancel()
+        await coming
 
     async def kill(self) -> None:
         """Cut the power."""
         assert self.process
         self.process.kill()
         await self.process.wait()
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop the daemon and its worker where they are, or let them go on."""
+        assert self.process
+        for pid in (self.process.pid, self.worker):
+            if pid is not None:
+                os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     async def stop(self) -> int:
         """Ask politely, as systemd does; return the exit status."""
@@ -273,8 +318,13 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(folder: Path, *, least: int = 10, more: str = "") -> AsyncIterator[House]:
-    """Yield a house with a mosquitto and a subscriber; its daemon is not started yet, and killed at the end."""
+async def a_house(
+    folder: Path, *, least: int = 10, more: str = "", **settings: object
+) -> AsyncIterator[House]:
+    """Yield a house with a mosquitto and a subscriber; its daemon is not started yet, and killed at the end.
+
+    `settings` are of `SETTINGS`.
+    """
     broker = Mosquitto(folder=folder)
     await broker.start()
     address = broker.address
@@ -283,7 +333,15 @@ async def a_house(folder: Path, *, least: int = 10, more: str = "") -> AsyncIter
             address.host, address.port, username=USER, password=PASSWORD, timeout=10
         ) as client:
             await client.subscribe("finetuned/#", qos=1)
-            house = House(folder=folder, broker=broker, ear=Ear(), client=client, least=least, more=more)
+            house = House(
+                folder=folder,
+                broker=broker,
+                ear=Ear(),
+                client=client,
+                least=least,
+                more=more,
+                settings=settings,
+            )
             house.sysfs.heat(40)
             listening = asyncio.create_task(house.ear.listen(client))
             try:
@@ -296,3 +354,30 @@ async def a_house(folder: Path, *, least: int = 10, more: str = "") -> AsyncIter
                     await house.kill()
     finally:
         await broker.kill()
+
+
+# ── a daemon that knows the demo's model ────────────────────────────────────────────────────────
+@asynccontextmanager
+async def digits(
+    folder: Path, *, parameters: Mapping[str, int] | None = None, least: int = 50, **settings: object
+) -> AsyncIterator[House]:
+    """Yield a started daemon that knows the demo's model as `digits`."""
+    if MOSQUITTO is None:
+        missing("left out: mosquitto is not installed (apt-get install mosquitto)")
+    given = ", ".join(f"{key} = {value}" for key, value in (parameters or {}).items())
+    model = f'[models.digits]\npath = "{MODEL}"\nparameters = {{ {given} }}\n'
+    async with a_house(folder, least=least, more=model, **settings) as house:
+        await house.start()
+        yield house
+
+
+def drop_digits(house: House, count: int = 100, place: str = "digits") -> None:
+    """Drop so many of the demo's pictures, the first ones."""
+    for picture in pictures(DROPS)[:count]:
+        house.drop(f"{place}/{picture.label}/{picture.path.name}", picture.path)
+
+
+def version_sha(house: House, version: int = 1, place: str = "digits/_") -> str:
+    """Return the SHA-256 of a saved version's model."""
+    model = house.state / f"models/{place}/versions/{version}/model.mlmodel"
+    return hashlib.sha256(model.read_bytes()).hexdigest()

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import socket
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from acceptance.house import ENDINGS, House, a_house
+from acceptance.house import ENDINGS, LONG, House, a_house, digits, drop_digits, version_sha
 from brokers import MOSQUITTO
 from finetuned.edge.demo_data import DROPS, MODEL, TEST, pictures, truncated
 from shared import missing, shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
-DIGITS = f'[models.digits]\npath = "{MODEL}"\n'
-LONG = {"epochs": 1000}
 # structlog tries `import rich`, in vain: the attempt is seen here, what it would have loaded is not.
 NEVER_IN_THE_DAEMON = (
     "numpy",
@@ -37,42 +33,6 @@ NEVER_IN_THE_DAEMON = (
 )
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@asynccontextmanager
-async def digits(folder: Path, *, epochs: int | None = None, least: int = 50) -> AsyncIterator[House]:
-    """Yield a started daemon that knows the demo's model."""
-    if MOSQUITTO is None:
-        missing("left out: mosquitto is not installed (apt-get install mosquitto)")
-    more = DIGITS + (f"parameters = {{ epochs = {epochs} }}\n" if epochs else "")
-    async with a_house(folder, least=least, more=more) as house:
-        await house.start()
-        yield house
-
-
-def drop_digits(house: House, count: int = 100) -> None:
-    for picture in pictures(DROPS)[:count]:
-        house.drop(f"digits/{picture.label}/{picture.path.name}", picture.path)
-
-
-def version_sha(house: House, version: int = 1) -> str:
-    model = house.state / f"models/digits/_/versions/{version}/model.mlmodel"
-    return hashlib.sha256(model.read_bytes()).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the SHA-256 of what a long task ends in when nothing happens to it."""
-
-    async def run() -> str:
-        async with digits(tmp_path_factory.mktemp("undisturbed"), epochs=LONG["epochs"]) as house:
-            drop_digits(house)
-            completed = await house.ear.event("completed")
-            assert version_sha(house) == house.ear.events("modelSaved")[0]["sha256"]
-            assert completed["version"] == 1
-            return version_sha(house)
-
-    return asyncio.run(run())
 
 
 # ── the story ───────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +137,7 @@ async def test_photographs_of_hands_are_learned_through_the_inbox(tmp_path: Path
 async def test_a_hot_zone_pauses_the_task_and_cooling_lets_it_go_on_to_the_same_bytes(
     tmp_path: Path, undisturbed: str
 ) -> None:
-    async with digits(tmp_path, epochs=LONG["epochs"]) as house:
+    async with digits(tmp_path, parameters=LONG) as house:
         drop_digits(house)
         await house.ear.event("epochEnd")
         house.sysfs.heat(90)
@@ -204,7 +164,7 @@ async def test_a_hot_zone_pauses_the_task_and_cooling_lets_it_go_on_to_the_same_
 async def test_an_unplugged_battery_slows_the_task_and_a_drained_one_holds_it(
     tmp_path: Path, undisturbed: str
 ) -> None:
-    async with digits(tmp_path, epochs=LONG["epochs"]) as house:
+    async with digits(tmp_path, parameters=LONG) as house:
         house.sysfs.power("Charging", 90)
         drop_digits(house)
         await house.ear.event("epochEnd")
@@ -226,7 +186,7 @@ async def test_an_unplugged_battery_slows_the_task_and_a_drained_one_holds_it(
 async def test_a_daemon_that_is_killed_in_the_middle_of_training_finishes_the_task_after_its_restart(
     tmp_path: Path, undisturbed: str
 ) -> None:
-    async with digits(tmp_path, epochs=LONG["epochs"]) as house:
+    async with digits(tmp_path, parameters=LONG) as house:
         drop_digits(house)
         task = (await house.ear.event("epochEnd"))["task"]
         await house.kill()
@@ -243,7 +203,7 @@ async def test_a_daemon_that_is_killed_in_the_middle_of_training_finishes_the_ta
 
 
 async def test_a_daemon_that_is_stopped_goes_on_after_its_next_start(tmp_path: Path) -> None:
-    async with digits(tmp_path, epochs=LONG["epochs"]) as house:
+    async with digits(tmp_path, parameters=LONG) as house:
         drop_digits(house)
         await house.ear.event("epochEnd")
         assert await house.stop() == 0
@@ -254,26 +214,18 @@ async def test_a_daemon_that_is_stopped_goes_on_after_its_next_start(tmp_path: P
 
 
 async def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_fails_its_task(tmp_path: Path) -> None:
-    async with digits(tmp_path, epochs=LONG["epochs"]) as house:
+    async with digits(tmp_path, parameters=LONG) as house:
         drop_digits(house)
-        assert house.process
         for attempt in (1, 2, 3):
             await house.ear.event("epochEnd", attempt=attempt)
-            os.kill(worker_of(house.process.pid), 9)
+            assert house.worker
+            os.kill(house.worker, 9)
         failed = await house.ear.ending()
         assert failed["type"] == "failed"
         assert failed["fault"] == "host"
         assert "signal 9" in failed["error"]
         status = await house.request("status")
         assert status["data"]["state"]["running"] == []
-
-
-def worker_of(daemon: int) -> int:
-    """Return the pid of the daemon's worker."""
-    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
-    return next(
-        int(pid) for pid in children if b"service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────

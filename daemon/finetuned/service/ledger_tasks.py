@@ -350,7 +350,8 @@ def alive_tasks(db: sqlite3.Connection) -> tuple[TaskRow, ...]:
 def task_samples(db: sqlite3.Connection, task_id: str) -> tuple[SampleRow, ...]:
     """Return the exact samples of a task, in the order of acceptance, with the labels that they had at its creation."""
     rows = db.execute(
-        "SELECT samples.*, task_samples.label AS label FROM task_samples JOIN samples ON samples.id = sample"
+        "SELECT id, model, user, digest, task_samples.label AS label, name, path, bytes, held_out, source, accepted_at,"
+        " accepted_s, samples.task AS task, seen FROM task_samples JOIN samples ON samples.id = sample"
         " WHERE task_samples.task = ? ORDER BY sample",
         (task_id,),
     )
