@@ -16,6 +16,7 @@ import pluggy
 
 from finetuned.errors import PluginError
 from finetuned.policy.zones import PLAUSIBLE, Sensor
+from finetuned.service.executor import Executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 GROUP = "finetuned"
 ZONES = tuple(PLAUSIBLE)
+LOCAL = "local"
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -62,6 +64,11 @@ class Hooks:
         """Return the sensors that are there; `root` is where sysfs is mounted."""
         raise NotImplementedError
 
+    @hookspec
+    def finetuned_executors(self) -> list[Executor]:
+        """Return the executors that this plugin brings; the configuration chooses one by its name."""
+        raise NotImplementedError
+
 
 # ── finding and asking them ─────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,10 @@ class Plugins:
     def sensors(self, root: Path) -> list[Sensor]:
         """Ask every plugin for its sensors below `root` (`/sys`); one that answers wrongly is left out."""
         return self._ask(self.manager.hook.finetuned_sensors, sensor_faults, root=root)
+
+    def executors(self) -> list[Executor]:
+        """Ask every plugin for its executors; one that answers wrongly is left out."""
+        return self._ask(self.manager.hook.finetuned_executors, executor_faults)
 
     def _ask(self, hook: Any, faults: Callable[[object], str], **arguments: object) -> list[Any]:  # noqa: ANN401 - pluggy's hooks have no type
         answers: list[Any] = []
@@ -156,3 +167,12 @@ def sensor_faults(item: object) -> str:
         return f"a sensor has zone, name and read(); there is no {' and no '.join(missing)}"
     zone = getattr(item, "zone", "")
     return "" if zone in ZONES else f"a sensor's zone is one of {', '.join(ZONES)}, not {zone!r}"
+
+
+def executor_faults(item: object) -> str:
+    """Say what keeps `item` from being an executor, or nothing."""
+    if not isinstance(item, Executor):
+        return "an executor has name, capabilities, submit, control, events, drain and close"
+    if item.name == LOCAL:
+        return f"the name {LOCAL!r} is the bundled executor's"
+    return ""
