@@ -19,7 +19,7 @@ from finetuned.errors import (
 )
 from finetuned.spec import check, codec
 from finetuned.states import TaskState
-from finetuned.update.events import MetricKey, ProgressEvent, UpdateContext
+from finetuned.update.events import MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.predictor import Predictor
 from finetuned.update.task import UpdateTask
 from tasks import BATCH, BEGIN, DATA, EPOCH, FEATURES, MODEL, SAMPLES, Listener, made
@@ -183,6 +183,19 @@ def test_a_handler_that_raises_fails_the_task_and_the_end_is_told_once(error: ty
     with pytest.raises(StateError):
         task.resume()
     assert len(listener.ended) == 1
+
+
+@pytest.mark.parametrize("error", [SampleError, ZeroDivisionError])
+def test_a_completion_handler_that_raises_changes_no_end(error: type[Exception]) -> None:
+    def completion(context: UpdateContext) -> None:
+        ended.append(context)
+        raise error
+
+    ended: list[UpdateContext] = []
+    task = made(handlers=ProgressHandlers(completion=completion))
+    with pytest.raises(error):
+        task.resume()
+    assert (task.state, task.error, len(ended)) == (TaskState.completed, None, 1)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import FinetunedError, SampleError, StateError
@@ -83,8 +83,7 @@ class UpdateTask:
         if not len(self._training):
             raise SampleError("there is no sample to train on")
         if resume_from is not None:
-            identity = self._update.identity(self._training)
-            self._update.restore(checkpoint.decode(resume_from, identity))
+            self._update.restore(checkpoint.decode(resume_from, self._identity))
         self._streamed = handlers.for_events if handlers is not None else EVERY_EVENT
         self._asked: dict[str, Number] = {}
         self._metrics: Metrics = {}
@@ -146,7 +145,11 @@ class UpdateTask:
         if self._in_flight:
             raise StateError("a mini-batch is in flight: a checkpoint can be had between two of them")
         self._adjust()
-        return checkpoint.encode(self._update.snapshot(), self._update.identity(self._training))
+        return checkpoint.encode(self._update.snapshot(), self._identity)
+
+    @cached_property
+    def _identity(self) -> str:
+        return self._update.identity(self._training)
 
     # ── who drives ──────────────────────────────────────────────────────────────────────────────
     def _drive(self) -> None:
