@@ -29,23 +29,25 @@ from finetuned.edge import client, config
 from finetuned.edge.demo_data import DROPS, MODEL, pictures
 from finetuned.errors import HostError
 from finetuned.files import sha256_of
-from finetuned.service.executor import LocalExecutor
 from finetuned.service.ledger import opened
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_samples import list_samples
-from finetuned.service.messages import SampleRef, TaskSpec, TrainingBegin
+from finetuned.service.local import LocalExecutor
+from finetuned.service.messages import LAST, Checkpointed, SampleRef, TaskSpec, TrainingBegin
 from finetuned.service.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from finetuned.edge.broker import Address
+    from finetuned.service.messages import Report
 
 OUT = Path(__file__).parents[1] / "docs" / "figures.md"
 NAME = "digits"
 QUIET_S, SETTLE_S = 1.0, 0.2
 IDLE_S = 30.0
 STARTS, ROUNDS = 5, 5
+LONG_EPOCHS = 1000
 PATIENCE_S = 90.0
 CONFIGURATION = f"""
 state = "{{state}}"
@@ -55,6 +57,8 @@ settle_s = {SETTLE_S}
 quiet_s = {QUIET_S}
 [budget.battery]
 throttle_on_battery = false
+[worker]
+warm_s = 1
 [models.{NAME}]
 path = "{MODEL}"
 """
@@ -180,14 +184,13 @@ async def idle(pid: int) -> list[Figure]:
 
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
-def spec_of(state: Path, result: Path) -> TaskSpec:
+def spec_of(state: Path, folder: Path, checkpoint_s: float = 60.0, **parameters: float) -> TaskSpec:
     """Return what the daemon would give a worker for all samples that it has, none held out."""
     store = Store(state)
     with opened(store.ledger) as db:
         samples, model = list_samples(db, NAME, ""), get_model(db, NAME)
     return TaskSpec(
         task="figures",
-        attempt=1,
         model=NAME,
         model_path=str(store.base(NAME)),
         model_digest=sha256_of(store.base(NAME)),
@@ -195,19 +198,69 @@ def spec_of(state: Path, result: Path) -> TaskSpec:
         inputs_path=str(store.inputs(NAME, "")),
         input_signature=model.info.sample_inputs[0].signature,
         samples=tuple(SampleRef(digest=sample.digest, label=sample.label) for sample in samples),
-        result_path=str(result),
+        folder=str(folder),
+        parameters=parameters,
+        checkpoint_s=checkpoint_s,
     )
 
 
-async def worker_start(spec: TaskSpec) -> tuple[float, float]:
-    """Return the seconds from spawning a worker to its first event, and to its trainingBegin."""
-    began, first = time.monotonic(), 0.0
-    async with LocalExecutor(nice=0).submit(spec) as run:
-        async for report in run.reports():
-            first = first or time.monotonic() - began
-            if isinstance(report, TrainingBegin):
-                return first, time.monotonic() - began
-    raise HostError("the worker ended before it began")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Seconds from a submit to the first report and to trainingBegin."""
+
+    first_s: float
+    begin_s: float
+
+
+async def worker_starts(spec: TaskSpec) -> tuple[Start, Start]:
+    """Return the start of a fresh worker, and that of the same one kept warm."""
+    executor = LocalExecutor(nice=0)
+    events = executor.events()
+    try:
+        return await _start(executor, events, spec, 1), await _start(executor, events, spec, 2)
+    finally:
+        await executor.close()
+
+
+async def _start(
+    executor: LocalExecutor, events: AsyncIterator[Report], spec: TaskSpec, attempt: int
+) -> Start:
+    began, first, begin = time.monotonic(), 0.0, 0.0
+    await executor.submit(spec, attempt)
+    async for report in events:
+        first = first or time.monotonic() - began
+        if isinstance(report, TrainingBegin):
+            begin = time.monotonic() - began
+        if isinstance(report, LAST):
+            return Start(first_s=first, begin_s=begin)
+    raise HostError("the executor ended")
+
+
+def checkpoint_cost(state: Path, folder: Path) -> tuple[float, int]:
+    """Return how much longer a long task takes with checkpoints than without, and how many it has written."""
+    from finetuned.service import checkpoints  # noqa: PLC0415 - this process trains
+
+    spec = spec_of(state, folder, epochs=LONG_EPOCHS, miniBatchSize=1)
+    whole, ratios, written = checkpoints.Schedule.due, [], 0
+    for number in range(ROUNDS):
+        checkpoints.Schedule.due = lambda *_, **__: False  # type: ignore[method-assign]
+        without_s, _ = _trained(spec, 2 * number + 1)
+        checkpoints.Schedule.due = whole  # type: ignore[method-assign]
+        with_s, count = _trained(spec, 2 * number + 2)
+        ratios.append(with_s / without_s)
+        written += count
+    return median(ratios), written // ROUNDS
+
+
+def _trained(spec: TaskSpec, attempt: int) -> tuple[float, int]:
+    """Return the seconds from trainingBegin to the end, and the checkpoints written."""
+    from finetuned.service.work import Work  # noqa: PLC0415
+
+    began, written = 0.0, 0
+    for report in Work(spec, attempt).run():
+        began = time.monotonic() if isinstance(report, TrainingBegin) else began
+        written += isinstance(report, Checkpointed)
+    return time.monotonic() - began, written
 
 
 # ── the trainer, against PyTorch ────────────────────────────────────────────────────────────────
@@ -311,10 +364,11 @@ async def measured(folder: Path) -> list[Figure]:
     async with daemon(folder) as (process, address, started):
         print("dropping the demo's pictures …", file=sys.stderr)
         waited, trained = await drop_and_wait(address, state / "inbox" / NAME)
-        starts = [await worker_start(spec_of(state, folder / "result.mlmodel")) for _ in range(STARTS)]
+        starts = [await worker_starts(spec_of(state, folder / "task")) for _ in range(STARTS)]
+        ratio, checkpoints = await asyncio.to_thread(checkpoint_cost, state, folder / "long")
         print(f"idling: {IDLE_S:g} s after the decoder has gone …", file=sys.stderr)
         still = await idle(process.pid)
-    firsts, begins = (median(start[index] for start in starts) for index in (0, 1))
+    fresh, warm = ([start[index] for start in starts] for index in (0, 1))
     count = len(pictures(DROPS))
     return [
         Figure(
@@ -333,17 +387,26 @@ async def measured(folder: Path) -> list[Figure]:
             remark="a worker's start, 30 epochs, saving",
         ),
         Figure(
-            what="worker, from spawn to its first event",
-            value=f"{firsts * 1000:.0f} ms",
-            remark=f"median of {STARTS}; NumPy, protobuf, onnx and onnxruntime are imported, the model is compiled",
+            what="worker, from a submit to its first report",
+            value=f"{_ms(start.first_s for start in fresh)} fresh, {_ms(start.first_s for start in warm)} warm",
+            remark=f"medians of {STARTS}; a fresh one imports NumPy, protobuf, onnx and onnxruntime; the model is compiled",
         ),
         Figure(
-            what="worker, from spawn to `trainingBegin`",
-            value=f"{begins * 1000:.0f} ms",
-            remark=f"median of {STARTS}",
+            what="worker, from a submit to `trainingBegin`",
+            value=f"{_ms(start.begin_s for start in fresh)} fresh, {_ms(start.begin_s for start in warm)} warm",
+            remark=f"medians of {STARTS}; features are kept",
+        ),
+        Figure(
+            what="training with checkpoints",
+            value=f"{ratio:.3f} × the time without",
+            remark=f"{checkpoints} of them in {LONG_EPOCHS} epochs, median of {ROUNDS} in turns",
         ),
         *still,
     ]
+
+
+def _ms(seconds: Iterable[float]) -> str:
+    return f"{median(seconds) * 1000:.0f} ms"
 
 
 def machine() -> str:

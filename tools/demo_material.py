@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from finetuned.update.task import UpdatedModel
+    from finetuned.update.updated_model import UpdatedModel
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,10 +16,10 @@ from finetuned.errors import RequestError
 from finetuned.service import clock
 from finetuned.service.desk import Desk
 from finetuned.service.events import Card
-from finetuned.service.executor import LocalExecutor
 from finetuned.service.ledger import Ledger, opened
 from finetuned.service.ledger_models import get_model, list_models
 from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.local import LocalExecutor
 from finetuned.service.models import Entry, Models
 from finetuned.service.names import model_name
 from finetuned.service.outbox import Outbox
@@ -28,6 +29,7 @@ from finetuned.service.store import Store
 from finetuned.service.views import model_states
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from finetuned.edge.config import Config
@@ -51,6 +53,15 @@ def add(path: Path, name: str | None, config: Path | None, *, json: bool) -> Non
     person.print(f"drop samples into {inbox}/<label>/")
 
 
+@asynccontextmanager
+async def _workers() -> AsyncIterator[LocalExecutor]:
+    workers = LocalExecutor(warm_s=0)
+    try:
+        yield workers
+    finally:
+        await workers.close()
+
+
 async def _register(name: str, path: Path, config: Config, where: Places) -> ModelRow:
     """Do what the daemon does with a model of its configuration; it may be running meanwhile."""
     store = Store(where.state)
@@ -68,7 +79,8 @@ async def _register(name: str, path: Path, config: Config, where: Places) -> Mod
             clock_synchronised=clock.synchronised,
         )
         entries = {known: Entry(labels=entry.labels, fit=entry.fit) for known, entry in config.models.items()}
-        return await Models(desk, LocalExecutor(), where.inbox, entries).register(name, path)
+        async with _workers() as workers:
+            return await Models(desk, workers, where.inbox, entries).register(name, path)
 
 
 def models(config: Path | None, *, json: bool) -> None:

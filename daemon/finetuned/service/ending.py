@@ -107,10 +107,10 @@ class Endings:
         row = await self.desk.ledger.run(get_task, task)
         about = self.desk.about(row)
         if row.state is TaskState.running:
-            told = [events.Paused(**about, pace="paused", duty=0.0, reasons=reasons)]
+            paused = events.Paused(**about, pace="paused", duty=0.0, reasons=reasons)
             moment = self.desk.moment()
             back = await self.desk.ledger.run(
-                transition, task, Verb.suspend, moment=moment, reasons=reasons, outcomes=told
+                transition, task, Verb.suspend, moment=moment, reasons=reasons, outcomes=[paused]
             )
         elif row.state is TaskState.suspended:
             changed = events.PaceChanged(**about, pace="released", duty=0.0, reasons=row.reasons)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finetuned.service.desk import Desk
-    from finetuned.service.executor import Executor
+    from finetuned.service.executor import Describer
     from finetuned.service.messages import InputSpec
     from finetuned.service.watch import Found
 
@@ -46,10 +46,10 @@ class Entry:
 class Models:
     """Registers baselines, and knows what each model takes from its inbox."""
 
-    def __init__(self, desk: Desk, executor: Executor, inbox: Path, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, desk: Desk, describer: Describer, inbox: Path, entries: Mapping[str, Entry]) -> None:
         """Nothing is known until `refresh`."""
         self._desk = desk
-        self._executor = executor
+        self._describer = describer
         self._inbox = inbox
         self._entries = entries
         self._known: dict[str, str] = {}
@@ -92,7 +92,7 @@ class Models:
         there = await self._desk.ledger.run(find_model, name)
         if there is None or there.digest != await asyncio.to_thread(files.sha256_of, path):
             # A worker looks first: what is no model never gets into the daemon's own memory.
-            info = await self._executor.describe(path)
+            info = await self._describer.describe(path)
             if not info.updatable:
                 raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
             baseline = Baseline(name=name, data=await asyncio.to_thread(read, path), info=info)
