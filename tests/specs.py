@@ -73,7 +73,12 @@ class Material:
         return len(self.labels) - self.held_out
 
     def spec(
-        self, parameters: Mapping[str, float], *, signature: str = "", interval_s: float = 0.0, **fields: Any
+        self,
+        parameters: Mapping[str, float],
+        *,
+        signature: str = "",
+        interval_s: float = 0.0,
+        **fields: object,
     ) -> TaskSpec:
         """Return a spec with everything in order, but for what is given."""
         found = hashlib.sha256(self.model).hexdigest()

@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import networks as n
 from builders import dense_classifier
 from finetuned import files
 from finetuned.errors import HostError, ModelError, ParameterError, SampleError
-from finetuned.service import messages as m
 from finetuned.service import inputs, work
+from finetuned.service import messages as m
 from finetuned.service.work import Rates, Work
 from finetuned.spec import check, codec
 from finetuned.update.task import UpdateTask
@@ -240,11 +240,11 @@ def test_a_task_that_is_interrupted_anywhere_ends_in_the_bytes_of_one_that_never
     whole = Recollection(first=vectors(made(tmp_path / "whole"), model).spec(LONGER))
     attempt(whole)
     for seed in range(6):
-        chance = random.Random(seed)
+        chance = np.random.default_rng(seed)
         data = vectors(made(tmp_path / str(seed)), model)
         memory = Recollection(first=data.spec(LONGER, checkpoint_s=checkpoint_s))
         for _ in range(4):
-            attempt(memory, boundaries=chance.randrange(60))
+            attempt(memory, boundaries=int(chance.integers(60)))
             memory.again()
         attempt(memory)
         assert digest_of(memory) == digest_of(whole), f"seed {seed}"

@@ -44,11 +44,13 @@ class World:
 
     commands: list[Timed] = field(default_factory=list)
     step_s: float = 1.0
+    save_s: float = 0.0
     trouble: Callable[[], object] | None = None
     now: float = 0.0
     said: list[tuple[float, m.Report]] = field(default_factory=list)
     adjusted: list[tuple[float, float]] = field(default_factory=list)
     closed: bool = False
+    step: int = 0
 
     # time
     def monotonic(self) -> float:
@@ -76,18 +78,25 @@ class World:
         self.said.append((self.now, report))
 
     # the work
-    def adjust(self, parameters: dict[str, float]) -> None:
+    def adjust(self, parameters: dict[str, float]) -> m.Adjusted:
         """Note the learning rate, and when it came."""
         self.adjusted.append((self.now, parameters["learningRate"]))
+        return m.Adjusted(learning_rate=parameters["learningRate"], step=self.step)
+
+    def checkpoint(self) -> m.Checkpointed | None:
+        """Keep what there is."""
+        return m.Checkpointed(error="", step=self.step) if self.step else None
 
     def run(self) -> Generator[m.Report | None, None, None]:
         """Take a second for each step."""
         try:
             for step in range(1, STEPS + 1):
                 self.now += self.step_s
+                self.step = step
                 if self.trouble:
                     self.trouble()
                 yield batch(step)
+            self.now += self.save_s
             yield DONE
         finally:
             self.closed = True
@@ -231,6 +240,8 @@ def test_a_learning_rate_changes_at_once_held_or_not(monkeypatch: pytest.MonkeyP
     commands: list[Timed] = [(0, START), rates[0], (2, m.Pause()), rates[1], (5, m.Resume())]
     world = served(monkeypatch, World(commands))
     assert world.adjusted == [(2, 0.5), (4, 0.1)]
+    told = [(at, r.learning_rate, r.step) for at, r in world.said if isinstance(r, m.Adjusted)]
+    assert told == [(2, 0.5, 2), (4, 0.1, 2)], "at once, though it is held"
 
 
 # ── cancels ─────────────────────────────────────────────────────────────────────────────────────
@@ -258,7 +269,41 @@ def test_a_worker_is_as_new_for_the_next_task(monkeypatch: pytest.MonkeyPatch) -
     assert steps(world) == [3, 4, 5, 6]
 
 
+def test_what_comes_while_the_last_word_is_said_is_for_the_next_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[Timed] = [(0, START), (4.5, m.Pause()), (4.5, START)]
+    world = served(monkeypatch, World(commands, save_s=1.0))
+    assert [at for at, kind in world.kinds() if kind == "Completed"] == [5, 10]
+    assert "Held" not in [kind for _, kind in world.kinds()]
+
+
+# ── releases ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("commands", "ends", "kept"),
+    [
+        ([(0, m.Release())], 0, 0),
+        ([(1.5, m.Release())], 2, 2),
+        ([(1.5, m.Pause()), (7, m.Release())], 7, 2),
+        ([(0, m.Pace(duty=0.01)), (7, m.Release())], 7, 1),
+    ],
+    ids=["with the start", "during a step", "during a hold", "during a rest"],
+)
+def test_a_release_leaves_a_checkpoint_of_the_step_in_flight_and_then_lets_go(
+    monkeypatch: pytest.MonkeyPatch, commands: list[Timed], ends: float, kept: int
+) -> None:
+    world = served(monkeypatch, World([(0, START), *commands]))
+    assert world.kinds()[-1] == (ends, "Released")
+    assert [report.step for _, report in world.said if isinstance(report, m.Checkpointed)] == [kept] * (
+        kept > 0
+    )
+    assert world.closed is (kept > 0)
+
+
 # ── silence ─────────────────────────────────────────────────────────────────────────────────────
+def test_a_worker_that_rests_for_long_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = served(monkeypatch, World([(0, START), (0, m.Pace(duty=0.01)), (18, m.Cancel())]))
+    assert [at for at, kind in world.kinds() if kind == "Heartbeat"] == [6, 11, 16]
+
+
 def test_a_worker_that_has_nothing_to_say_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     class Quiet(World):
         def run(self) -> Generator[m.Report | None, None, None]:

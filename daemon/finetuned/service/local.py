@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError, ModelError
+from finetuned.service.cancellation import uninterrupted
 from finetuned.service.channel import GoneError
 from finetuned.service.executor import Capabilities
 from finetuned.service.messages import (
@@ -181,14 +182,15 @@ class LocalExecutor:
         await self._killed(f"it had not let go after {grace_s:g} s")
 
     async def close(self) -> None:
-        """Kill everything; the attempts' last words are the end of `events`."""
+        """Kill everything; the attempts' last words are the end of `events`, also where this is cancelled."""
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
         self._shut = True
         self._stream.hurry()
-        try:
-            await self._killed("the executor was closed")
-            await self._workers.close()
-        finally:
-            self._stream.end()
+        await self._killed("the executor was closed")
+        await self._workers.close()
+        self._stream.end()
 
     async def _killed(self, verdict: str) -> None:
         for run in self._runs.values():

@@ -31,6 +31,7 @@ from finetuned.service.messages import (
     Cancel,
     Cancelled,
     Command,
+    Completed,
     Describe,
     Described,
     Failed,
@@ -128,6 +129,8 @@ class Worker:
             started = time.monotonic()
             for report in steps:
                 self._tell(report)
+                if isinstance(report, Completed):
+                    return  # what comes now is for the next task
                 self._rest(time.monotonic() - started)
                 self._listen()
                 started = time.monotonic()
