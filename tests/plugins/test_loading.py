@@ -75,6 +75,46 @@ def test_a_sensor_must_name_a_zone_of_the_budget(tmp_path: Path, monkeypatch: py
     assert "zone is one of thermal" in str(plugins.errors[0])
 
 
+EXECUTOR = """
+from finetuned.service.executor import Capabilities
+class Cluster:
+    name, capabilities = "cluster", Capabilities(places=64)
+    async def submit(self, spec, attempt, resume_from=()): ...
+    async def control(self, task, attempt, command): ...
+    def events(self): ...
+    async def drain(self, grace_s): ...
+    async def close(self): ...
+@hookimpl
+def finetuned_executors(): return [Cluster()]
+"""
+
+
+def test_a_plugins_executor_is_found_and_a_second_of_its_name_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins = load(entries(tmp_path, monkeypatch, one=EXECUTOR, two=EXECUTOR))
+    assert [executor.capabilities.places for executor in plugins.executors()] == [64]
+    assert "another plugin has an executor of the name 'cluster'" in str(plugins.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("del Cluster.drain", "an executor has name, capabilities, submit"),
+        ("Cluster.name = 'local'", "the name 'local' is the bundled executor's"),
+        ("Cluster.name = None", "a word, unlike None"),
+        ("Cluster.capabilities = 64", "are Capabilities, not int"),
+        ("Cluster.close = lambda self: None", "close is an async function"),
+    ],
+)
+def test_an_executor_that_breaks_its_contract_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, complaint: str
+) -> None:
+    plugins = load(entries(tmp_path, monkeypatch, bad_cluster=EXECUTOR + source))
+    assert plugins.executors() == []
+    assert complaint in str(plugins.errors[0])
+
+
 def test_loading_the_bundled_plugins_imports_no_heavy_library() -> None:
     heavy = {"numpy", "PIL", "onnx", "onnxruntime", "google.protobuf", "rich"}
     program = f"import sys; from finetuned.service.plugins import load; load().decoders(); print({heavy} & set(sys.modules))"

@@ -9,6 +9,7 @@ the functions that need them, which run in the decoder's process.  A plugin that
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -16,7 +17,7 @@ import pluggy
 
 from finetuned.errors import PluginError
 from finetuned.policy.zones import PLAUSIBLE, Sensor
-from finetuned.service.executor import Executor
+from finetuned.service.executor import Capabilities, Executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 GROUP = "finetuned"
 ZONES = tuple(PLAUSIBLE)
+AWAITED = ("submit", "control", "drain", "close")
 LOCAL = "local"
 
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -87,8 +89,19 @@ class Plugins:
         return self._ask(self.manager.hook.finetuned_sensors, sensor_faults, root=root)
 
     def executors(self) -> list[Executor]:
-        """Ask every plugin for its executors; one that answers wrongly is left out."""
-        return self._ask(self.manager.hook.finetuned_executors, executor_faults)
+        """Ask every plugin for its executors; one that answers wrongly is left out, and so is a second of a name."""
+        taken: set[str] = set()
+
+        def faults(item: object) -> str:
+            if fault := executor_faults(item):
+                return fault
+            name = getattr(item, "name", "")
+            if name in taken:
+                return f"another plugin has an executor of the name {name!r}"
+            taken.add(name)
+            return ""
+
+        return self._ask(self.manager.hook.finetuned_executors, faults)
 
     def _ask(self, hook: Any, faults: Callable[[object], str], **arguments: object) -> list[Any]:  # noqa: ANN401 - pluggy's hooks have no type
         answers: list[Any] = []
@@ -173,6 +186,13 @@ def executor_faults(item: object) -> str:
     """Say what keeps `item` from being an executor, or nothing."""
     if not isinstance(item, Executor):
         return "an executor has name, capabilities, submit, control, events, drain and close"
-    if item.name == LOCAL:
+    name: object = item.name
+    if not isinstance(name, str) or not name:
+        return f"an executor's name is a word, unlike {name!r}"
+    if name == LOCAL:
         return f"the name {LOCAL!r} is the bundled executor's"
-    return ""
+    capabilities: object = item.capabilities
+    if not isinstance(capabilities, Capabilities):
+        return f"an executor's capabilities are Capabilities, not {type(capabilities).__name__}"
+    plain = [word for word in AWAITED if not inspect.iscoroutinefunction(getattr(item, word))]
+    return f"an executor's {plain[0]} is an async function" if plain else ""
