@@ -7,13 +7,14 @@ comma  := ,
 
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench torture clean
 
 help:
 	@echo "make demo    see it work: dropped files become a better model, in half a minute"
 	@echo "make test    the tests (EXTRAS=test,oracle adds PyTorch and coremltools as oracles)"
 	@echo "make check   ruff, mypy --strict and the import staircase"
 	@echo "make bench   the figures of docs/figures.md"
+	@echo "make torture random faults over real tasks (FAULTS=300 SEED=…, see docs/torture.md)"
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -45,6 +46,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/figures.py
+
+torture: $(STAMP)
+	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m torture $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(HOUSE),--house $(HOUSE))
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
