@@ -198,10 +198,10 @@ def no_task_failed_of_it(scene: Scene, before: set[str]) -> Iterator[str]:
             yield f"no_task_failed_of_it: task {row['id']}, attempt {row['attempt']}: {row['error']!r}"
 
 
-def complaints(house: House) -> Iterator[str]:
+def complaints(house: House, patience_s: float = PATIENCE_S) -> Iterator[str]:
     """Yield what is wrong, once the house had a moment to finish what nobody waits for."""
     for invariant in INVARIANTS:
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + patience_s
         while (found := list(invariant(house))) and time.monotonic() < until:
             time.sleep(0.1)
         yield from (f"{invariant.__name__}: {each}" for each in found[:5])

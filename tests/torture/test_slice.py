@@ -72,7 +72,7 @@ def test_the_invariants_notice_what_is_wrong(made: Campaign) -> None:
         next(house.state.glob("models/*/*/samples/*/*")).write_bytes(b"something else")
         next(house.state.glob("models/*/*/current")).unlink()
         (house.state / "tasks/left").mkdir()
-        noticed = {complaint.partition(":")[0] for complaint in invariants.complaints(house)}
+        noticed = {complaint.partition(":")[0] for complaint in invariants.complaints(house, 0)}
         assert noticed == {
             "no_sample_is_lost",
             "current_is_what_the_ledger_says",
