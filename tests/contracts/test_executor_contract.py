@@ -73,7 +73,7 @@ async def undisturbed(make: Make, spec: m.TaskSpec) -> str:
 async def begin_slowly(executor: Executor, memory: Recollection) -> None:
     """Start an attempt that rests after each mini-batch, so that there is time to tell it something."""
     await executor.submit(memory.spec, memory.attempt, memory.checkpoints)
-    await executor.control("T", memory.attempt, m.Pace(duty=0.01))
+    await executor.control("T", memory.attempt, m.Pace(duty=0.05))
 
 
 async def begin_endless(executor: Executor, data: Material) -> None:

@@ -59,7 +59,7 @@ async def run(executor: LocalExecutor, ear: Ear, spec: m.TaskSpec, attempt: int 
 async def begin_endless(executor: LocalExecutor, data: Material) -> None:
     """Start a task that will not end by itself in the time of a test: it rests after each mini-batch."""
     await executor.submit(data.spec(ENDLESS), 1)
-    await executor.control("T", 1, m.Pace(duty=0.01))
+    await executor.control("T", 1, m.Pace(duty=0.05))
 
 
 def digits(folder: Path) -> Material:
@@ -243,19 +243,27 @@ async def test_a_worker_that_has_not_ended_well_is_no_good_for_another(
         await until(lambda: workers() == [])
 
 
-async def test_a_warm_worker_is_ended_when_nobody_needs_it_and_one_that_has_died_is_not_taken(
-    tmp_path: Path,
-) -> None:
-    data, executor = small(tmp_path), LocalExecutor(warm_s=0.01)
+async def test_a_warm_worker_is_ended_when_nobody_needs_it(tmp_path: Path) -> None:
+    executor = LocalExecutor(warm_s=0.01)
     async with listening(executor) as ear:
-        await completed(executor, ear, data)
+        await completed(executor, ear, small(tmp_path))
         await until(lambda: workers() == [])
-    executor = LocalExecutor()
+
+
+async def test_a_warm_worker_that_has_died_is_nobodys_loss(tmp_path: Path) -> None:
+    data, executor = small(tmp_path), LocalExecutor()
     async with listening(executor) as ear:
         await completed(executor, ear, data)
         os.kill(workers()[0], signal.SIGKILL)
-        await until(lambda: workers() == [])
-        assert isinstance(await run(executor, ear, data.spec(SHORT), 2), m.Completed)
+        await executor.submit(data.spec(ENDLESS), 2)
+        await executor.control("T", 2, m.Pause())
+        assert (await ear.heard(m.Held, attempt=2)).step == 0, (
+            "the new one was told all that the dead one was"
+        )
+        await executor.control("T", 2, m.Cancel())
+        assert isinstance(await ear.last(attempt=2), m.Cancelled)
+        os.kill(workers()[0], signal.SIGKILL)
+        assert (await executor.describe(MODEL)).updatable
     assert workers() == []
 
 
@@ -263,10 +271,12 @@ async def test_only_one_worker_is_kept_warm(tmp_path: Path) -> None:
     data, executor = small(tmp_path), LocalExecutor(places=2)
     async with listening(executor) as ear:
         for task in ("A", "B"):
-            await executor.submit(data.spec(SHORT, task=task, folder=str(tmp_path / task)), 1)
+            await executor.submit(data.spec(ENDLESS, task=task), 1)
+            await executor.control(task, 1, m.Pause())
         assert len(workers()) == 2
         for task in ("A", "B"):
-            await ear.completed(task)
+            await executor.control(task, 1, m.Cancel())
+            await ear.last(task)
         await until(lambda: len(workers()) == 1)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError, ModelError
@@ -66,6 +66,14 @@ class _Run:
     verdict: str = ""
     leaves: bool = False
     patience: asyncio.Timeout | None = None
+    told: list[Command] = field(default_factory=list)
+
+    def tell(self, command: Command) -> None:
+        """Send a command, and remember it until the worker has said something."""
+        if not self.seq:
+            self.told.append(command)
+        with contextlib.suppress(GoneError):  # whoever listens to it is about to find out
+            self.child.channel.post(command)
 
     def kill(self, verdict: str) -> None:
         """End the worker; the first verdict counts."""
@@ -129,11 +137,12 @@ class LocalExecutor:
             self._starting.discard(key)
         try:
             self._check_open()
-            child.channel.post(Start(spec=spec, attempt=attempt, resume_from=tuple(resume_from)))
+            run = _Run(task=spec.task, attempt=attempt, child=child)
+            run.tell(Start(spec=spec, attempt=attempt, resume_from=tuple(resume_from)))
         except HostError:
             await self._workers.end(child)
             raise
-        run = self._runs[key] = _Run(task=spec.task, attempt=attempt, child=child)
+        self._runs[key] = run
         listening = asyncio.create_task(self._attend(run), name=f"attempt {attempt} of {spec.task}")
         self._listening.add(listening)
         listening.add_done_callback(self._listening.discard)
@@ -160,8 +169,7 @@ class LocalExecutor:
             self._tell(run, command)
 
     def _tell(self, run: _Run, command: Command) -> None:
-        with contextlib.suppress(GoneError):  # whoever listens to it is about to find out
-            run.child.channel.post(command)
+        run.tell(command)
         if isinstance(command, (Cancel, Release)) and not run.leaves:
             run.leaves = True
             if run.patience is not None and not run.patience.expired():
@@ -218,14 +226,32 @@ class LocalExecutor:
 
     async def _last_word(self, run: _Run) -> Report:
         try:
-            while not isinstance(report := await self._heard(run), LAST):
+            report = await self._first(run)
+            while not isinstance(report, LAST):
                 await self._stream.put(report)
+                report = await self._heard(run)
         except GoneError:
             return run.lost(await self._obituary(run))
         except HostError as error:
             run.kill(str(error))
             return run.lost(await self._obituary(run))
         return report
+
+    async def _first(self, run: _Run) -> Report:
+        """Return the first report; where a warm worker had died before it was needed, a new one is told all again."""
+        waited = self._workers.has_waited(run.child)
+        try:
+            return await self._heard(run)
+        except GoneError:
+            if run.verdict or not waited:
+                raise
+        await self._workers.end(run.child)
+        run.child = await self._workers.take(fresh=True)
+        if run.verdict:  # it was killed meanwhile
+            raise HostError(run.verdict)
+        for command in run.told:
+            run.child.channel.post(command)
+        return await self._heard(run)
 
     async def _heard(self, run: _Run) -> Report:
         """Return the worker's next report; HostError where it is none, or none comes."""
@@ -242,6 +268,7 @@ class LocalExecutor:
         if (report.task, report.attempt, report.seq) != (run.task, run.attempt, run.seq + 1):
             raise HostError(f"it says what does not belong here: {type(report).__name__} {report.seq}")
         run.seq, run.step = report.seq, report.step
+        run.told.clear()
         return report
 
     def _hangs(self, run: _Run) -> str:
@@ -261,8 +288,14 @@ class LocalExecutor:
     # ── describing ──────────────────────────────────────────────────────────────────────────────
     async def describe(self, path: Path) -> ModelInfo:
         """Read a model in a worker, since reading one means protobuf and NumPy."""
+        try:
+            return await self._described(path)
+        except GoneError:  # the warm worker had died before it was needed
+            return await self._described(path, fresh=True)
+
+    async def _described(self, path: Path, *, fresh: bool = False) -> ModelInfo:
         self._check_open()
-        child = await self._workers.take()
+        child = await self._workers.take(fresh=fresh)
         kept = False
         try:
             answer = await self._asked(child, path)
@@ -285,6 +318,8 @@ class LocalExecutor:
             ) from None
         if isinstance(answer, (Described, Failed)):
             return answer
+        if self._workers.has_waited(child):
+            raise GoneError("the warm worker is gone")
         raise HostError(f"the worker died: {ending(await child.wait())}{_because(child.last_words)}")
 
 

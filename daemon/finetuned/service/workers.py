@@ -28,17 +28,18 @@ class Workers:
         self._environment = {"FINETUNED_NICE": str(nice)}
         self._warm_s = warm_s
         self._alive: list[Worker] = []
+        self._seasoned: list[Worker] = []
         self._warm: Worker | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._starts = asyncio.Lock()
         self._closed = False
 
-    async def take(self) -> Worker:
-        """Return the warm worker, or else a new one; HostError where none can be started."""
+    async def take(self, *, fresh: bool = False) -> Worker:
+        """Return the warm worker, or else (or where it must be `fresh`) a new one; HostError where none can be started."""
         async with self._starts:
             if self._closed:
                 raise HostError("no worker is started any more")
-            if (warm := await self._rewarmed()) is not None:
+            if not fresh and (warm := self._rewarmed()) is not None:
                 return warm
             child: Worker = await spawn(MODULE, WorkerReport, env=self._environment)
             self._alive.append(child)
@@ -49,16 +50,20 @@ class Workers:
         if self._closed or self._warm is not None or self._warm_s <= 0:
             return False
         self._warm = child
+        self._seasoned.append(child)
         self._keeping = asyncio.create_task(self._watch(child), name="a warm worker")
         return True
 
-    async def end(self, child: Worker) -> int:
-        """Kill a worker, wait until it has ended, and return how."""
+    def has_waited(self, child: Worker) -> bool:
+        """Say whether a worker was kept warm before; it may have died then, though nobody knows of it yet."""
+        return child in self._seasoned
+
+    async def end(self, child: Worker) -> None:
+        """Kill a worker and wait until it has ended."""
         child.kill()
-        status = await child.stop()
-        if child in self._alive:
-            self._alive.remove(child)
-        return status
+        await child.stop()
+        self._alive = [other for other in self._alive if other is not child]
+        self._seasoned = [other for other in self._seasoned if other is not child]
 
     async def cool(self) -> None:
         """End the warm one."""
@@ -86,14 +91,11 @@ class Workers:
             self._keeping.cancel()
         return warm
 
-    async def _rewarmed(self) -> Worker | None:
-        """Return the warm worker, if it is still alive; what it said on its errors' stream is past."""
-        if (warm := self._taken()) is None:
-            return None
-        if warm.process.returncode is not None:
-            await self.end(warm)
-            return None
-        warm.stderr.clear()
+    def _rewarmed(self) -> Worker | None:
+        """Return the warm worker; what it wrote to its standard error is past."""
+        warm = self._taken()
+        if warm is not None:
+            warm.stderr.clear()
         return warm
 
     async def _watch(self, child: Worker) -> None:
