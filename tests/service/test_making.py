@@ -70,6 +70,30 @@ async def test_a_task_is_due_when_enough_is_new_or_has_waited_for_long_enough(
         assert list(await desk.ledger.run(alive_tasks)) == tasks
 
 
+async def test_a_model_has_a_trigger_of_its_own_which_may_want_samples_of_every_label(tmp_path: Path) -> None:
+    async with a_desk(tmp_path, Clock(START_S + 60)) as desk:
+        await with_samples(desk, "", count=10)  # all of one label; the model has two
+        patient = replace(RULE, min_per_label=2)
+        maker = Maker(desk, Settings(rule=RULE, rules={MODEL: patient}))
+        assert await maker.due() == ([], math.inf)
+        others = [replace(a_sample(number), label="✋", accepted_s=50.0) for number in (11, 12)]
+        await desk.ledger.run(accept_batch, others[:1])
+        assert await maker.due() == ([], math.inf)
+        await desk.ledger.run(accept_batch, others[1:])
+        assert len((await maker.due())[0]) == 1
+
+
+async def test_a_wait_goes_on_after_a_restart_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+    """It is reckoned in lived seconds; the wall clock is a year off."""
+    async with a_desk(tmp_path, Clock(START_S + 3000)) as desk:
+        await with_samples(desk, "", count=1)
+        assert (await a_maker(desk).due())[1] == pytest.approx(601.0)
+        astray = replace(desk, seconds=lambda: START_S - 3e7, now=lambda: at(-3e7), lived=lambda: 3600.5)
+        assert (await a_maker(astray).due())[1] == pytest.approx(0.5)
+        later = replace(astray, lived=lambda: 3601.0)
+        assert len((await a_maker(later).due())[0]) == 1
+
+
 async def test_each_user_has_tasks_of_their_own_and_one_at_a_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
