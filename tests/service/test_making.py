@@ -12,16 +12,17 @@ import pytest
 
 from benches import Clock, a_desk, with_samples
 from fakes import INFO, MODEL
-from finetuned.errors import ParameterError, RequestError
+from finetuned.errors import HostError, ParameterError, RequestError
 from finetuned.policy.trigger import Rule
 from finetuned.service.ledger_models import ModelRow, add_model
 from finetuned.service.ledger_samples import accept_batch, list_samples
 from finetuned.service.ledger_tasks import TaskRow, alive_tasks, transition
-from finetuned.service.making import Maker, Settings
+from finetuned.service.making import DISK_S, Maker, Settings
 from finetuned.states import Verb
 from ledgers import a_sample, at, cancelled, moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from finetuned.service.desk import Desk
@@ -125,6 +126,26 @@ async def test_a_model_that_cannot_be_trained_is_named_once_and_holds_up_no_othe
         assert made == [MODEL]
         warnings = [each.message for each in caplog.records if each.levelno == logging.WARNING]
         assert warnings == ["no task for model broken: model broken cannot be updated: it has no loss layer"]
+
+
+async def test_a_disk_that_refuses_a_task_is_asked_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_desk(tmp_path, Clock(START_S + 60)) as desk:
+        await with_samples(desk, "", "ann")
+        maker, whole, refusals = a_maker(desk), desk.ledger.run, iter([HostError("the disk is full")])
+
+        async def full(function: Callable[..., object], *args: object, **kwargs: object) -> object:
+            if function.__name__ == "_create" and (refusal := next(refusals, None)):
+                raise refusal
+            return await whole(function, *args, **kwargs)
+
+        monkeypatch.setattr(desk.ledger, "run", full)
+        made, look = await maker.due()
+        assert (len(made), look) == (1, DISK_S), "the other user's was not refused"
+        assert "the disk is full" in caplog.text
+        made, look = await maker.due()
+        assert (len(made), look) == (1, math.inf)
 
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from finetuned.edge.handover import received
 from finetuned.edge.house import House, build
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import SINK
-from finetuned.errors import FinetunedError
+from finetuned.errors import FinetunedError, HostError
 from finetuned.service.ledger import data_version
 from finetuned.service.ledger_checkpoints import known_checkpoints
 from finetuned.service.ledger_outcomes import keep_sinks
@@ -164,6 +164,8 @@ def main() -> int:
         if ours is None or others is not None:
             raise
         return _leave(_first(ours))
+    except OSError as error:  # a disk that cannot be read while everything is put together
+        return _leave(HostError(str(error)))
     return DONE
 
 

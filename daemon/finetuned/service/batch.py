@@ -15,6 +15,7 @@ the originals of accepted samples by their `source`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -302,6 +303,7 @@ def _reason_of(path: Path) -> Path:
 
 
 def discard(claims: Iterable[Claim]) -> None:
-    """Remove private copies that nothing came of."""
+    """Remove private copies that nothing came of; what a broken disk keeps is swept at the next start."""
     for claim in claims:
-        claim.copy.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            claim.copy.unlink(missing_ok=True)

@@ -148,11 +148,12 @@ class Ingest:
     async def _round(self, files: Iterable[Found]) -> None:
         """Take what may be taken; what goes wrong with the machine ends the round, and a scan begins the next."""
         try:
-            places = await self._sorted([found for found in files if found not in self._left])
-            while places:
-                await self._batch(places)
-            await self._prune()
-            await self._tell_waiting()
+            with host_errors("taking samples"):
+                places = await self._sorted([found for found in files if found not in self._left])
+                while places:
+                    await self._batch(places)
+                await self._prune()
+                await self._tell_waiting()
         except HostError as error:
             self._warn(error)
 

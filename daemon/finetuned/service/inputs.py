@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
-from finetuned.files import alone_in
+from finetuned.files import alone_in, host_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -53,8 +53,9 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def discard(path: Path) -> None:
     """Remove the database and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    with host_errors(f"removing {path}"):
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def put_inputs(db: sqlite3.Connection, signature: str, rows: Iterable[tuple[str, bytes]]) -> None:

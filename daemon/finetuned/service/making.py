@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from finetuned.errors import FinetunedError, RequestError
+from finetuned.errors import FinetunedError, HostError, RequestError
 from finetuned.policy import trigger
 from finetuned.policy.split import Item, split
 from finetuned.service.asked import asked_parameters
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from finetuned.service.ledger_samples import NewSamples
 
 log = logging.getLogger(__name__)
+
+DISK_S = 10.0
+"""How long a disk that refuses is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +83,13 @@ class Maker:
         look, made = math.inf, []
         for (model, user), new in (await self._news()).items():
             rule = self._settings.rules.get(model, self._settings.rule)
-            if not trigger.due(rule, new):
-                look = min(look, trigger.next_look(rule, new))
-            elif row := await self._make_unasked(model, user):
-                made.append(row)
+            look = min(look, trigger.next_look(rule, new) or math.inf)
+            if trigger.due(rule, new):
+                try:
+                    made += await self._make_unasked(model, user)
+                except HostError as error:
+                    log.warning("no task for model %s yet: %s", model, error)
+                    look = min(look, DISK_S)
         return made, look
 
     async def _news(self) -> dict[tuple[str, str], trigger.New]:
@@ -112,16 +118,18 @@ class Maker:
         counts = await self._desk.ledger.run(count_labels, model, user)
         return min((counts.get(str(label), 0) for label in known.info.class_labels), default=math.inf)
 
-    async def _make_unasked(self, model: str, user: str) -> TaskRow | None:
-        """Make a task that nobody asked for; why it cannot be is said once."""
+    async def _make_unasked(self, model: str, user: str) -> list[TaskRow]:
+        """Make a task that nobody asked for; why it cannot be is said once, unless the machine is to blame."""
         try:
-            return await self.make(model, user, {})
+            return [await self.make(model, user, {})]
+        except HostError:
+            raise
         except FinetunedError as error:
             why = (model, user, str(error))
             if why not in self._refused:
                 self._refused.add(why)
                 log.warning("no task for model %s: %s", model, error)
-            return None
+            return []
 
     async def make(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
         """Make a task for all samples of (model, user).

@@ -35,7 +35,7 @@ from finetuned.service.ledger_tasks import (
     interrupted,
     transition,
 )
-from finetuned.service.making import Maker
+from finetuned.service.making import DISK_S, Maker
 from finetuned.service.messages import Kill, Lost
 from finetuned.service.preparing import Preparations
 from finetuned.service.running import Attempt
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DISK_S = 10.0
-"""How long a disk that refuses is left alone."""
 EXECUTOR_S = 5.0
 """How long an executor that has failed is left alone."""
 DRAIN_S = 10.0
@@ -229,6 +227,8 @@ class Tasks:
             raise
         except FinetunedError as error:
             await self._insist(row, error)
+        except OSError as error:  # a disk has its own ways; the daemon goes on
+            await self._insist(row, HostError(str(error)))
         finally:
             self._under_way.pop(row.id, None)
             self._idle.set()
