@@ -378,17 +378,20 @@ async def test_a_disk_that_refuses_even_to_forget_a_copy_ends_the_round_and_noth
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one does that has been remounted read-only after an error."""
+
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     async with running(tmp_path, replace(FAST, rescan_s=0.1)) as run:
+        run.drop("gestures/rock/1.png", numbered(1))
+        await run.emptied()
         with monkeypatch.context() as patched:
             patched.setattr("finetuned.service.inputs.put_inputs", refuse)
             patched.setattr("pathlib.Path.unlink", refuse)
-            run.drop("gestures/rock/1.png", png())
+            run.drop("gestures/rock/2.png", numbered(2))
             await until(lambda: run.heard.warnings)
         await run.emptied()
-        assert len(await run.samples()) == 1
+        assert len(await run.samples()) == 2
         assert "read-only" in run.heard.warnings[0]
 
 
