@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from finetuned.service.messages import CheckpointRef, Command, Control, ModelInfo, TaskSpec
+    from finetuned.service.messages import (
+        CheckpointRef,
+        Command,
+        Control,
+        ModelInfo,
+        TaskSpec,
+        WorkerReport,
+    )
     from finetuned.service.workers import Worker
 
 NAME = "local"
@@ -47,6 +54,8 @@ WELL = (Completed, Cancelled, Released)
 """A worker that ends an attempt so is good for another."""
 DYING_S = 10.0
 """How long the word is withheld while a killed worker cannot end, since the disk holds it."""
+LOOK_S = 0.5
+"""How long a last look takes at most, before a worker is taken for hung."""
 SHOWN = 300
 """So much of a last line is told."""
 
@@ -260,7 +269,7 @@ class LocalExecutor:
             async with asyncio.timeout(patience_s) as run.patience:
                 report = await run.child.channel.receive()
         except TimeoutError:
-            raise HostError(self._hangs(run)) from None
+            report = await self._said_meanwhile(run, min(LOOK_S, patience_s))
         finally:
             run.patience = None
         if report is None:
@@ -270,6 +279,14 @@ class LocalExecutor:
         run.seq, run.step = report.seq, report.step
         run.told.clear()
         return report
+
+    async def _said_meanwhile(self, run: _Run, look_s: float) -> WorkerReport | None:
+        """Look once more: it may have been the daemon that stood still (a frozen machine), and the report lies here."""
+        try:
+            async with asyncio.timeout(look_s):
+                return await run.child.channel.receive()
+        except TimeoutError:
+            raise HostError(self._hangs(run)) from None
 
     def _hangs(self, run: _Run) -> str:
         if run.leaves:
