@@ -359,7 +359,7 @@ async def a_house(
 # ── a daemon that knows the demo's model ────────────────────────────────────────────────────────
 @asynccontextmanager
 async def digits(
-    folder: Path, *, parameters: Mapping[str, int] | None = None, least: int = 50, **settings: object
+    folder: Path, *, parameters: Mapping[str, int] | None = None, least: int = 100, **settings: object
 ) -> AsyncIterator[House]:
     """Yield a started daemon that knows the demo's model as `digits`."""
     if MOSQUITTO is None:
