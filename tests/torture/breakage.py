@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torture.damage import broken, broken_ledger, restored
 from torture.house import last_words, wait_until
+from torture.settling import see_to
 from torture.shim import Role
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from torture.scene import Scene
 
-CHECKPOINT_S = 6.0
+CHECKPOINT_S = 10.0
+START_S = 3.0
+LONG = {"epochs": 1000, "miniBatchSize": 2}
 
 
 def break_files(*patterns: str, repair: bool = False, most: int = 1) -> Callable[[Scene], None]:
@@ -57,6 +60,7 @@ def break_checkpoints(most: int) -> Callable[[Scene], None]:
 
     def act(scene: Scene) -> None:
         scene.drop()
+        _long_task(scene)
         wait_until(lambda: _checkpoints(scene), CHECKPOINT_S)
         scene.moment(1.0)
         role = scene.rng.choice((Role.daemon, Role.worker))
@@ -66,6 +70,26 @@ def break_checkpoints(most: int) -> Callable[[Scene], None]:
             scene.done(", ".join(how))
 
     return act
+
+
+def break_specs(scene: Scene) -> None:
+    """Break the spec of a task that runs; whoever begins its next attempt writes it anew."""
+    scene.drop()
+    _long_task(scene)
+    scene.moment(1.0)
+    how = [broken(path, scene.rng) for path in scene.house.state.glob("tasks/*/spec.json")]
+    scene.signal(scene.rng.choice((Role.daemon, Role.worker)), SIGKILL)
+    if how:
+        scene.done(", ".join(how))
+
+
+def _long_task(scene: Scene) -> None:
+    """See to it that a task of several seconds runs, if there is anything to learn from."""
+    house = scene.house
+    house.become_quiet(lambda: see_to(house))  # of a user one task is alive at a time
+    for user in house.users:
+        house.ask("train", model="digits", user=user, parameters=LONG)
+    wait_until(lambda: not house.alive or house.alive_tasks(), START_S)
 
 
 def _checkpoints(scene: Scene) -> list[Path]:
@@ -130,7 +154,7 @@ BREAKAGES: dict[str, Callable[[Scene], None]] = {
     "break a checkpoint": break_checkpoints(1),
     "break every checkpoint": break_checkpoints(99),
     "break a feature cache": break_files("models/*/*/inputs.db", "models/*/*/inputs.db-wal"),
-    "break a spec": break_files("tasks/*/spec.json", "tasks/*/*/spec.json", most=9),
+    "break a spec": break_specs,
     "break the base model": break_files("models/*/base.mlmodel", repair=True),
     "break a version": break_files("models/*/*/versions/*/model.mlmodel", repair=True),
     "break batch.json": break_journal,

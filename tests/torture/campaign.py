@@ -180,7 +180,7 @@ class Campaign:
             return [f"the campaign itself: {traceback.format_exc()}"]
 
     def _report(self, done: Round) -> None:
-        word = "FAILED" if done.failures else "ok" if done.struck else "missed"
+        word = "FAILED" if done.failures else "ok" if done.struck else "missed" if not done.note else "-"
         self.tell(
             f"{self.struck:4}  house {done.house}.{done.number}  {word:6} {done.seconds:5.1f} s  {done.kind}: {done.note}"
         )

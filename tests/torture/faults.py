@@ -39,9 +39,9 @@ class Kind:
 
 # ── kills ───────────────────────────────────────────────────────────────────────────────────────
 def nothing(scene: Scene) -> None:
-    """Drop files and let things take their course."""
+    """Drop files and let things take their course: no fault, and not counted as one."""
     scene.drop()
-    scene.done("undisturbed")
+    scene.note = "undisturbed"
 
 
 def kill_daemon(scene: Scene) -> None:

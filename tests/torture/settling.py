@@ -59,10 +59,10 @@ def settle(scene: Scene) -> None:
 def _rest(house: House) -> None:
     if not house.alive and not house.start():
         raise NeverQuietError(f"the daemon does not start: {last_words(house.log)}")
-    house.become_quiet(lambda: _see_to(house))
+    house.become_quiet(lambda: see_to(house))
 
 
-def _see_to(house: House) -> None:
+def see_to(house: House) -> None:
     """Do what only a person does: let go what a person held, and train again where the machine has failed the last task."""
     if any(row["held"] for row in house.alive_tasks()):
         house.ask("resume", task="all")
