@@ -108,7 +108,7 @@ class Campaign:
     def build(self, rng: Random, name: str) -> House:
         """Build a house: one or two models, two users, and perhaps a disk of its own."""
         hands = load.hands()
-        subjects = {"digits": load.digits()} | ({"hands": hands} if hands and rng.random() < 0.5 else {})
+        subjects = {"digits": load.digits()} | ({"hands": hands} if rng.random() < 0.5 and hands else {})
         return House(
             folder=self.folder / name,
             library=self.library,
