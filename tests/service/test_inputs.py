@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import pytest
 
 from finetuned.errors import HostError
 from finetuned.service.inputs import (
+    keep_features_of,
     missing_inputs,
     opened,
     put_features,
@@ -64,6 +66,40 @@ def test_the_worker_may_read_and_write_while_the_daemon_writes(tmp_path: Path) -
         names = [str(number) for number in range(50)]
         assert list(read_features(db, "model", names)) == list[bytes | None]([b"f"] * 50)
         assert list(read_inputs(db, SIGNATURE, names)) == [b"i"] * 50
+
+
+def test_what_the_disk_has_changed_is_missing_and_so_is_all_else_that_it_has_changed(tmp_path: Path) -> None:
+    """SQLite itself does not notice."""
+    path = tmp_path / "inputs.db"
+    with opened(path) as db:
+        put_inputs(db, SIGNATURE, [(name, name.encode() * 50) for name in "abcd"])
+        put_features(db, "model", [("a", b"zzzzzz")])
+    for name, seen in (("b", b"bbbb"), ("d", b"dddd"), ("z", b"zzzz")):
+        assert seen in path.read_bytes(), name
+        path.write_bytes(path.read_bytes().replace(seen, seen[:-1] + b"?", 1))
+    with opened(path) as db:
+        assert list(read_inputs(db, SIGNATURE, ["a", "c"])) == [b"a" * 50, b"c" * 50]
+        assert list(read_features(db, "model", ["a"])) == [None]
+        with pytest.raises(HostError, match="damaged; it is made anew"):
+            list(read_inputs(db, SIGNATURE, ["b"]))
+        assert missing_inputs(db, SIGNATURE, "abcd") == ["b", "d"]
+
+
+def test_a_file_of_an_older_finetuned_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.db"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE inputs (digest TEXT, signature TEXT, data BLOB)")
+        db.execute("INSERT INTO inputs VALUES ('a', ?, x'01')", (SIGNATURE,))
+    with opened(path) as db:
+        assert missing_inputs(db, SIGNATURE, ["a"]) == ["a"]
+
+
+def test_features_that_nobody_asks_for_any_more_are_forgotten(tmp_path: Path) -> None:
+    with opened(tmp_path / "inputs.db") as db:
+        for version in ("older", "newer"):
+            put_features(db, version, [("a", b"1")])
+        keep_features_of(db, "newer")
+        assert [list(read_features(db, each, ["a"])) for each in ("older", "newer")] == [[None], [b"1"]]
 
 
 def test_a_file_that_is_no_database_is_made_anew(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ is even faster so; a small dense layer costs 10 to 50 µs a sample, once.)
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16
 """So many are written together, and told together."""
-SEAL = 8
-"""Bytes of a digest that follow what is kept: SQLite does not notice when the disk changes a number."""
 
 
 class Frozen:
@@ -47,6 +44,7 @@ class Frozen:
         # What features depend on beside the sample; the frozen part is the same in every version of a base.
         known = (spec.base_digest, spec.input_signature, str(spec.threads), __version__, VERSION)
         self._key = ":".join(known)
+        inputs.keep_features_of(db, self._key)
 
     def of(self, digests: Sequence[str]) -> Generator[Report | None, None, NDArray[np.float32]]:
         """Return float32 [N, *feature_shape]; a boundary after each that is computed, `Prepared` after a few."""
@@ -63,11 +61,11 @@ class Frozen:
         kept = list(inputs.read_features(self._db, self._key, digests))
         try:
             for row, digest, data in zip(out, digests, kept, strict=True):
-                if data is not None and _is_whole(data, row.nbytes):
-                    row[...] = np.frombuffer(data[:-SEAL], np.float32).reshape(row.shape)
+                if data is not None and len(data) == row.nbytes:
+                    row[...] = np.frombuffer(data, np.float32).reshape(row.shape)
                     continue
                 row[...] = self._computed(digest)
-                made.append((digest, _sealed(row.tobytes())))
+                made.append((digest, row.tobytes()))
                 yield
         finally:
             if made:
@@ -78,14 +76,6 @@ class Frozen:
         array = np.frombuffer(data, self._want.dtype).reshape(1, *self._want.shape)
         features: NDArray[np.float32] = self._update.features_of({self._want.name: array})[0]
         return features
-
-
-def _sealed(data: bytes) -> bytes:
-    return data + hashlib.sha256(data).digest()[:SEAL]
-
-
-def _is_whole(sealed: bytes, size: int) -> bool:
-    return len(sealed) == size + SEAL and sealed == _sealed(sealed[:-SEAL])
 
 
 def _one_input(model: Model) -> InputSpec:
