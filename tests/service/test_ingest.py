@@ -406,18 +406,21 @@ async def test_without_a_decoder_files_stay_and_are_taken_later(tmp_path: Path) 
         assert len(await run.samples()) == 1
 
 
-async def test_an_original_that_cannot_be_removed_is_a_sample_once(
+async def test_an_original_that_cannot_be_removed_is_a_sample_once_and_goes_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(root: Path, found: Found) -> bool:
         raise PermissionError(errno.EACCES, f"{root}: {found}")
 
-    monkeypatch.setattr(journal, "remove_original", refuse)
     async with running(tmp_path, replace(FAST, rescan_s=0.05)) as run:
-        run.drop("gestures/rock/a.png", png())
-        await until(lambda: run.heard.warnings)
-        run.drop("gestures/rock/b.png", numbered(1))
-        await until(lambda: len(run.heard.warnings) == 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(journal, "remove_original", refuse)
+            run.drop("gestures/rock/a.png", png())
+            await until(lambda: run.heard.warnings)
+            run.drop("gestures/rock/b.png", numbered(1))
+            await until(lambda: len(run.heard.warnings) == 2)
+            assert len(run.files()) == 2
+        await until(lambda: not run.files())
         assert [event["type"] for event in await run.told()] == ["sampleAccepted"] * 2
         assert len(run.kept()) == 2
 

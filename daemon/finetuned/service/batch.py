@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from finetuned.service.claim import Claim
     from finetuned.service.clock import Reading
     from finetuned.service.events import Outcome
+    from finetuned.service.journal import Original
     from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_samples import Acceptance
     from finetuned.service.messages import InputSpec, Undecodable
@@ -145,7 +146,7 @@ class Workbench:
 
 
 # ── the whole of it ─────────────────────────────────────────────────────────────────────────────
-async def commit(bench: Workbench, batch: Batch, ts: str) -> tuple[tuple[Acceptance, ...], list[Found]]:
+async def commit(bench: Workbench, batch: Batch, ts: str) -> tuple[tuple[Acceptance, ...], list[Original]]:
     """Make samples of a batch; `ts` is the time of its outcomes and no other batch's.
 
     Returns what became of each taken file, and the originals that could not be removed.

@@ -24,7 +24,7 @@ from finetuned.service import batch, inputs
 from finetuned.service.batch import Batch, Refused, Taken, Twin
 from finetuned.service.claim import Changed, TooLargeError, claim
 from finetuned.service.events import SampleRejected, SampleWaiting
-from finetuned.service.journal import recover
+from finetuned.service.journal import found_of, recover, remove_originals
 from finetuned.service.ledger_outcomes import append_outcomes
 from finetuned.service.ledger_samples import Kind, find_sample
 from finetuned.service.messages import Undecodable
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from finetuned.service.batch import Decoding, Workbench
     from finetuned.service.claim import Claim
     from finetuned.service.events import Outcome
+    from finetuned.service.journal import Original
     from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.messages import InputSpec
     from finetuned.service.places import Intake, Place
@@ -118,6 +119,7 @@ class Ingest:
         self._waiting: dict[Path, Waiting] = {}
         self._waiting_told: frozenset[WaitingKey] = frozenset()
         self._left: set[Found] = set()
+        self._stuck: list[Original] = []
         self._warnings: dict[str, float] = {}
         self._next_prune = 0.0
         self._last_ms = 0
@@ -234,8 +236,9 @@ class Ingest:
 
     async def _commit(self, gathered: Batch) -> None:
         acceptances, left = await batch.commit(self._bench, gathered, self._stamp())
-        self._left.update(left)
-        for found in left:
+        self._stuck += left
+        for found in (found_of(self._bench.inbox, original) for original in left):
+            self._left.add(found)
             self._warn(HostError(f"{self._shown(found)} was taken, but cannot be removed from the inbox"))
         self._listener.told()
         news = {(item.row.model, item.row.user) for item in acceptances if item.kind in NEWS}
@@ -296,11 +299,12 @@ class Ingest:
             self._listener.told()
 
     async def _prune(self) -> None:
-        """Forget, now and then, files that waited or were left and are gone."""
+        """Try again, now and then, to remove what was taken; forget files that waited or were left and are gone."""
         now = self._clock.monotonic()
         if now < self._next_prune:
             return
         self._next_prune = now + self._settings.rescan_s
+        self._stuck = await asyncio.to_thread(remove_originals, self._bench.inbox, self._stuck)
         paths = [*self._waiting, *(found.path for found in self._left)]
         gone = await asyncio.to_thread(lambda: {path for path in paths if not os.path.lexists(path)})
         self._waiting = {path: waiting for path, waiting in self._waiting.items() if path not in gone}

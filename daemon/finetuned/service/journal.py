@@ -94,7 +94,7 @@ def is_told(db: sqlite3.Connection, ts: str) -> bool:
     return db.execute(query, (ts,)).fetchone() is not None
 
 
-async def finish(journal: Journal, *, inbox: Path, store: Store, ledger: Ledger) -> list[Found]:
+async def finish(journal: Journal, *, inbox: Path, store: Store, ledger: Ledger) -> list[Original]:
     """Do what is left to do; return the originals that could not be removed."""
     rows = await ledger.run(find_samples, journal.samples)
     return await asyncio.to_thread(_tidy, journal, rows, inbox, store.root)
@@ -105,14 +105,14 @@ def find_samples(db: sqlite3.Connection, samples: Iterable[Kept]) -> list[Sample
     return [find_sample(db, sample.model, sample.user, sample.digest) for sample in samples]
 
 
-def _tidy(journal: Journal, rows: Iterable[SampleRow | None], inbox: Path, root: Path) -> list[Found]:
+def _tidy(journal: Journal, rows: Iterable[SampleRow | None], inbox: Path, root: Path) -> list[Original]:
     for sample, row in zip(journal.samples, rows, strict=True):
         with contextlib.suppress(
             OSError, HostError
         ):  # a copy too many, or too few, is no reason to lose the rest
             if row:
                 _put_right(root / row.path, [root / copy for copy in sample.copies])
-    left = _remove_originals(inbox, journal)
+    left = remove_originals(inbox, journal.originals)
     files.remove(root / NAME)
     return left
 
@@ -128,17 +128,21 @@ def _put_right(kept: Path, copies: Iterable[Path]) -> None:
             files.move(copy, kept)
 
 
-def _remove_originals(inbox: Path, journal: Journal) -> list[Found]:
+def remove_originals(inbox: Path, originals: Iterable[Original]) -> list[Original]:
     """Remove or move each original that nobody has touched; return those that resist."""
     left = []
-    for original in journal.originals:
-        path = inbox / Path(os.fsdecode(original.path))
-        found = Found(path, original.mode, original.inode, original.size, original.mtime_ns)
+    for original in originals:
         try:
             if original.to:
-                move_original(inbox, found, Path(os.fsdecode(original.to)))
+                move_original(inbox, found_of(inbox, original), Path(os.fsdecode(original.to)))
             else:
-                remove_original(inbox, found)
+                remove_original(inbox, found_of(inbox, original))
         except OSError:
-            left.append(found)
+            left.append(original)
     return left
+
+
+def found_of(inbox: Path, original: Original) -> Found:
+    """Return a file of the inbox as it was found."""
+    path = inbox / Path(os.fsdecode(original.path))
+    return Found(path, original.mode, original.inode, original.size, original.mtime_ns)
