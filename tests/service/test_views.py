@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benches import a_bench
-from fakes import GOOD, POOR, batch, begin
-from finetuned.policy.budget import Verdict
+from benches import a_bench, a_desk, with_samples
+from fakes import GOOD, MODEL, POOR, batch, begin
+from finetuned.policy.budget import Budget, Verdict
 from finetuned.service.asked import wanted
+from finetuned.service.governor import Governor
 from finetuned.service.messages import EpochEnd
+from finetuned.service.showcase import Showcase
 from finetuned.service.views import Course, task_state
 from ledgers import a_task
 
@@ -85,6 +87,18 @@ async def test_a_models_states_follow_its_tasks_and_versions_for_each_user(tmp_p
         run.complete(b"third")
         await bench.ear.state("model/gestures/ann", current=3, candidate=None)
         assert (bench.ear.states["model/gestures"] or {})["current"] is None
+
+
+async def test_one_users_news_shows_that_users_model_and_no_other(tmp_path: Path) -> None:
+    async with a_desk(tmp_path) as desk:
+        await with_samples(desk, "ann", "bob")
+        showcase = Showcase(desk=desk, governor=Governor([], Budget()))
+        await showcase.model(MODEL, "ann")
+        assert list(desk.outbox.states) == [f"model/{MODEL}/ann"]
+        await showcase.model(MODEL)
+        assert list(desk.outbox.states) == [f"model/{MODEL}/ann", f"model/{MODEL}"]
+        await showcase.everything()
+        assert len(desk.outbox.states) == 3
 
 
 async def test_everything_is_shown_anew_after_a_restart_as_the_ledger_has_it(tmp_path: Path) -> None:

@@ -94,11 +94,11 @@ class Ears:
     models: Models
     ingest: Ingest | None = None
     stir: asyncio.Event
-    news: set[str] = field(default_factory=set)
+    news: set[tuple[str, str]] = field(default_factory=set)
 
-    def accepted(self, model: str, user: str) -> None:  # noqa: ARG002 - a model's states are shown together
+    def accepted(self, model: str, user: str) -> None:
         """There are new samples: the queue may have something to do."""
-        self.news.add(model)
+        self.news.add((model, user))
         self.tasks.wake()
         self.stir.set()
 
@@ -115,16 +115,16 @@ class Ears:
     async def model_dropped(self, found: Found) -> None:
         """A model lies in the inbox itself."""
         if row := await self.models.take(found):
-            self.news.add(row.name)
+            self.news.add((row.name, ""))
             self.stir.set()
             if self.ingest is not None:
                 self.ingest.rescan()
 
     async def show_models(self) -> None:
-        """Publish the states of the models that have news."""
+        """Publish the states of the models and users that have news."""
         news, self.news = self.news, set()
-        for name in sorted(news):
-            await self.tasks.showcase.model(name)
+        for name, user in sorted(news):
+            await self.tasks.showcase.model(name, user)
 
 
 async def build(stack: AsyncExitStack, config: Config) -> House:

@@ -11,12 +11,13 @@ import msgspec
 from finetuned.service.asked import wanted
 from finetuned.service.ledger_models import get_model, list_models
 from finetuned.service.ledger_tasks import alive_tasks
-from finetuned.service.views import Course, model_key, model_states, task_key, task_state
+from finetuned.service.views import Course, model_key, model_state, model_states, task_key, task_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from finetuned.service.desk import Desk
+    from finetuned.service.events import ModelState
     from finetuned.service.governor import Governor
     from finetuned.service.ledger_tasks import TaskRow
 
@@ -34,18 +35,22 @@ class Showcase:
     courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
 
     async def everything(self) -> None:
-        """Publish the state of every model and of every task that lives."""
+        """Publish the state of every model, for every user, and of every task that lives."""
         for known in await self.desk.ledger.run(list_models):
-            await self.model(known.name)
+            self._publish(await self.desk.ledger.run(model_states, known))
         for row in await self.desk.ledger.run(alive_tasks):
             self.task(row)
-
-    async def model(self, name: str) -> None:
-        """Publish the states of a model: its own, and one for each user."""
-        known = await self.desk.ledger.run(get_model, name)
-        for state in await self.desk.ledger.run(model_states, known):
-            self.desk.outbox.state(model_key(state.model, state.user), msgspec.json.encode(state))
         self.on_change()
+
+    async def model(self, name: str, user: str = "") -> None:
+        """Publish the state of one user's model."""
+        known = await self.desk.ledger.run(get_model, name)
+        self._publish([await self.desk.ledger.run(model_state, known, user)])
+        self.on_change()
+
+    def _publish(self, states: Iterable[ModelState]) -> None:
+        for state in states:
+            self.desk.outbox.state(model_key(state.model, state.user), msgspec.json.encode(state))
 
     def task(self, row: TaskRow) -> None:
         """Publish the state of a task that has no worker; that of one that has ended goes."""

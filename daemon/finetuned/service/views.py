@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from finetuned.service.events import Card, ModelState, TaskStateView
-from finetuned.service.ledger_samples import count_labels
-from finetuned.service.ledger_tasks import alive_tasks
-from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.ledger_pairs import get_pair, list_pairs
 
 if TYPE_CHECKING:
     import sqlite3
 
     from finetuned.service.asked import Wanted
     from finetuned.service.ledger_models import ModelRow
+    from finetuned.service.ledger_pairs import Pair
     from finetuned.service.ledger_tasks import TaskRow
-    from finetuned.service.messages import EpochEnd, Metrics, MiniBatchEnd, TrainingBegin
+    from finetuned.service.messages import EpochEnd, MiniBatchEnd, TrainingBegin
 
 
 def task_key(task: str) -> str:
@@ -106,29 +105,24 @@ def task_state(row: TaskRow, course: Course, want: Wanted, now: float) -> TaskSt
 
 
 def model_states(db: sqlite3.Connection, model: ModelRow) -> list[ModelState]:
-    """Return what is shown of a model: one state for each user who has samples or versions, and one for nobody."""
-    users = {row[0] for row in db.execute("SELECT DISTINCT user FROM samples WHERE model = ?", (model.name,))}
-    users |= {row.user for row in list_versions(db, model.name)} | {""}
-    return [model_state(db, model, user) for user in sorted(users)]
+    """Return what is shown of a model: one state for each user who has samples, versions or a task, and one for nobody."""
+    return [_model_state(model, pair) for pair in list_pairs(db, model.name)]
 
 
 def model_state(db: sqlite3.Connection, model: ModelRow, user: str) -> ModelState:
-    """Return what is shown of one user's model; `candidate` is the newest version if it is not the current one."""
-    current = current_version(db, model.name, user)
-    versions = [row for row in list_versions(db, model.name) if row.user == user]
-    newest = versions[-1].version if versions else 0
-    task = next((row.id for row in alive_tasks(db) if (row.model, row.user) == (model.name, user)), None)
+    """Return what is shown of one user's model; what it costs does not grow with the users."""
+    return _model_state(model, get_pair(db, model.name, user))
+
+
+def _model_state(model: ModelRow, pair: Pair) -> ModelState:
+    """`candidate` is the newest version if it is not the current one."""
     return ModelState(
         model=model.name,
-        user=user,
+        user=pair.user,
         kind=model.info.kind,
-        current=current.version if current else None,
-        candidate=newest if newest > (current.version if current else 0) else None,
-        samples=count_labels(db, model.name, user),
-        metrics=_metrics(current.card) if current else None,
-        task=task,
+        current=pair.current,
+        candidate=pair.newest if pair.newest > (pair.current or 0) else None,
+        samples=pair.samples,
+        metrics=None if pair.card is None else msgspec.json.decode(pair.card, type=Card).after,
+        task=pair.task,
     )
-
-
-def _metrics(card: str) -> Metrics | None:
-    return msgspec.json.decode(card, type=Card).after
