@@ -10,11 +10,11 @@ import pytest
 
 from finetuned.errors import PluginError
 from finetuned.service import ledger_outcomes
-from finetuned.service.events import MiniBatchEnd
+from finetuned.service.backlog import KEPT
+from finetuned.service.events import EpochEnd, MiniBatchEnd, TrainingBegin
 from finetuned.service.ledger import Ledger, opened
 from finetuned.service.ledger_outcomes import advance_sink, append_outcomes, keep_sinks, sink_cursor, unsent
 from finetuned.service.outbox import (
-    PROGRESS_KEPT,
     Item,
     Outbox,
     OutcomeItem,
@@ -22,15 +22,12 @@ from finetuned.service.outbox import (
     StateItem,
     Subscription,
 )
-from ledgers import NODE, an_outcome, at
+from ledgers import an_outcome
+from progress import a_batch, a_begin, an_epoch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-def a_batch(step: int) -> MiniBatchEnd:
-    return MiniBatchEnd(ts=at(step), node=NODE, model="gestures", task="T", attempt=1, step=step, metrics={})
 
 
 @asynccontextmanager
@@ -147,16 +144,32 @@ def test_history_is_bounded_by_what_every_sink_has_and_by_the_newest(
 
 
 # ── progress ────────────────────────────────────────────────────────────────────────────────────
-async def test_a_sink_that_stands_still_loses_the_oldest_progress_and_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_sink_that_stands_still_loses_the_least_important_progress_and_holds_nobody_up(
+    tmp_path: Path,
+) -> None:
     async with an_outbox(tmp_path) as (ledger, outbox):
         outbox.progress(a_batch(0))  # nobody listens
         async with outbox.subscribe("mqtt") as subscription:
-            for step in range(1, PROGRESS_KEPT + 11):
+            outbox.progress(a_begin(1))
+            most, _ = KEPT[MiniBatchEnd]
+            for step in range(1, most + 11):
                 outbox.progress(a_batch(step))
             assert subscription.dropped == 10
-            items = await take(subscription, PROGRESS_KEPT)
-            assert said(items)[0] == "step 11"
+            items = await take(subscription, 1 + most)
+            assert said(items)[:2] == ["step 0", "step 11"]
             assert await nothing_comes(subscription, ledger)
+
+
+async def test_a_thousand_short_epochs_are_all_told_to_a_sink_that_stood_still(tmp_path: Path) -> None:
+    async with an_outbox(tmp_path) as (ledger, outbox), outbox.subscribe("mqtt") as subscription:
+        outbox.progress(a_begin(1))
+        for step in range(1, 2001):
+            outbox.progress(an_epoch(step // 2) if step % 2 == 0 else a_batch(step))
+        items = [await anext(subscription) for _ in range(1 + 1000 + KEPT[MiniBatchEnd][0])]
+        assert await nothing_comes(subscription, ledger)
+    events = [item.event for item in items if isinstance(item, ProgressItem)]
+    assert isinstance(events[0], TrainingBegin)
+    assert [event.step for event in events if isinstance(event, EpochEnd)] == list(range(1, 1001))
 
 
 async def test_progress_flows_while_an_outcome_is_on_its_way(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
-"""What leaves the daemon: outcomes durable, progress dropped when nobody can take it, states latest-wins.
+"""What leaves the daemon: outcomes durable, progress thinned out when nobody can take it, states latest-wins.
 
 Theory of operation.  Whoever has something to say calls `progress`, `state` or, after a ledger transaction
 that appended outcomes, `outcomes_written`; none of them waits.  Each sink iterates over a `Subscription`:
 
 * outcomes are read from the ledger after the sink's cursor, in order; the next one comes when the one before
   is acknowledged, so an outcome that is lost on the way is never overtaken in the cursor;
-* progress lies in a short queue per sink, whose oldest fall out;
+* progress lies in a bounded queue per sink, from which the least important fall out (`backlog`);
 * of states only the latest value of each key waits; a new subscription begins with all of them.
 
 Events come by their time, so that `completed` does not overtake the last `epochEnd`; states and events take
-turns.  A sink that stands still costs one page of outcomes, one short queue and one value per key.
+turns.  A sink that stands still costs one page of outcomes, one bounded queue and one value per key.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import PluginError
+from finetuned.service.backlog import Backlog
 from finetuned.service.ledger_outcomes import OutcomeRow, advance_sink, sink_cursor, unsent
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from finetuned.service.events import Progress
     from finetuned.service.ledger import Ledger
 
-PROGRESS_KEPT = 256
 PAGE = 64
 
 
@@ -122,14 +122,12 @@ class Subscription:
 
     def __init__(self, ledger: Ledger, name: str, states: Mapping[str, bytes]) -> None:
         """Begin with all states; outcomes follow after `begin`."""
-        self.dropped = 0
-        """How many progress events fell out of the queue."""
         self._ledger = ledger
         self._name = name
         self.idle = asyncio.Event()
         """Set while there is nothing to give and nothing to be acknowledged."""
         self._wake = asyncio.Event()
-        self._progress: deque[Progress] = deque()
+        self._progress = Backlog()
         self._states: dict[str, bytes | None] = dict(states)
         self._shown: set[str] = set()
         self._state_is_next = True
@@ -137,6 +135,11 @@ class Subscription:
         self._read_up_to = 0
         self._more = True
         self._outstanding: int | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many progress events fell out of the queue."""
+        return self._progress.dropped
 
     async def begin(self) -> None:
         """Read where the sink stopped the last time."""
@@ -175,10 +178,7 @@ class Subscription:
         self._stir()
 
     def note_progress(self, event: Progress) -> None:
-        """Queue an event; the oldest makes room."""
-        if len(self._progress) == PROGRESS_KEPT:
-            self._progress.popleft()
-            self.dropped += 1
+        """Queue an event; less important ones may make room."""
         self._progress.append(event)
         self._stir()
 
@@ -230,8 +230,9 @@ class Subscription:
 
     def _next_event(self) -> OutcomeItem | ProgressItem | None:
         outcome = self._page[0] if self._page and self._outstanding is None else None
-        if self._progress and (outcome is None or self._progress[0].ts <= outcome.ts):
-            return ProgressItem(event=self._progress.popleft())
+        progress = self._progress.first
+        if progress is not None and (outcome is None or progress.ts <= outcome.ts):
+            return ProgressItem(event=self._progress.take())
         if outcome is None:
             return None
         self._page.popleft()
