@@ -75,6 +75,8 @@ class ScriptedRun:
         """Cleared: it is too busy to take a command."""
         self.takes.set()
         self._news = asyncio.Event()
+        self.unreachable: Exception | None = None
+        """What a command raises."""
         self.heard_by = say
         """Who hears what it says."""
         self._seq = 0
@@ -82,6 +84,8 @@ class ScriptedRun:
     async def take(self, command: Control) -> None:
         """Note the command; others may go on before it is taken."""
         await asyncio.sleep(0)
+        if self.unreachable is not None:
+            raise self.unreachable
         await self.takes.wait()
         self.commands.append(command)
         self._news.set()

@@ -26,6 +26,8 @@ ROWS = [
     ("a label has too few, though all are enough and quiet", New(count=99, oldest_s=60.0, newest_s=9.0, least=2), NEVER),
     ("a label has none, however long the others have waited", New(count=9, oldest_s=9999.0, newest_s=9999.0, least=0), NEVER),
     ("the machine failed a task: it tries again", New(count=0, failures=1, failed_s=0.0), 3600.0),
+    ("it failed, and the machine is not to blame", New(count=0, failures=1), NEVER),
+    ("it failed, the machine is not to blame, and enough is new", New(count=10, newest_s=5.0, failures=2), 0.0),
     ("it failed twice, and has waited", New(count=0, failures=2, failed_s=3600.0), 0.0),
     ("it failed, and enough that is new does not wait", New(count=10, newest_s=5.0, failures=1, failed_s=60.0), 0.0),
     ("it failed, and the failure is older than what is new", New(count=1, oldest_s=60.0, failures=1, failed_s=600.0), 3000.0),
@@ -78,7 +80,7 @@ def news(seconds: st.SearchStrategy[float]) -> st.SearchStrategy[New]:
         newest_s=seconds,
         least=st.integers(0, 4) | st.just(math.inf),
         failures=st.integers(0, BREAKER + 1),
-        failed_s=seconds,
+        failed_s=st.none() | seconds,
     )
 
 
@@ -88,7 +90,7 @@ def later(new: New, seconds: float) -> New:
         new,
         oldest_s=new.oldest_s + seconds,
         newest_s=new.newest_s + seconds,
-        failed_s=new.failed_s + seconds,
+        failed_s=None if new.failed_s is None else new.failed_s + seconds,
     )
 
 

@@ -6,7 +6,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -226,8 +225,10 @@ def test_a_persons_word_is_kept_whatever_the_state_and_told_when_it_changes_some
     )
     assert explain(db, task.id, ["queued"]).reasons == ("queued", "user")
     assert begin_attempt(db, task.id, moment=moment(10)) is None
-    assert hold(db, task.id, held=False, outcome=resumed(task.id)).reasons == ("queued",)
-    assert outcomes_of(db) == ["resumed"]
+    assert hold(db, task.id, held=False).reasons == ("queued",)
+    for held in (True, False, True):
+        hold(db, task.id, held=held, outcome=paused(task.id) if held else None)
+    assert outcomes_of(db) == ["paused"], "it has not gone on in between"
     transition(db, task.id, Verb.fail, moment=moment(11), outcomes=[failed(task.id)])
     with pytest.raises(StateError, match="has ended"):
         hold(db, task.id, held=True)
@@ -309,17 +310,20 @@ def test_learning_rates_are_kept_with_the_mini_batch_from_which_they_hold(db: sq
     assert [each.step for each in row.adjustments] == [7, 9]
 
 
-def test_failures_in_a_row_are_counted_where_the_machine_is_to_blame(db: sqlite3.Connection) -> None:
+def test_failures_are_counted_since_a_task_completed_and_a_cancel_is_none(db: sqlite3.Connection) -> None:
     with_model(db)
     with_samples(db)
-    faults = ["host", "", "host", "cancel", "host"]
-    for number, fault in enumerate(faults, start=1):
+    for number, kind in enumerate(["failed", "completed", "failed", "cancelled", "failed"], start=1):
         task = create_task(db, a_task(number))
-        told = cancelled(task.id) if fault == "cancel" else failed(task.id, f"for the {number}. time")
-        if fault == "host":
-            told = msgspec.structs.replace(told, fault="host")
-        transition(db, task.id, Verb.fail, moment=moment(number), outcomes=[told])
-    trouble = Trouble(failures=2, ended_s=5.0, error="for the 5. time")
+        if kind == "completed":
+            transition(db, task.id, Verb.resume, moment=moment(number))
+            complete_task(
+                db, a_version(task), promoted=True, moment=moment(number), outcomes=[completed(task.id)]
+            )
+        else:
+            told = cancelled(task.id) if kind == "cancelled" else failed(task.id, f"for the {number}. time")
+            transition(db, task.id, Verb.fail, moment=moment(number), outcomes=[told])
+    trouble = Trouble(failures=2, ended_s=5.0, error="for the 5. time", fault="model")
     assert troubles(db) == {("gestures", ""): trouble}
 
 

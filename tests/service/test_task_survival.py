@@ -17,7 +17,6 @@ from finetuned.service.messages import (
     Adjust,
     Adjusted,
     Adjustment,
-    Kill,
     Pace,
     Pause,
     Release,
@@ -29,6 +28,7 @@ from finetuned.states import TaskState
 from service.samples import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from benches import Bench
@@ -325,27 +325,93 @@ async def test_a_daemon_that_leaves_lets_its_workers_go_and_starts_nobody(tmp_pa
             assert runs[task].resume_from == (checkpoint,)
 
 
-async def test_a_worker_whose_reports_cannot_be_written_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("refused", ["transition", "record_checkpoint"])
+async def test_what_the_ledger_cannot_take_for_a_while_is_no_fault_of_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
+    """What must be written is written again; a checkpoint is missed by nobody."""
+    monkeypatch.setattr("finetuned.service.running.DISK_S", 0.0)
     async with a_bench(tmp_path) as bench:
         task, run = await bench.started()
         await bench.tasks.pause(task)
         await run.told(FULL, Pause())
-        ledger, calls = bench.desk.ledger.run, iter([HostError("the disk is full")])
+        ledger, refusals = bench.desk.ledger.run, iter([HostError("the disk is full")])
 
-        async def full(function: object, *args: object, **kwargs: object) -> object:
-            if getattr(function, "__name__", "") == "transition" and (error := next(calls, None)):
-                raise error
-            return await ledger(function, *args, **kwargs)  # type: ignore[arg-type]  # whatever it is
+        async def full(function: Callable[..., object], *args: object, **kwargs: object) -> object:
+            if function.__name__ == refused and (refusal := next(refusals, None)):
+                raise refusal
+            return await ledger(function, *args, **kwargs)
 
         monkeypatch.setattr(bench.desk.ledger, "run", full)
+        run.checkpoint(4)
         run.say(STANDS)
-        await run.told(FULL, Pause(), Kill())
-        await bench.ear.state(f"task/{task}", reasons=["queued", "user"])
+        await bench.ear.state(f"task/{task}", state="suspended", reasons=["user"])
+        assert next(refusals, None) is None
         await bench.tasks.resume(task, {})
-        (await bench.executor.run(2)).complete()
+        run.say(GOES_ON)
+        run.complete()
         await bench.ear.event("completed")
+        assert (await bench.row(task)).losses == 0
+
+
+@pytest.mark.parametrize("when", ["it is released", "it is released, unasked"])
+async def test_a_cancel_that_meets_a_release_ends_the_task(tmp_path: Path, when: str) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        if when == "it is released":
+            await held(bench, task)
+            bench.clock.now += NEVER.release_after_s
+            bench.tasks.wake()
+            await run.told(FULL, Pause(), Release())
+        await bench.tasks.cancel(task)
+        assert (await bench.tasks.cancel(task)).state is TaskState.cancelling, "once more is as good"
+        run.release(4)
+        await bench.ear.event("cancelled")
+        assert (await bench.row(task)).error == "cancelled"
+
+
+async def test_a_task_that_is_let_go_though_nobody_asked_for_it_waits_a_while(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, replace(NEVER, retry_s=10.0)) as bench:
+        task, run = await bench.started()
+        run.release(4)
+        await bench.ear.state(f"task/{task}", state="suspended", reasons=["queued", "retry"])
+        bench.clock.now += 10.0
+        bench.tasks.wake()
+        assert (await bench.executor.run(2)).attempt == 2
+
+
+async def test_a_worker_that_cannot_be_told_any_more_is_lost_and_its_task_goes_on(tmp_path: Path) -> None:
+    """An executor is anybody's code: whatever it raises ends no daemon."""
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        await run.told(FULL)
+        run.unreachable = ConnectionResetError("the cluster is on fire")
+        await bench.tasks.pause(task)
+        await bench.ear.state(f"task/{task}", state="suspended", reasons=["queued", "user"])
+        assert (await bench.row(task)).losses == 1
+        bench.executor.refuses = RuntimeError("still burning")
+        await bench.tasks.resume(task, {})
+        assert "still burning" in (await bench.ear.event("failed"))["error"]
+
+
+async def test_paused_and_resumed_take_turns_whoever_holds_a_task(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        await bench.feel(90)
+        await run.told(FULL, Pause())
+        run.say(STANDS)
+        await bench.ear.event("paused")
+        bench.clock.now += NEVER.release_after_s
+        bench.tasks.wake()
+        await run.told(FULL, Pause(), Release())
+        run.release(4)
+        await bench.ear.event("paceChanged")
+        await bench.tasks.pause(task)
+        await bench.tasks.resume(task, {})  # it is as hot as before: nothing goes on
+        assert [each["type"] for each in await bench.outcomes(task)] == ["paused", "paceChanged"]
+        await bench.feel(40, looks=9)
+        await bench.executor.run(2)
+        assert (await bench.ear.event("resumed"))["pace"] == "full"
 
 
 async def test_a_held_task_that_goes_on_before_it_was_released_keeps_its_worker(tmp_path: Path) -> None:

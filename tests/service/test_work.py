@@ -397,7 +397,7 @@ def test_a_model_that_is_not_the_one_the_ledger_knows_is_not_trained(tmp_path: P
     data = material(tmp_path)
     spec = data.spec(SHORT)
     data.path.write_bytes(dense_classifier(seed=1))
-    with pytest.raises(ModelError, match=r"is not the file it was.*the ledger says"):
+    with pytest.raises(HostError, match=r"is not the file it was.*the ledger says"):
         reports(spec)
 
 

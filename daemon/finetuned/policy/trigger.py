@@ -40,8 +40,9 @@ class New:
     """The samples of a model and user that no task has seen: how many, and seconds since the first and the last.
 
     `least` is how many samples there are, new or not, of the label that has the fewest, over all labels of the
-    model (infinite: it has none).  `failures` is how many of the last tasks, in a row, the machine has failed;
-    `failed_s` seconds ago the last of them ended.  An age that nobody knows (NaN) counts as a long one.
+    model (infinite: it has none).  `failures` is how many tasks have failed since one completed; the last of them ended
+    `failed_s` seconds ago where the machine is to blame (None: it is not, and to try again would be in vain).  An age
+    that nobody knows (NaN) counts as a long one.
     """
 
     count: int
@@ -49,7 +50,7 @@ class New:
     newest_s: float = 0.0
     least: float = math.inf
     failures: int = 0
-    failed_s: float = math.inf
+    failed_s: float | None = None
 
 
 def next_look(rule: Rule, new: New) -> float:
@@ -61,7 +62,7 @@ def next_look(rule: Rule, new: New) -> float:
         waits.append(_left(rule.max_wait_s, new.oldest_s))
     if new.count >= max(rule.min_new_samples, 1):
         waits.append(_left(rule.quiet_s, new.newest_s))
-    if new.failures > 0:
+    if new.failures > 0 and new.failed_s is not None:
         waits.append(_left(rule.max_wait_s, new.failed_s))
     return min(waits)
 

@@ -52,17 +52,30 @@ class Endings:
         Raises:
             HostError: the result is not what was told, or the disk refuses it.
         """
-        about = self.desk.about(attempt.row)
-        if isinstance(report, Completed):
+        row = await self.desk.ledger.run(get_task, attempt.row.id)
+        about = self.desk.about(row)
+        if not row.alive:
+            await self.clear(row)
+        elif isinstance(report, Completed):
             await self.clear(await save(self.desk, attempt, report))
-        elif isinstance(report, Cancelled):
-            await self.close(attempt.row, events.TaskCancelled(**about))
+        elif isinstance(report, Cancelled) or row.state is TaskState.cancelling:
+            await self.close(row, events.TaskCancelled(**about))
         elif isinstance(report, Released):
-            await self.put_back(attempt.row.id, (SHUTDOWN,) if leaving else QUEUED, released=True)
+            await self._released(attempt, leaving=leaving)
         elif isinstance(report, Failed) and report.fault != HostError.fault:
-            await self.close(attempt.row, events.TaskFailed(**about, fault=report.fault, error=report.error))
+            await self.close(row, events.TaskFailed(**about, fault=report.fault, error=report.error))
         elif isinstance(report, (Failed, Lost)):
-            await self._lose(attempt.row.id, report.error, leaving=leaving)
+            await self._lose(row.id, report.error, leaving=leaving)
+
+    async def _released(self, attempt: Attempt, *, leaving: bool) -> None:
+        """Let a task wait again; where nobody has asked its executor to let go, not at once."""
+        if leaving:
+            await self.put_back(attempt.row.id, (SHUTDOWN,), released=True)
+        elif attempt.releasing:
+            await self.put_back(attempt.row.id, QUEUED, released=True)
+        else:
+            self.queue.back_off(attempt.row.id, self.settings.retry_s)
+            await self.put_back(attempt.row.id, (*QUEUED, RETRY), released=True)
 
     async def of_error(self, task: str, error: FinetunedError, *, leaving: bool) -> None:
         """Write what an error does to a task: the machine's may pass, any other ends it."""
@@ -114,7 +127,7 @@ class Endings:
             )
         elif row.state is TaskState.suspended:
             changed = events.PaceChanged(**about, pace="released", duty=0.0, reasons=row.reasons)
-            kept, told = (row.reasons, [changed]) if released else ((), [])
+            kept, told = (row.reasons, [changed]) if released and SHUTDOWN not in reasons else ((), [])
             back = await self.desk.ledger.run(explain, task, (*reasons, *kept), told)
         else:
             return
@@ -133,7 +146,7 @@ class Endings:
         self.queue.forget(row.id)
         self.stirred()
         self.showcase.task(row)
-        await self.showcase.model(row.model)
+        await self.showcase.model(row.model, row.user)
         try:
             await asyncio.to_thread(files.remove, self.desk.store.task(row.id))
         except HostError as error:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-BUSY_TIMEOUT_S = 30.0
+BUSY_TIMEOUT_S = 10.0
+HURRIED_S = 1.0
+"""How long another program's lock is waited for; and by a daemon that is about to leave."""
 WAL_BYTES = 4 * 2**20  # what the write-ahead log keeps of the disk after a large transaction
 PRAGMAS = (
     "journal_mode = WAL",
@@ -218,3 +220,8 @@ def data_version(db: sqlite3.Connection) -> int:
     """Return a number that changes when another process has written: cheap to ask again and again."""
     (version,) = db.execute("PRAGMA data_version").fetchone()
     return int(version)
+
+
+def hurry(db: sqlite3.Connection) -> None:
+    """Wait for nobody's lock for long any more."""
+    db.execute(f"PRAGMA busy_timeout = {int(HURRIED_S * 1000)}")

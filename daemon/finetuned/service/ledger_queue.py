@@ -1,12 +1,12 @@
-"""What the ledger knows for the queue: who was served when, and whom this machine has failed."""
+"""What the ledger knows for the queue: who was served when, and whose tasks fail."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from finetuned.errors import HostError
 from finetuned.service.ledger_tasks import ALIVE, CANCELLED
+from finetuned.states import TaskState
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """The last tasks of a (model, user), so many in a row, failed by the machine's fault; the last one then, for that."""
+    """The last tasks of a (model, user), so many in a row, failed; the last one then, for that, and whose fault it was."""
 
     failures: int
     ended_s: float
     error: str
+    fault: str
 
 
 def turns(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
@@ -28,25 +29,21 @@ def turns(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
 
 
 def troubles(db: sqlite3.Connection) -> dict[tuple[str, str], Trouble]:
-    """Return, by (model, user), the failures in a row that the machine is to blame for; a cancel is no end to them."""
+    """Return, by (model, user), the failures since a task last completed; a cancel is none, and no end to them."""
     found: dict[tuple[str, str], Trouble] = {}
     over: set[tuple[str, str]] = set()
     rows = db.execute(
-        "SELECT model, user, fault, error, ended_s FROM tasks WHERE state NOT IN (?, ?, ?) AND error != ?"
-        " ORDER BY coalesce(ended_s, 0) DESC, id DESC",
+        "SELECT model, user, state, fault, error, ended_s FROM tasks WHERE state NOT IN (?, ?, ?) AND error != ?"
+        " ORDER BY coalesce(ended_s, 0) DESC, rowid DESC",
         (*ALIVE, CANCELLED),
     )
     for row in rows:
         pair = (row["model"], row["user"])
-        if pair in over:
-            continue
-        if row["fault"] != HostError.fault:
+        if row["state"] == TaskState.completed:
             over.add(pair)
-            continue
-        last = found.get(pair)
-        found[pair] = Trouble(
-            failures=last.failures + 1 if last else 1,
-            ended_s=last.ended_s if last else row["ended_s"] or 0.0,
-            error=last.error if last else row["error"],
-        )
+        elif pair in found and pair not in over:
+            found[pair] = replace(found[pair], failures=found[pair].failures + 1)
+        elif pair not in over:
+            ended_s = row["ended_s"] or 0.0
+            found[pair] = Trouble(failures=1, ended_s=ended_s, error=row["error"], fault=row["fault"])
     return found

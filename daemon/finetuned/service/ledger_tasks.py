@@ -104,11 +104,11 @@ def create_task(db: sqlite3.Connection, task: TaskRow) -> TaskRow:
 
 
 def _refuse_second(db: sqlite3.Connection, task: TaskRow) -> None:
-    for other in alive_tasks(db):
-        if (other.model, other.user) == (task.model, task.user):
-            raise RequestError(
-                f"task {other.id} of {_whose(task)} is {other.state}; wait until it has ended, or cancel it"
-            )
+    query = "SELECT id, state FROM tasks WHERE (model, user) = (?, ?) AND state IN (?, ?, ?)"
+    if other := db.execute(query, (task.model, task.user, *ALIVE)).fetchone():
+        raise RequestError(
+            f"task {other['id']} of {_whose(task)} is {other['state']}; wait until it has ended, or cancel it"
+        )
 
 
 def _take_samples(db: sqlite3.Connection, task: TaskRow) -> None:
@@ -198,11 +198,17 @@ def _write_end(db: sqlite3.Connection, task_id: str, ending: Outcome | None, mom
 def _tell(
     db: sqlite3.Connection, task_id: str, outcomes: Sequence[Outcome], *, ends: str | None = None
 ) -> None:
-    """Append the outcomes, and note whether the task is told to be paused now."""
-    append_outcomes(db, outcomes, ends=ends)
+    """Append the outcomes; of its pace only what is news: `paused` and `resumed` take turns."""
+    told: list[Outcome] = []
+    paused = before = get_task(db, task_id).paused
     for outcome in outcomes:
-        if (paused := TOLD_PAUSED.get(type(outcome))) is not None:
-            db.execute("UPDATE tasks SET paused = ? WHERE id = ?", (paused, task_id))
+        now = TOLD_PAUSED.get(type(outcome), paused)
+        if now != paused or type(outcome) not in TOLD_PAUSED:
+            told.append(outcome)
+        paused = now
+    append_outcomes(db, told, ends=ends)
+    if paused != before:
+        db.execute("UPDATE tasks SET paused = ? WHERE id = ?", (paused, task_id))
 
 
 @atomic
@@ -211,7 +217,7 @@ def begin_attempt(
 ) -> TaskRow | None:
     """Begin the next attempt, unless a person has held or ended the task in the meantime: then None.
 
-    `resumed` is told where the task was told to be paused.
+    `resumed` is told where the task was told to be paused, and only now, since it does go on now.
     """
     row = get_task(db, task_id)
     if row.state is not TaskState.suspended or row.held:
@@ -221,7 +227,7 @@ def begin_attempt(
         " started_at = coalesce(started_at, ?), started_s = coalesce(started_s, ?) WHERE id = ?",
         (moment.at, moment.lived_s, task_id),
     )
-    outcomes = [resumed] if resumed is not None and row.paused else []
+    outcomes = [] if resumed is None else [resumed]
     return transition(db, task_id, Verb.resume, moment=moment, outcomes=outcomes)
 
 

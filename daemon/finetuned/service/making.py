@@ -70,7 +70,7 @@ class Maker:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each model that is left alone, since this machine has failed it again and again."""
+        """A sentence for each model that is left alone, since its tasks fail again and again."""
         return tuple(
             f"{model}{f' of {user}' if user else ''}: its last {trouble.failures} tasks failed ({trouble.error}); "
             f"none starts by itself any more until one completes: finetuned train {model}"
@@ -82,7 +82,7 @@ class Maker:
         """Make a task wherever there is enough to learn from; return them and the seconds to the next look."""
         look, made = math.inf, []
         for (model, user), new in (await self._news()).items():
-            rule = self._settings.rules.get(model, self._settings.rule)
+            rule = self._rule(model)
             look = min(look, trigger.next_look(rule, new) or math.inf)
             if trigger.due(rule, new):
                 try:
@@ -101,6 +101,9 @@ class Maker:
         pairs = sorted({*fresh, *self.troubles} - alive)
         return {pair: await self._new(pair, fresh.get(pair)) for pair in pairs}
 
+    def _rule(self, model: str) -> trigger.Rule:
+        return self._settings.rules.get(model, self._settings.rule)
+
     async def _new(self, pair: tuple[str, str], fresh: NewSamples | None) -> trigger.New:
         now, trouble = self._desk.lived(), self.troubles.get(pair)
         return trigger.New(
@@ -109,11 +112,15 @@ class Maker:
             newest_s=max(0.0, now - fresh.newest_s) if fresh else 0.0,
             least=await self._least(*pair),
             failures=trouble.failures if trouble else 0,
-            failed_s=max(0.0, now - trouble.ended_s) if trouble else math.inf,
+            failed_s=max(0.0, now - trouble.ended_s)
+            if trouble and trouble.fault == HostError.fault
+            else None,
         )
 
     async def _least(self, model: str, user: str) -> float:
-        """Return how many samples the label has that has the fewest."""
+        """Return how many samples the label has that has the fewest, where that matters."""
+        if not self._rule(model).min_per_label:
+            return math.inf
         known = await self._desk.ledger.run(get_model, model)
         counts = await self._desk.ledger.run(count_labels, model, user)
         return min((counts.get(str(label), 0) for label in known.info.class_labels), default=math.inf)

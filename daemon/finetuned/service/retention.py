@@ -5,8 +5,9 @@
     the current one, the one before it, and what
     a living task started from
     the samples of tasks that saved those           the lists of samples of all others that have ended
-    the newest 1000 ended tasks, and those that     every other task that has ended
-    a version or a sample names
+    the newest 1000 ended tasks, those that a       every other task that has ended
+    version or a sample names, and the last three
+    of each model and user (the circuit breaker's)
     10,000 outcomes, more while a sink needs them   every other outcome, beyond 100,000 even those (`ledger_outcomes`)
     10,000 answers, for a day                       every other answer (`ledger_requests`)
 
@@ -20,7 +21,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
+from finetuned.policy.trigger import BREAKER
 from finetuned.service.ledger import atomic
+from finetuned.service.ledger_tasks import CANCELLED
 from finetuned.service.ledger_versions import drop_versions, forget_versions, list_dropped
 from finetuned.states import TERMINAL
 
@@ -68,7 +71,9 @@ def forget_tasks(db: sqlite3.Connection, keep: int = TASKS) -> None:
     )
     db.execute(
         "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE state IN (?, ?) ORDER BY rowid DESC LIMIT -1 OFFSET ?)"
+        " AND id NOT IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY model, user ORDER BY rowid DESC) AS age"
+        " FROM tasks WHERE error != ?) WHERE age <= ?)"
         " AND id NOT IN (SELECT task FROM versions)"
         " AND id NOT IN (SELECT task FROM samples WHERE task IS NOT NULL)",
-        (*ENDED, keep),
+        (*ENDED, keep, CANCELLED, BREAKER),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from finetuned.service.messages import (
     Checkpointed,
     EpochEnd,
     Held,
+    Lost,
     MiniBatchEnd,
     Pace,
     Pause,
@@ -54,6 +56,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DISK_S = 10.0
+"""How long a disk that refuses is left alone."""
+MISSED_BY_NOBODY = (Checkpointed, Restored)
+"""Without these the task goes on from somewhere else, to the same bytes."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
@@ -70,6 +77,7 @@ class Attempt:
     most: float = 1.0
     over: bool = False
     ended: bool = False
+    releasing: bool = False
     course: Course = field(default_factory=Course)
     stirred: Callable[[], None] = lambda: None
     began: TrainingBegin | None = None
@@ -78,7 +86,7 @@ class Attempt:
     _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     _inbox: asyncio.Queue[Report] = field(default_factory=asyncio.Queue)
     _seq: int = 0
-    _releasing: bool = False
+    _unreachable: bool = False
 
     # ── what it is told ─────────────────────────────────────────────────────────────────────────
     async def follow(self, verdict: Verdict) -> None:
@@ -125,18 +133,29 @@ class Attempt:
         await self._move(Verb.cancel)
         await self._control(Cancel())
 
-    async def release(self) -> None:
+    async def release_idle(self, after_s: float, *, crowded: bool) -> float:
+        """Release it where it has been held for so long, or by a person while others wait; else return when to look."""
+        if self.course.stands_since is None:
+            return math.inf
+        left_s = after_s - (self.desk.monotonic() - self.course.stands_since)
+        if left_s > 0 and not (crowded and self.row.held):
+            return left_s
+        await self._release()
+        return math.inf
+
+    async def _release(self) -> None:
         """Let it write a checkpoint and go: its memory and its place are somebody else's."""
-        if not self._releasing:
-            self._releasing = True
+        if not self.releasing:
+            self.releasing = True
             await self._control(Release())
 
     async def _control(self, command: Control) -> None:
-        await self.executor.control(self.row.id, self.row.attempt, command)
-
-    def stands_for(self, now: float) -> float | None:
-        """Return for how many seconds it has been held; None while it goes."""
-        return None if self.course.stands_since is None else now - self.course.stands_since
+        """Tell the worker; one that cannot be told any more is lost."""
+        try:
+            await self.executor.control(self.row.id, self.row.attempt, command)
+        except HostError as error:
+            self._unreachable = True
+            self.hear(Lost(seq=sys.maxsize, error=f"it cannot be reached: {error}"))
 
     # ── what it reports ─────────────────────────────────────────────────────────────────────────
     def hear(self, report: Report) -> None:
@@ -148,12 +167,23 @@ class Attempt:
     async def listen(self) -> Report:
         """Take every report up to the last word, and return that."""
         while not isinstance(report := await self._inbox.get(), LAST):
+            await self._insist_on(report)
+        self.ended = not self._unreachable
+        return report
+
+    async def _insist_on(self, report: Report) -> None:
+        """Take a report; what the ledger must know is written again and again while the disk refuses it."""
+        while True:
             try:
                 await self._take(report)
             except StaleError as error:
                 log.info("too late: %s", error)
-        self.ended = True
-        return report
+            except HostError as error:
+                log.warning("what task %s tells cannot be written: %s", self.row.id, error)
+                if not isinstance(report, MISSED_BY_NOBODY):
+                    await asyncio.sleep(DISK_S)
+                    continue
+            return
 
     async def _take(self, report: Report) -> None:
         takers: dict[type[Report], Callable[..., Awaitable[None]]] = {

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from finetuned.errors import FinetunedError, HostError, RequestError
+from finetuned.policy.budget import Pace
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL, asked_adjustment
 from finetuned.service.cancellation import uninterrupted
 from finetuned.service.ending import SHUTDOWN, Endings
+from finetuned.service.guarded import Guarded
+from finetuned.service.ledger import hurry
 from finetuned.service.ledger_checkpoints import list_checkpoints
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_tasks import (
@@ -42,7 +45,7 @@ from finetuned.service.running import Attempt
 from finetuned.service.showcase import Showcase
 from finetuned.service.specs import Order, samples_of, write_spec
 from finetuned.service.waiting import Queue
-from finetuned.states import Verb
+from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +72,7 @@ class Tasks:
         self, desk: Desk, executor: Executor, governor: Governor, inputs: Inputs, settings: Settings
     ) -> None:
         self._desk = desk
-        self._executor = executor
+        self._executor = Guarded(executor)
         self._governor = governor
         self._inputs = inputs
         self._settings = settings
@@ -167,12 +170,10 @@ class Tasks:
             try:
                 async for report in self._executor.events():
                     self._hear(report)
-                error = "it says nothing any more"
-            except Exception as failure:  # noqa: BLE001 - an executor may be anybody's code
-                error = f"{type(failure).__name__}: {failure}"
-            log.error("the executor %s fails: %s", self._executor.name, error)
-            for attempt in self._running.values():
-                attempt.hear(Lost(seq=sys.maxsize, error=f"its executor failed: {error}"))
+            except FinetunedError as error:
+                log.error("%s", error)  # noqa: TRY400 - it says what it is
+                for attempt in self._running.values():
+                    attempt.hear(Lost(seq=sys.maxsize, error=str(error)))
             await asyncio.sleep(EXECUTOR_S)
 
     def _hear(self, report: Report) -> None:
@@ -187,9 +188,8 @@ class Tasks:
         return look
 
     async def _welcome(self, row: TaskRow) -> None:
-        self._queue.welcome(row.id)
         self.showcase.task(row)
-        await self.showcase.model(row.model)
+        await self.showcase.model(row.model, row.user)
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────
     async def _start_next(self, group: asyncio.TaskGroup) -> float:
@@ -202,21 +202,13 @@ class Tasks:
             group.create_task(self._attempt(row, duty), name=f"task {row.id}")
         if look.starts:
             self.showcase.on_change()
-        return min(look.next_s, await self._release(crowded=look.crowded))
+        return min(look.next_s, await self._release_idle(crowded=look.crowded))
 
-    async def _release(self, *, crowded: bool) -> float:
+    async def _release_idle(self, *, crowded: bool) -> float:
         """Let go of what has been held for long, or by a person while others wait; return the seconds to the next."""
-        left_s = math.inf
-        for attempt in tuple(self._running.values()):
-            stands_s = attempt.stands_for(self._desk.monotonic())
-            if stands_s is None:
-                continue
-            left = self._settings.release_after_s - stands_s
-            if left <= 0 or (crowded and attempt.row.held):
-                await attempt.release()
-            else:
-                left_s = min(left_s, left)
-        return left_s
+        after_s = self._settings.release_after_s
+        held = [await each.release_idle(after_s, crowded=crowded) for each in tuple(self._running.values())]
+        return min(held, default=math.inf)
 
     async def _attempt(self, row: TaskRow, duty: float) -> None:
         """Run one attempt to its end, whatever that is."""
@@ -256,7 +248,8 @@ class Tasks:
             await uninterrupted(self._end(attempt, report))
 
     async def _begin(self, row: TaskRow, duty: float) -> TaskRow | None:
-        resumed = events.Resumed(**self._desk.about(row), pace="full", duty=duty)
+        pace = Pace.full if duty == 1.0 else Pace.slow
+        resumed = events.Resumed(**self._desk.about(row), pace=pace, duty=duty)
         moment = self._desk.moment()
         started = await self._desk.ledger.run(begin_attempt, row.id, moment=moment, resumed=resumed)
         self._desk.outbox.outcomes_written()
@@ -277,7 +270,7 @@ class Tasks:
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
-        self._leave(attempt.row.id)
+        await self._dismiss(attempt.row.id)
         await self._endings.of_report(attempt, report, leaving=self._leaving)
 
     def _leave(self, task: str) -> Attempt | None:
@@ -294,6 +287,8 @@ class Tasks:
                 await uninterrupted(self._fail(row, error))
             except HostError as refusal:
                 log.warning("what became of task %s cannot be written: %s", row.id, refusal)
+                if self._leaving:
+                    return  # the next start finds it as it was
                 await asyncio.sleep(DISK_S)
             else:
                 return
@@ -307,25 +302,29 @@ class Tasks:
         """The daemon leaves, and could not wait; the task goes on when it is back."""
         async with self._turn(row.id):
             await self._dismiss(row.id)
-            await self._endings.put_back(row.id, (SHUTDOWN,))
+            with contextlib.suppress(HostError):  # the next start puts it right all the same
+                await self._endings.put_back(row.id, (SHUTDOWN,))
 
     async def _dismiss(self, task: str) -> None:
         """End a worker that has not had its last word."""
         attempt = self._leave(task)
         if attempt is not None and not attempt.ended:
-            await self._executor.control(task, attempt.row.attempt, Kill())
+            with contextlib.suppress(HostError):
+                await self._executor.control(task, attempt.row.attempt, Kill())
 
     async def drain(self) -> None:
         """Start nothing more, and let go of what runs, with a checkpoint where there is time for it."""
         self._leaving = True
         self._preparations.break_off()
-        await self._executor.drain(DRAIN_S)
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, HostError):
+            await self._desk.ledger.run(hurry)
+            await self._executor.drain(DRAIN_S)
             async with asyncio.timeout(DRAIN_S):
                 while self._under_way:
                     self._idle.clear()
                     await self._idle.wait()
-        await self._desk.save_clock()
+        with contextlib.suppress(HostError):
+            await self._desk.save_clock()
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
     async def train(self, model: str, user: str, parameters: Mapping[str, object]) -> TaskRow:
@@ -360,11 +359,12 @@ class Tasks:
                 return attempt.row
             for rate in rates:
                 await self._desk.ledger.run(adjust, task, rate)
-            resumed = events.Resumed(**self._desk.about(row), pace="full", duty=1.0)
-            return await self._tell_waiting(row, held=False, outcome=resumed)
+            return await self._tell_waiting(row, held=False)
 
-    async def _tell_waiting(self, row: TaskRow, *, held: bool, outcome: events.Outcome) -> TaskRow:
-        """Take a person's word about a task that has no worker."""
+    async def _tell_waiting(
+        self, row: TaskRow, *, held: bool, outcome: events.Outcome | None = None
+    ) -> TaskRow:
+        """Take a person's word about a task that has no worker; that it goes on is told when it does."""
         told = await self._desk.ledger.run(hold, row.id, held=held, outcome=outcome)
         self._desk.outbox.outcomes_written()
         self.showcase.task(told)
@@ -376,10 +376,12 @@ class Tasks:
         async with self._turn(task):
             row = await self._alive(task)
             if attempt := self._running.get(task):
-                await attempt.cancel()
+                if row.state is not TaskState.cancelling:
+                    await attempt.cancel()
                 return attempt.row
             self._preparations.break_off(task)
-            await self._desk.ledger.run(transition, task, Verb.cancel, moment=self._desk.moment())
+            if row.state is not TaskState.cancelling:
+                await self._desk.ledger.run(transition, task, Verb.cancel, moment=self._desk.moment())
             await self._endings.close(row, events.TaskCancelled(**self._desk.about(row)))
             return await self._desk.ledger.run(get_task, task)
 

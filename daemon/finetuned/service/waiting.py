@@ -54,10 +54,6 @@ class Queue:
     _ready_at: dict[str, float] = field(default_factory=dict)
     _kept_at: float = -math.inf
 
-    def welcome(self, task: str) -> None:
-        """A task waits from now on; how long the budget has held it back is counted from here."""
-        self._since.setdefault(task, self.desk.monotonic())
-
     def back_off(self, task: str, seconds: float) -> None:
         """Let a task wait before it gets another worker."""
         self._ready_at[task] = self.desk.monotonic() + seconds
@@ -99,8 +95,12 @@ class Queue:
         return min(look, KEPT_S)
 
     def _may_start(self, row: TaskRow) -> Start:
-        self.welcome(row.id)
-        return self.governor.may_start(self.desk.monotonic() - self._since[row.id])
+        """Ask the budget, and remember since when it has not been in favour."""
+        now = self.desk.monotonic()
+        start = self.governor.may_start(now - self._since.setdefault(row.id, now))
+        if not start.reasons:
+            del self._since[row.id]
+        return start
 
     def _waiting(self, row: TaskRow) -> Waiting:
         return Waiting(

@@ -146,7 +146,7 @@ class Work:
         data = Path(self.spec.model_path).read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != self.spec.model_digest:
-            raise ModelError(
+            raise HostError(
                 f"{self.spec.model_path} is not the file it was: its SHA-256 is {found}, the ledger says {self.spec.model_digest}"
             )
         model = codec.decode(data)
