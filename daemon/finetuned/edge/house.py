@@ -192,7 +192,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         tasks=tasks,
         ingest=ingest,
         models=models,
-        bridge=_bridge(config, desk, address, Verbs(tasks, glance)),
+        bridge=_bridge(config, desk, address, Verbs(tasks, desk.ledger, glance)),
         ears=ears,
         notifier=Notifier.from_environment(),
         stir=stir,

@@ -5,15 +5,20 @@ A body is read into the verb's struct; a key that it does not have, or a wrong t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.errors import RequestError
+from finetuned.errors import ParameterError, RequestError, StateError
+from finetuned.service.asked import asked_adjustment
+from finetuned.service.ledger_models import get_model
+from finetuned.service.ledger_tasks import alive_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.tasks import Tasks
 
@@ -58,8 +63,9 @@ class Status(Body, frozen=True, kw_only=True):
 class Desk:
     """Obeys requests; `glance` gives the answer to `status`."""
 
-    def __init__(self, tasks: Tasks, glance: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(self, tasks: Tasks, ledger: Ledger, glance: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         self._tasks = tasks
+        self._ledger = ledger
         self._glance = glance
         self._verbs: dict[str, tuple[type[Body], Callable[[Any], Awaitable[Any]]]] = {
             "train": (Train, self._train),
@@ -85,20 +91,44 @@ class Desk:
         return shown(await self._tasks.train(request.model, request.user, request.parameters))
 
     async def _pause(self, request: Pause) -> dict[str, Any]:
-        return {"tasks": [shown(await self._tasks.pause(task)) for task in await self._named(request.task)]}
+        return {"tasks": await self._each(request.task, self._tasks.pause)}
 
     async def _resume(self, request: Resume) -> dict[str, Any]:
-        tasks = await self._named(request.task)
-        return {"tasks": [shown(await self._tasks.resume(task, request.parameters)) for task in tasks]}
+        if request.task == ALL:
+            await self._check(request.parameters)
+        return {
+            "tasks": await self._each(
+                request.task, partial(self._tasks.resume, parameters=request.parameters)
+            )
+        }
+
+    async def _each(self, task: str, do: Callable[[str], Awaitable[TaskRow]]) -> list[dict[str, Any]]:
+        """Do it to the task, or to all; of all, those that have ended meanwhile are left out."""
+        if task != ALL:
+            return [shown(await do(task))]
+        done = []
+        for each in await self._tasks.all_alive():
+            try:
+                done.append(shown(await do(each)))
+            except (RequestError, StateError):
+                if each in await self._tasks.all_alive():
+                    raise
+        return done
+
+    async def _check(self, parameters: Mapping[str, object]) -> None:
+        """Refuse for all what the model of one refuses, before anything is changed."""
+        for name in sorted({row.model for row in await self._ledger.run(alive_tasks)}):
+            known = await self._ledger.run(get_model, name)
+            try:
+                asked_adjustment(known.info, parameters)
+            except ParameterError as error:
+                raise ParameterError(f"model {name}: {error}; no task was changed") from error
 
     async def _cancel(self, request: Cancel) -> dict[str, Any]:
         return shown(await self._tasks.cancel(request.task))
 
     async def _status(self, _: Status) -> dict[str, Any]:
         return await self._glance()
-
-    async def _named(self, task: str) -> tuple[str, ...]:
-        return await self._tasks.all_alive() if task == ALL else (task,)
 
 
 def shown(row: TaskRow) -> dict[str, Any]:
