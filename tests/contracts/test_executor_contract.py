@@ -137,13 +137,12 @@ async def test_result_and_checkpoints_lie_where_they_should_before_they_are_told
 
 async def test_what_is_the_tasks_own_fault_is_a_failure(make: Make, tmp_path: Path) -> None:
     data = material(tmp_path)
-    spec = data.spec(SHORT)
-    data.path.write_bytes(dense_classifier(seed=1))
+    data.labels[0] = "z"
     async with listening(executor := make()) as ear:
-        await executor.submit(spec, 1)
+        await executor.submit(data.spec(SHORT), 1)
         failed = await ear.last()
     assert isinstance(failed, m.Failed)
-    assert failed.fault == "model"
+    assert failed.fault == "sample"
 
 
 # ── control ─────────────────────────────────────────────────────────────────────────────────

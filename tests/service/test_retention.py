@@ -17,6 +17,7 @@ from finetuned.service import ledger_outcomes
 from finetuned.service.ledger import connect, opened, transaction
 from finetuned.service.ledger_checkpoints import known_checkpoints, record_checkpoint
 from finetuned.service.ledger_outcomes import advance_sink, append_outcomes, sink_cursor, unsent
+from finetuned.service.ledger_queue import troubles
 from finetuned.service.ledger_samples import accept_batch
 from finetuned.service.ledger_tasks import (
     begin_attempt,
@@ -213,6 +214,23 @@ def test_tasks_beyond_the_newest_go_unless_a_version_or_a_sample_names_them(
     assert [task for task in others if find_task(db, task)] == others[-3:]
     assert get_task(db, saved).version == 1
     assert get_task(db, named).user == "anna"
+
+
+def test_what_the_circuit_breaker_counts_is_not_forgotten_whatever_others_do(db: sqlite3.Connection) -> None:
+    with_model(db)
+    for user in ("", "anna"):
+        with_samples(db, user=user)
+    for number in range(1, 4):
+        task = create_task(db, a_task(number))
+        transition(db, task.id, Verb.fail, moment=moment(number), outcomes=[failed(task.id)])
+    for number in range(10, 20):
+        task = create_task(db, a_task(number, user="anna"))
+        transition(db, task.id, Verb.fail, moment=moment(number), outcomes=[failed(task.id)])
+    forget_tasks(db, keep=2)
+    assert {pair: trouble.failures for pair, trouble in troubles(db).items()} == {
+        ("gestures", ""): 3,
+        ("gestures", "anna"): 3,
+    }
 
 
 def test_a_task_that_lives_is_never_forgotten(db: sqlite3.Connection) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -323,6 +325,26 @@ async def test_a_daemon_that_leaves_lets_its_workers_go_and_starts_nobody(tmp_pa
         assert set(runs) <= {task, waiting}
         if task in runs:
             assert runs[task].resume_from == (checkpoint,)
+
+
+async def test_a_daemon_that_leaves_waits_for_nobodys_lock_for_long(tmp_path: Path) -> None:
+    """Another program holds the ledger's write lock; the next start finds the task as it was."""
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        ledger = bench.desk.store.ledger
+        await bench.desk.ledger.run(lambda db: db.execute("PRAGMA busy_timeout = 10"))
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            draining = asyncio.create_task(bench.tasks.drain())
+            await bench.executor.drained.wait()
+            await bench.desk.ledger.run(lambda db: db.execute("PRAGMA busy_timeout = 10"))
+            run.die()
+            await draining
+            await bench.stop()
+        assert (await bench.row(task)).state is TaskState.running
+        bench.renew()
+        await bench.tasks.recover()
+        assert (await bench.row(task)).reasons == ("queued",)
 
 
 @pytest.mark.parametrize("refused", ["transition", "record_checkpoint"])
