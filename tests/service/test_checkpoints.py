@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         (1.1, None, True, True),
         (1.1, None, False, False),
         (60.0, None, False, True),
-        (1.1, 0.5, True, False),  # a slow disk: a twentieth of the time is the most
-        (10.1, 0.5, True, True),
+        (19.9, 0.5, True, False),  # a slow disk: a fortieth of the time is the most
+        (20.1, 0.5, True, True),
         (60.0, 30.0, False, True),  # what was asked for is done whatever it costs
     ],
 )

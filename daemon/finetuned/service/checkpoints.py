@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEPT = 2
-SHARE = 20
-"""Checkpoints at the ends of epochs cost at most a twentieth of the time."""
-FIRST_COST_S = 0.05
+SHARE = 40
+"""Checkpoints at the ends of epochs cost at most a fortieth of the time."""
+FIRST_COST_S = 0.025
 """What the first one is taken to cost: a run that is over within a second has none."""
 
 
