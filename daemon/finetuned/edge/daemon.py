@@ -8,7 +8,6 @@ order, and what was said last still goes out.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -24,7 +23,8 @@ from finetuned.edge.handover import received
 from finetuned.edge.house import House, build
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import SINK
-from finetuned.errors import FinetunedError, HostError
+from finetuned.edge.signals import heeding
+from finetuned.errors import ConfigurationError, FinetunedError, HostError, ModelError, RequestError
 from finetuned.service.ledger import data_version
 from finetuned.service.ledger_checkpoints import known_checkpoints
 from finetuned.service.ledger_outcomes import keep_sinks
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 GLANCE_S = 5.0  # between looks at what changes without a word: readings, other processes' writes
 BREATH_S = 0.2  # between two states at least
 FAREWELL_S = 2.0
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a manager, a person, a terminal that was closed
 log = get_logger("daemon")
 
 
@@ -46,21 +45,15 @@ async def serve(config: Config) -> None:
     """Be the daemon until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
-        HostError: the state folder is in use or broken, or the embedded broker cannot be had.
+        HostError: the state folder is in use, broken or taken away, or the embedded broker cannot be had.
         ConfigurationError: a model of the configuration cannot be registered.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in STOPPING:
-        loop.add_signal_handler(number, stop.set)
-    try:
+    with heeding(stop.set):
         async with AsyncExitStack() as stack:
             house = await build(stack, config)
             await _prepare(house)
             await _live(house, stop)
-    finally:
-        for number in STOPPING:
-            loop.remove_signal_handler(number)
 
 
 # ── living ──────────────────────────────────────────────────────────────────────────────────────
@@ -82,10 +75,18 @@ async def _prepare(house: House) -> None:
     await desk.ledger.run(keep_sinks, {SINK})
     await trim(desk, house.config.history.versions)
     for name, entry in house.config.models.items():
-        await house.models.register(name, Path(entry.path))
+        await _register(house, name, Path(entry.path))
     await house.models.refresh()
     await house.governor.look()
     await house.tasks.showcase.everything()
+
+
+async def _register(house: House, name: str, path: Path) -> None:
+    """Register a model of the configuration; ConfigurationError for what no new start mends."""
+    try:
+        await house.models.register(name, path)
+    except (ModelError, RequestError) as error:
+        raise ConfigurationError(f"models.{name}: {error}") from error
 
 
 async def _live(house: House, stop: asyncio.Event) -> None:
@@ -118,9 +119,13 @@ async def _work(house: House, stop: asyncio.Event) -> None:
 
 
 async def _show(house: House) -> None:
-    """Keep the daemon's state topic, the models' states and systemd's status line true."""
+    """Keep the daemon's state topic, the models' states and systemd's status line true.
+
+    HostError where the ledger's file is gone: there is nothing left to be true.
+    """
     seen = await house.desk.ledger.run(data_version)
     while True:
+        await asyncio.to_thread(house.footing.check)
         now = await house.desk.ledger.run(data_version)
         if now != seen and await house.models.refresh():
             house.ingest.rescan()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetuned.edge import broker
 from finetuned.edge.folders import places
+from finetuned.edge.footing import Footing
 from finetuned.edge.glance import answer_to_status, state_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
@@ -58,6 +59,7 @@ class House:
 
     config: Config
     desk: Desk
+    footing: Footing
     governor: Governor
     tasks: Tasks
     ingest: Ingest
@@ -188,6 +190,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     return House(
         config=config,
         desk=desk,
+        footing=Footing.of(desk.store.ledger),
         governor=governor,
         tasks=tasks,
         ingest=ingest,

@@ -62,7 +62,7 @@ def add_model(db: sqlite3.Connection, row: ModelRow) -> bool:
     if there.digest != row.digest:
         raise RequestError(
             f"a model named {row.name} is registered already, with another content (SHA-256 {there.digest[:12]}…; "
-            f"this one is {row.digest[:12]}…); give this one another name: finetuned add MODEL --name NAME"
+            f"this one is {row.digest[:12]}…); give this one another name: finetuned add MODEL --name NAME, or [models.NAME]"
         )
     return False
 
