@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from watchfiles import awatch
 
+from finetuned.errors import HostError
 from finetuned.service.places import is_unfinished
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ async def hints(root: Path, report: Callable[[Exception], None]) -> AsyncGenerat
                     async for paths in changes:
                         yield paths
             except (OSError, RuntimeError) as error:  # no folder, no watches left, or watchfiles' own
-                report(error)
+                report(HostError(f"{root} cannot be watched: {error}"))
             except (
                 ExceptionGroup
             ) as group:  # the same while it waits; a name that is no UTF-8 is enough for that
