@@ -98,7 +98,7 @@ async def test_a_task_that_is_held_for_long_lets_go_and_goes_on_from_its_checkpo
         released = await bench.ear.event("paceChanged")
         assert (released["pace"], released["reasons"]) == ("released", ["user"])
         shown = await bench.ear.state(f"task/{task}", reasons=["queued", "user"])
-        assert (shown["progress"], bench.tasks.running) == (0.6667, ())
+        assert (shown["progress"], shown["pace"], bench.tasks.running) == (0.6667, "released", ())
         await bench.tasks.resume(task, {})
         run = await bench.executor.run(2)
         assert (run.attempt, run.resume_from) == (2, (checkpoint,))

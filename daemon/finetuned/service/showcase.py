@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from finetuned.policy.budget import Pace
 from finetuned.service.asked import wanted
 from finetuned.service.ledger_models import get_model, list_models
 from finetuned.service.ledger_tasks import alive_tasks
@@ -57,6 +58,8 @@ class Showcase:
         payload = None
         if row.alive:
             want = wanted(self.governor.verdict, by_user=row.held)
+            if want.held and row.attempt:  # it had a worker, which has let go
+                want = replace(want, pace=Pace.released)
             view = task_state(row, self.courses[row.id], want, self.desk.monotonic())
             payload = msgspec.json.encode(view)
         else:
