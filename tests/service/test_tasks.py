@@ -222,6 +222,20 @@ async def test_a_task_that_the_budget_held_back_for_long_enough_starts_at_half_d
         assert (changed["pace"], changed["duty"]) == ("full", 1.0)
 
 
+async def test_a_verdict_that_comes_while_a_worker_comes_up_is_told_to_it(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        bench.executor.opens.clear()
+        task = await bench.train()
+        await bench.executor.asked()
+        await bench.feel(90)
+        await bench.ear.state("task/" + task)  # by now the governor's word has gone round
+        for _ in range(20):
+            await asyncio.sleep(0)
+        bench.executor.opens.set()
+        run = await bench.executor.run()
+        await run.told(Pause())
+
+
 async def test_the_governor_holds_and_slows_a_running_task(tmp_path: Path) -> None:
     async with a_bench(tmp_path) as bench:
         task, run = await bench.started()

@@ -66,8 +66,9 @@ MISSED_BY_NOBODY = (Checkpointed, Restored)
 class Attempt:
     """A worker at work on a task.
 
-    `most` is the duty at most, where it started although the budget would rather have had it wait.  It has `ended` with its
-    worker's last word; once it is `over` nothing more is told of it.  `stirred` is called when it stands or goes on.
+    `most` is the duty at most, where it started although the budget would rather have had it wait.  Until it is `submitted`
+    there is nobody to tell; it has `ended` with its worker's last word; once it is `over` nothing more is told of it.
+    `stirred` is called when it stands or goes on.
     """
 
     desk: Desk
@@ -75,6 +76,7 @@ class Attempt:
     spec: TaskSpec
     executor: Executor
     most: float = 1.0
+    submitted: bool = False
     over: bool = False
     ended: bool = False
     releasing: bool = False

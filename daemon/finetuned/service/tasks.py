@@ -157,7 +157,7 @@ class Tasks:
         async for verdict in self._governor.changes():
             if verdict.pace in STANDSTILL:
                 self._preparations.break_off()
-            for attempt in tuple(self._running.values()):
+            for attempt in [each for each in self._running.values() if each.submitted]:
                 try:
                     await attempt.follow(verdict)
                 except HostError as error:
@@ -242,6 +242,7 @@ class Tasks:
             attempt = self._staffed(started, spec, duty)
             checkpoints = await self._desk.ledger.run(list_checkpoints, row.id)
             await self._executor.submit(spec, started.attempt, checkpoints)
+            attempt.submitted = True
         await attempt.follow(self._governor.verdict)
         report = await attempt.listen()
         async with self._turn(row.id):
