@@ -273,7 +273,7 @@ async def _do(bench: Bench, task: str, deed: str) -> None:
         await bench.feel(90)
     elif deed == "cool":
         await bench.feel(40, looks=9)
-    elif deed == "die" and bench.tasks.running:
+    elif deed == "die" and bench.executor.runs:
         bench.executor.runs[-1].die()
     elif deed == "restart":
         await bench.stop()
@@ -302,7 +302,7 @@ class Obedience:
 
     def going(self) -> bool:
         """Say whether a worker is at work, has answered everything, and is not held."""
-        if not self._bench.tasks.running:
+        if not self._bench.tasks.running or not self._bench.executor.runs:
             return False
         run = self._bench.executor.runs[-1]
         holds = [each for each in run.commands if isinstance(each, Pause | Resume)]
