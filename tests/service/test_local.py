@@ -302,7 +302,7 @@ async def test_a_worker_describes_a_model_and_says_why_a_file_is_none(tmp_path: 
         info = await executor.describe(MODEL)
         with pytest.raises(ModelError, match="zip"):
             await executor.describe(broken)
-        with pytest.raises(ModelError, match="No such file"):
+        with pytest.raises(HostError, match="No such file"):
             await executor.describe(tmp_path / "nothing")
     assert (info.updatable, len(info.class_labels), info.sample_inputs[0].color) == (True, 10, "GRAYSCALE")
     assert workers() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,19 @@ def test_features_of_another_decoding_are_not_taken_for_these(tmp_path: Path) ->
     data.put("RGB:4:crop")
     second = completed(reports(data.spec(SHORT, signature="RGB:4:crop")))
     assert second.before != first.before
+
+
+def test_features_that_a_full_disk_does_not_keep_are_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    data = material(tmp_path)
+    monkeypatch.setattr("finetuned.service.inputs.put_features", full)
+    first = completed(reports(data.spec(SHORT)))
+    monkeypatch.undo()
+    assert completed(reports(data.spec(SHORT))) == first
 
 
 def test_features_of_another_base_are_not_taken_for_these(tmp_path: Path) -> None:

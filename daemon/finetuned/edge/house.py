@@ -161,8 +161,6 @@ async def _save_clock(desk: Desk) -> None:
 
 async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: Address, inbox: Path) -> House:
     found = plugins.load()
-    for error in found.errors:
-        log.warning("plugin", error=str(error))
     governor = _governor(config, found)
     workers = LocalExecutor(
         nice=config.worker.nice,
@@ -171,7 +169,9 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         silence_s=config.worker.silence_s,
     )
     stack.push_async_callback(workers.close)
-    executor = _executor(config, found, workers)
+    executor = chosen_executor(config, found, workers)
+    for error in found.errors:  # by now they have been asked for all that the daemon wants of them
+        log.warning("plugin", error=str(error))
     if executor is not workers:
         stack.push_async_callback(executor.close)
     limits = Limits(file_bytes=config.ingest.max_file_mb * 2**20, timeout_s=config.ingest.decode_timeout_s)
@@ -202,13 +202,13 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     )
 
 
-def _executor(config: Config, found: plugins.Plugins, workers: LocalExecutor) -> Executor:
+def chosen_executor(config: Config, found: plugins.Plugins, workers: LocalExecutor) -> Executor:
     """Return the executor that the configuration chooses; ConfigurationError where there is none of that name."""
     known = {executor.name: executor for executor in (workers, *found.executors())}
     if config.worker.executor not in known:
-        there = ", ".join(sorted(known))
+        there, wrong = ", ".join(sorted(known)), "".join(f"; {error}" for error in found.errors)
         raise ConfigurationError(
-            f"worker.executor: {config.worker.executor!r} is not installed; there is {there}"
+            f"worker.executor: {config.worker.executor!r} is not installed; there is {there}{wrong}"
         )
     return known[config.worker.executor]
 

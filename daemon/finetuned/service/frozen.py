@@ -8,6 +8,8 @@ is even faster so; a small dense layer costs 10 to 50 µs a sample, once.)
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +22,6 @@ from finetuned.service.messages import InputSpec, Prepared
 from finetuned.update.session import VERSION
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -68,7 +69,9 @@ class Frozen:
                 made.append((digest, row.tobytes()))
                 yield
         finally:
-            if made:
+            with contextlib.suppress(
+                sqlite3.OperationalError
+            ):  # a full disk: they are computed once more, next time
                 inputs.put_features(self._db, self._key, made)
 
     def _computed(self, digest: str) -> NDArray[np.float32]:

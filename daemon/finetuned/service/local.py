@@ -322,7 +322,7 @@ class LocalExecutor:
         finally:
             if not kept:
                 await self._workers.end(child)
-        raise ModelError(answer.error)
+        raise (HostError if answer.fault == HostError.fault else ModelError)(answer.error)
 
     async def _asked(self, child: Worker, path: Path) -> Described | Failed:
         child.channel.post(Describe(path=str(path)))

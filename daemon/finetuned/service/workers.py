@@ -50,7 +50,8 @@ class Workers:
         if self._closed or self._warm is not None or self._warm_s <= 0:
             return False
         self._warm = child
-        self._seasoned.append(child)
+        if not self.has_waited(child):
+            self._seasoned.append(child)
         self._keeping = asyncio.create_task(self._watch(child), name="a warm worker")
         return True
 
