@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuned.service.clock import (
+    LIVED_S,
     STA_UNSYNC,
     TIME_ERROR,
     LivedClock,
@@ -141,6 +142,52 @@ def test_what_was_noted_after_the_last_saving_is_not_in_the_future(db: sqlite3.C
     save_clock(db, a_reading(1.0, NOON))
     create_task(db, a_task(40))  # made at 40 lived seconds; then a kill -9
     assert load_clock(db) == a_reading(40.0, NOON + 39.0)
+
+
+@pytest.mark.parametrize("lived_s", [1e300, float("inf"), -1e300, LIVED_S + 1])
+def test_a_damaged_row_does_not_stop_lived_time_and_is_replaced(
+    db: sqlite3.Connection, caplog: pytest.LogCaptureFixture, lived_s: float
+) -> None:
+    with_model(db)
+    with_samples(db, 1)
+    create_task(db, a_task(40))
+    db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, 1)", (lived_s, NOON))
+    boot = Boot()
+    clock = LivedClock(load_clock(db), a_reading(wall_s=NOON + DAY), boot)
+    assert len(caplog.records) == 1
+    assert "the ledger's clock says what cannot be" in caplog.text
+    assert clock() == pytest.approx(40.0)  # behind what the task knows
+    boot.now += 1.0
+    save_clock(db, a_reading(clock(), NOON + DAY))
+    assert load_clock(db) == a_reading(clock(), NOON + DAY)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("wall_s", [-1e300, float("-inf"), 0.0, 1e300])
+def test_a_damaged_wall_clock_does_not_make_lived_time_leap(
+    db: sqlite3.Connection, caplog: pytest.LogCaptureFixture, wall_s: float
+) -> None:
+    db.execute("INSERT INTO clock VALUES (1, 7.0, ?, 1)", (wall_s,))
+    clock = LivedClock(load_clock(db), a_reading(), Boot())
+    assert clock() == 7.0
+    assert "what cannot be" in caplog.text
+
+
+def test_a_time_of_a_task_that_cannot_be_is_not_gone_on_from(db: sqlite3.Connection) -> None:
+    with_model(db)
+    with_samples(db, 1)
+    create_task(db, a_task(40))
+    save_clock(db, a_reading(50.0))
+    db.execute("UPDATE tasks SET ended_s = 1e300")
+    assert load_clock(db) == a_reading(50.0)
+
+
+def test_a_machine_without_a_set_clock_is_nothing_to_warn_of(
+    db: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_clock(db, a_reading(7.0, 12.0, believed=False))
+    assert load_clock(db) == a_reading(7.0, 12.0, believed=False)
+    assert caplog.records == []
 
 
 # ── can the wall clock be believed? ─────────────────────────────────────────────────────────────

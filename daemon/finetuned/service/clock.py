@@ -11,6 +11,8 @@ The wall clock's times are shown.  Ages are reckoned from them only once the ker
 from __future__ import annotations
 
 import ctypes
+import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +21,14 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 STA_UNSYNC, TIME_ERROR = 0x40, 5  # linux/timex.h
+YEAR_S = 365.25 * 86_400
+LIVED_S = 100 * YEAR_S
+OFF_S = 10 * YEAR_S
+"""Nobody lives longer, and nobody is off for longer: a larger number in the ledger is damage."""
+SET_S = (1_577_836_800.0, 1e10)  # 2020 to 2286: a wall clock that was set says nothing else
 
 
 # ── can the wall clock be believed? ─────────────────────────────────────────────────────────────
@@ -91,7 +100,7 @@ def time_off(last: Reading, now: Reading) -> float:
     """Return the seconds between two readings, 0 where the wall clock could not be believed at both or went back."""
     if not (last.synchronised and now.synchronised):
         return 0.0
-    return max(0.0, now.wall_s - last.wall_s)
+    return min(max(0.0, now.wall_s - last.wall_s), OFF_S)
 
 
 def begun(last: Reading | None) -> LivedClock:
@@ -105,22 +114,42 @@ def save_clock(db: sqlite3.Connection, reading: Reading) -> None:
     db.execute(
         "INSERT INTO clock (id, lived_s, wall_s, synchronised) VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE SET"
         " lived_s = excluded.lived_s, wall_s = excluded.wall_s, synchronised = excluded.synchronised"
-        " WHERE excluded.lived_s >= lived_s",
-        (reading.lived_s, reading.wall_s, reading.synchronised),
+        " WHERE excluded.lived_s >= lived_s OR lived_s IS NULL OR lived_s > ?",  # a damaged one must not stand for good
+        (reading.lived_s, reading.wall_s, reading.synchronised, LIVED_S),
     )
 
 
 def load_clock(db: sqlite3.Connection) -> Reading | None:
-    """Return the last reading that was kept, None on a new ledger; no task was made, started or ended behind it."""
+    """Return the last reading that was kept, None on a new ledger; no task was made, started or ended behind it.
+
+    What no clock can have said (a damaged row) is said in the log and not believed: lived time goes on behind the tasks.
+    """
     row = db.execute("SELECT lived_s, wall_s, synchronised FROM clock").fetchone()
     if row is None:
         return None
-    (told_s,) = db.execute(
-        "SELECT coalesce(max(max(created_s, coalesce(started_s, 0), coalesce(ended_s, 0))), 0) FROM tasks"
-    ).fetchone()
-    unsaved_s = max(0.0, told_s - row["lived_s"])
+    kept = _believable(row["lived_s"], row["wall_s"], synchronised=bool(row["synchronised"]))
+    unsaved_s = max(0.0, _told_s(db) - kept.lived_s)
     return Reading(
-        lived_s=row["lived_s"] + unsaved_s,
-        wall_s=row["wall_s"] + unsaved_s,
-        synchronised=bool(row["synchronised"]),
+        lived_s=kept.lived_s + unsaved_s, wall_s=kept.wall_s + unsaved_s, synchronised=kept.synchronised
     )
+
+
+def _believable(lived_s: float | None, wall_s: float | None, *, synchronised: bool) -> Reading:
+    """Return the row's reading; a NaN is read as None."""
+    lived = lived_s if lived_s is not None and 0 <= lived_s <= LIVED_S else None
+    wall = wall_s if wall_s is not None and math.isfinite(wall_s) else None
+    set_right = wall is not None and SET_S[0] <= wall <= SET_S[1]
+    if lived is None or wall is None or (synchronised and not set_right):
+        log.warning("the ledger's clock says what cannot be (lived %s s, wall clock %s s)", lived_s, wall_s)
+        return Reading(lived_s=lived or 0.0, wall_s=0.0, synchronised=False)
+    return Reading(lived_s=lived, wall_s=wall, synchronised=synchronised)
+
+
+def _told_s(db: sqlite3.Connection) -> float:
+    """Return the latest lived seconds that a task knows of, 0 where none does."""
+    (told_s,) = db.execute(
+        "SELECT coalesce(max(s), 0) FROM (SELECT created_s AS s FROM tasks UNION ALL SELECT started_s FROM tasks"
+        " UNION ALL SELECT ended_s FROM tasks) WHERE s BETWEEN 0 AND ?",
+        (LIVED_S,),
+    ).fetchone()
+    return float(told_s)
