@@ -15,8 +15,10 @@ import pytest
 
 from finetuned import files
 from finetuned.errors import HostError
+from finetuned.service import ledger_integrity
 from finetuned.service.ledger import Ledger, opened
-from finetuned.service.ledger_integrity import check
+from finetuned.service.ledger_integrity import CHECKS, check
+from finetuned.service.ledger_models import list_models
 from finetuned.service.ledger_outcomes import append_outcomes
 from finetuned.service.ledger_tasks import create_task
 from ledgers import a_task, an_outcome, with_model, with_samples
@@ -107,6 +109,73 @@ async def test_a_reference_that_leads_nowhere_is_found_and_named(tmp_path: Path)
         HostError, match=r"broken \(row 1 of samples refers to one of tasks that is not there"
     ):
         await start(path)
+
+
+def changed(path: Path, old: bytes, new: bytes) -> None:
+    """Change bytes in place, as a bad card does."""
+    data = path.read_bytes()
+    head, found, tail = data.rpartition(old)
+    assert found
+    path.write_bytes(head + new + tail)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"completed[", b"Completed[", r"'Completed' is no state of tasks"),
+        (b"fully told", b"fully t\xe9ld", r"Could not decode to UTF-8 column 'error'"),
+        (b"CREATE TABLE sinks", b"CREATE TABL\xe9 sinks", r'near "TABL\\xe9": syntax error'),
+        (
+            b"how many of its workers",
+            b"how m\xe9ny of its workers",
+            r"Could not decode to UTF-8 column 'sql'",
+        ),
+    ],
+)
+async def test_a_byte_that_makes_a_value_or_the_schema_unreadable_is_found_and_a_copy_kept(
+    tmp_path: Path, old: bytes, new: bytes, said: str
+) -> None:
+    path = a_ledger(tmp_path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE tasks SET state = 'completed', error = 'fully told'")
+        db.commit()
+    changed(path, old, new)
+    before = path.read_bytes()
+    with pytest.raises(HostError, match=said):
+        await start(path)
+    (copy,) = copies(path)
+    assert copy.read_bytes() == path.read_bytes() == before
+
+
+async def test_a_second_row_of_the_clock_is_found(tmp_path: Path) -> None:
+    path = a_ledger(tmp_path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        db.execute("INSERT INTO clock VALUES (2, 0, 0, 0)")
+    with pytest.raises(HostError, match="2 is no id of clock"):
+        await start(path)
+
+
+def test_every_check_of_the_schema_is_made() -> None:
+    schema = (Path(ledger_integrity.__file__).parent / "ledger.sql").read_text("utf-8")
+    assert schema.count("CHECK (") == len(CHECKS)
+    for column, _ in CHECKS.values():
+        assert f"CHECK ({column} " in schema
+
+
+def test_a_command_says_in_words_that_the_schema_is_damaged(tmp_path: Path) -> None:
+    path = a_ledger(tmp_path)
+    changed(path, b"CREATE TABLE sinks", b"CREATE TABL\xe9 sinks")
+    with pytest.raises(HostError, match=r"cannot be used: malformed .*the file is damaged"), opened(path):
+        pass
+
+
+def test_a_command_says_in_words_that_a_row_is_damaged(tmp_path: Path) -> None:
+    path = a_ledger(tmp_path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE models SET info = CAST(x'e9' AS TEXT)")
+    with pytest.raises(HostError, match=r"column 'info'; the file is damaged"), opened(path) as db:
+        list_models(db)
 
 
 async def test_damage_that_lies_in_the_write_ahead_log_is_found_and_the_log_is_kept(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import pytest
 from finetuned import files
 from finetuned.errors import HostError
 from finetuned.service.ledger import connect, opened
-from finetuned.service.ledger_migrations import MIGRATIONS, SCHEMA_VERSION
+from finetuned.service.ledger_migrations import MIGRATIONS, SCHEMA_VERSION, migrate
 from finetuned.service.ledger_models import list_models
 from finetuned.service.ledger_outcomes import sink_cursor, unsent
 from finetuned.service.ledger_requests import Answer, recall
@@ -160,9 +162,59 @@ def test_the_ledger_as_it_was_lies_beside_the_new_one_and_stays(tmp_path: Path) 
 
 def test_a_copy_that_lies_there_already_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "ledger.db.v1").write_bytes(b"an earlier copy")
-    with opened(a_ledger(tmp_path)):
+    path = a_ledger(tmp_path)
+    before = rows_of(path)
+    with opened(path):
         pass
     assert (tmp_path / "ledger.db.v1").read_bytes() == b"an earlier copy"
+    assert rows_of(tmp_path / "ledger.db.v1.2") == before
+
+
+def test_every_way_back_that_taught_something_has_its_own_copy_the_newest_the_highest_number(
+    tmp_path: Path,
+) -> None:
+    path = a_ledger(tmp_path)
+    with opened(path):
+        pass
+    copy = newest = tmp_path / "ledger.db.v1"
+    for name in ("taught once", "taught twice"):
+        shutil.copyfile(newest, path)  # the way back; and the older finetuned works on it
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("INSERT INTO sinks VALUES (?, 1)", (name,))
+            db.commit()
+        before = rows_of(path)
+        for _ in range(2):  # the second time, nothing was done with the older one
+            with opened(path):
+                pass
+            newest = tmp_path / f"ledger.db.v1.{2 if name == 'taught once' else 3}"
+            assert rows_of(newest) == before
+            shutil.copyfile(newest, path)
+    assert sorted(each.name for each in tmp_path.glob("ledger.db.v*")) == [
+        copy.name,
+        f"{copy.name}.2",
+        f"{copy.name}.3",
+    ]
+
+
+@pytest.mark.parametrize("kilobytes", [0, 40])
+def test_a_disk_that_fills_during_the_copy_is_named_and_nothing_of_the_copy_stays(
+    tmp_path: Path, kilobytes: int
+) -> None:
+    path = a_ledger(tmp_path)
+    before = rows_of(path)
+    connect(path.with_name("other.db")).close()  # what is loaded only once is loaded before the limit
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, hard))
+        try:
+            with pytest.raises(
+                HostError, match=r"copying the ledger to .*ledger\.db\.v1 failed: .*; the disk "
+            ):
+                migrate(db, path, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert rows_of(path) == before
+    assert [each.name for each in tmp_path.iterdir() if "v1" in each.name] == []
 
 
 def test_where_no_copy_can_be_made_the_ledger_stays_as_it_is(
@@ -177,7 +229,7 @@ def test_where_no_copy_can_be_made_the_ledger_stays_as_it_is(
         pass
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
-    assert not (tmp_path / "ledger.db.v1").exists()
+    assert [each.name for each in tmp_path.iterdir() if "v1" in each.name] == []
 
 
 # ── interrupted ─────────────────────────────────────────────────────────────────────────────────
@@ -221,6 +273,18 @@ def test_a_kill_at_any_step_leaves_the_old_schema_or_the_new_and_the_next_start_
     assert left == sorted(left)
     assert left.count(1) > len(MIGRATIONS[1].split(";")), "a step for each statement"
     assert left.count(2) >= 1
+
+
+def test_a_schema_that_never_was_is_refused(tmp_path: Path) -> None:
+    path = a_ledger(tmp_path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = -7")
+    with (
+        pytest.raises(HostError, match=r"damaged, or no ledger of finetuned \(its schema is -7\)"),
+        opened(path),
+    ):
+        pass
+    assert list(tmp_path.glob("*v-7*")) == []
 
 
 # ── who else is there ───────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from finetuned import files
 from finetuned.errors import HostError
+from finetuned.service.ledger_faults import remedy, sentence
 from finetuned.service.ledger_integrity import check
 from finetuned.service.ledger_migrations import SCHEMA_VERSION, migrate, refuse_older_daemon, statements
 
@@ -160,6 +161,11 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
     """Return the schema's version, 0 where there is none yet; HostError for what is no ledger that we know."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if version < 0:
+        raise HostError(
+            f"{path} is damaged, or no ledger of finetuned (its schema is {version}); restore it from a backup, or give "
+            "finetuned another state folder"
+        )
     if version > SCHEMA_VERSION:
         raise HostError(
             f"the ledger {path} was written by a newer finetuned (its schema is {version}, this version knows "
@@ -196,24 +202,8 @@ def _host_errors(what: str) -> Iterator[None]:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError):
         raise
-    except sqlite3.DatabaseError as error:
-        raise HostError(f"{what} cannot be used: {error}; {_remedy(error)}") from error
-
-
-REMEDIES = {
-    "SQLITE_FULL": "the disk is full: free some space",
-    "SQLITE_BUSY": "another program holds it; look who has it open",
-    "SQLITE_NOTADB": "the file is no ledger; give finetuned another state folder",
-    "SQLITE_CORRUPT": "the file is damaged; restore it from a backup, or give finetuned another state folder",
-    "SQLITE_CANTOPEN": "the state folder must exist and be writable",
-    "SQLITE_READONLY": "the state folder must be writable",
-    "SQLITE_IOERR": "the disk refuses; see the kernel's log",
-}
-
-
-def _remedy(error: sqlite3.DatabaseError) -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    return next((words for code, words in REMEDIES.items() if name.startswith(code)), "nothing was changed")
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise HostError(f"{what} cannot be used: {sentence(error)}; {remedy(error)}") from error
 
 
 def data_version(db: sqlite3.Connection) -> int:

@@ -9,19 +9,30 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from finetuned import files
 from finetuned.errors import HostError
+from finetuned.service.ledger_faults import is_damage, sentence
+from finetuned.service.ledger_migrations import SCHEMA_VERSION
+from finetuned.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 DATABASE, LOG, INDEX = "", "-wal", "-shm"
-BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 TOLD = 3
+CHECKS = {
+    "tasks": ("state", tuple(str(state) for state in TaskState)),
+    "clock": ("id", (1,)),
+}
+"""The schema's CHECKs, by table: the column, and what may stand in it.
+
+Where a file is opened to be read only, SQLite leaves CHECK constraints out of its own `integrity_check`; opened to be
+written, it would fold the WAL in as soon as it is closed again.
+"""
 
 
 def check(path: Path) -> None:
@@ -31,21 +42,55 @@ def check(path: Path) -> None:
     """
     try:
         found = _found(path)
-    except sqlite3.DatabaseError as error:
-        if not getattr(error, "sqlite_errorname", "").startswith(BROKEN):
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if not is_damage(error):
             return
-        found = [str(error)]
+        found = [sentence(error)]
     if found:
         _refuse(path, found)
 
 
 def _found(path: Path) -> list[str]:
     """Return what SQLite finds wrong, a sentence each, at most a few."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db, _one_moment(db):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         rows = db.execute(f"PRAGMA integrity_check({TOLD})").fetchall()
         damage = [str(sentence) for (sentence,) in rows if sentence != "ok"]
-        return damage or (list(_dangling(db)) if version else [])
+        if damage or not 0 < version <= SCHEMA_VERSION:
+            return damage
+        _read_all(db)
+        return [*_dangling(db), *_forbidden(db)][:TOLD]
+
+
+@contextmanager
+def _one_moment(db: sqlite3.Connection) -> Iterator[None]:
+    """Read all from one snapshot: a command may write meanwhile."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.rollback()
+
+
+def _tables(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+
+
+def _read_all(db: sqlite3.Connection) -> None:
+    """Read every value once, the schema's too: text that is no UTF-8 raises."""
+    for table in ("sqlite_schema", *_tables(db)):
+        for _ in db.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - the ledger's own names
+            pass
+
+
+def _forbidden(db: sqlite3.Connection) -> Iterator[str]:
+    """Tell of values that the schema's CHECKs do not allow."""
+    for table in sorted(CHECKS.keys() & set(_tables(db))):  # the first schema had no clock
+        column, allowed = CHECKS[table]
+        places = ", ".join("?" * len(allowed))
+        query = f"SELECT {column} FROM {table} WHERE {column} NOT IN ({places})"  # noqa: S608 - our own names
+        for (value,) in db.execute(query, allowed).fetchmany(TOLD):
+            yield f"{value!r} is no {column} of {table}"
 
 
 def _dangling(db: sqlite3.Connection) -> Iterator[str]:

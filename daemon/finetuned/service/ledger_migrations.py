@@ -10,11 +10,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from finetuned import files
 from finetuned.errors import HostError
+from finetuned.service.ledger_faults import remedy, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,18 +99,66 @@ def migrate(db: sqlite3.Connection, path: Path, version: int) -> None:
         _take(db, step)
 
 
-def lay_aside(db: sqlite3.Connection, copy: Path) -> None:
-    """Copy the ledger, with what its WAL holds, to `copy`, whole and fsynced; one that is there already stays."""
-    if copy.exists():
+def lay_aside(db: sqlite3.Connection, first: Path) -> None:
+    """Copy the ledger, with what its WAL holds, to `first`, whole and fsynced; what a failure leaves is removed again.
+
+    A copy that is there already stays: where the newest holds the very same, that is enough, else a number is added.
+    """
+    number = _newest(first)
+    if number and _same(db, _numbered(first, number)):
         return
+    copy = _numbered(first, number + 1)
     temporary = files.aside(copy)
-    with files.host_errors(f"copying the ledger to {copy}"):
-        temporary.unlink(missing_ok=True)
+    with files.host_errors(f"copying the ledger to {copy}"), _copy_errors(copy), _removed_after(temporary):
         db.execute("VACUUM INTO ?", (str(temporary),))
         temporary.chmod(0o600)
         files.fsync_file(temporary)
         temporary.replace(copy)
         files.fsync_folder(copy.parent)
+
+
+def _numbered(first: Path, number: int) -> Path:
+    return first if number == 1 else first.with_name(f"{first.name}.{number}")
+
+
+def _newest(first: Path) -> int:
+    """Return the highest number of a copy, 0 where there is none: `ledger.db.v1` is the first, `….2` the second."""
+    beginning = f"{first.name}."
+    endings = (path.name.removeprefix(beginning) for path in first.parent.glob(f"{beginning}*"))
+    return max((int(ending) for ending in endings if ending.isdecimal()), default=int(first.exists()))
+
+
+def _same(db: sqlite3.Connection, copy: Path) -> bool:
+    """Say whether both hold the same rows; a copy that cannot be read is another."""
+    try:
+        with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)) as old:
+            return all(new == was for new, was in zip_longest(db.iterdump(), old.iterdump()))
+    except (sqlite3.Error, UnicodeDecodeError):
+        return False
+
+
+@contextmanager
+def _copy_errors(copy: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise HostError(
+            f"copying the ledger to {copy} failed: {sentence(error)}; {remedy(error)}.  The ledger was not changed"
+        ) from error
+
+
+@contextmanager
+def _removed_after(temporary: Path) -> Iterator[None]:
+    """Begin and end without it, and without SQLite's journal of it: a full disk would stay full."""
+    parts = (temporary, temporary.with_name(f"{temporary.name}-journal"))
+    for part in parts:
+        part.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        for part in parts:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _take(db: sqlite3.Connection, step: int) -> None:
