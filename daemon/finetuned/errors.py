@@ -74,5 +74,9 @@ class CheckpointError(HostError):
     """A checkpoint cannot be gone on from: it is damaged, or of another task."""
 
 
+class OtherTaskError(CheckpointError):
+    """A checkpoint is of another task: this one leaves it as it is."""
+
+
 class InUseError(HostError):
     """Another daemon has the state folder."""

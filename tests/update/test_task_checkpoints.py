@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import builders
-from finetuned.errors import CheckpointError, StateError
+from finetuned.errors import CheckpointError, ParameterError, StateError
 from finetuned.states import TaskState
+from finetuned.update import identity
 from finetuned.update.task import UpdateTask
 from tasks import BATCH, BEGIN, DATA, FEATURES, MODEL, SHORT, TOLD, Listener, made, undisturbed
 
@@ -66,6 +67,20 @@ def test_a_checkpoint_of_another_task_is_refused(other: dict[str, Any]) -> None:
     given = {"model": MODEL, "training_data": DATA, "parameters": SHORT, "resume_from": checkpoints()[3]}
     with pytest.raises(CheckpointError, match="another task"):
         UpdateTask(**{**given, **other})
+
+
+def test_a_checkpoint_of_another_version_of_finetuned_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = made().checkpoint()
+    made(resume_from=kept)
+    monkeypatch.setattr(identity, "__version__", "99")
+    with pytest.raises(CheckpointError, match="another task"):
+        made(resume_from=kept)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.0, "2", True, None])
+def test_threads_that_cannot_be_are_refused_at_once(threads: Any) -> None:  # noqa: ANN401 - wrong on purpose
+    with pytest.raises(ParameterError, match="threads is"):
+        made(threads=threads)
 
 
 def test_a_task_that_has_ended_has_no_checkpoint() -> None:

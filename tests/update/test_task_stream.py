@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,6 +119,16 @@ async def test_leaving_the_loop_suspends_and_another_goes_on_with_the_next_event
     assert task.state is TaskState.suspended
     assert heard + await told(task) == TOLD
     assert task.model.encode() == undisturbed()
+
+
+async def test_an_iterator_that_is_closed_suspends_though_somebody_keeps_it() -> None:
+    task = made()
+    async with aclosing(aiter(task)) as steps:
+        await anext(steps)
+    assert task.state is TaskState.suspended
+    assert await told(task) == TOLD[1:]
+    with pytest.raises(StopAsyncIteration):
+        await anext(steps)
 
 
 async def test_what_an_iteration_began_resume_may_end() -> None:
@@ -269,8 +279,13 @@ async def test_who_iterates_may_be_cancelled_and_the_task_stands_with_no_thread_
         await running
     assert turnstile.inside == 0
     assert task.state is TaskState.suspended
+    resumed = made(resume_from=task.checkpoint())
     assert await told(task) == TOLD[2:], "the event that came meanwhile is not lost"
     assert task.model.encode() == undisturbed()
+    assert await told(resumed) == [BEGIN, *TOLD[3:]], (
+        "from the checkpoint it is not heard, but nothing is done twice"
+    )
+    assert resumed.model.encode() == undisturbed()
 
 
 async def test_a_failure_that_nobody_waited_for_is_told_to_who_goes_on() -> None:
@@ -284,6 +299,8 @@ async def test_a_failure_that_nobody_waited_for_is_told_to_who_goes_on() -> None
     with pytest.raises(asyncio.CancelledError):
         await running
     stood = task.state
+    with pytest.raises(StateError, match=r"no checkpoint after a failure: .*learningRate"):
+        task.checkpoint()
     with pytest.raises(DivergenceError):
         await told(task)
     assert (stood, task.state) == (TaskState.suspended, TaskState.failed)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetuned.errors import CheckpointError
+from finetuned.errors import CheckpointError, OtherTaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,15 +126,16 @@ def decode(data: bytes, identity: str) -> Snapshot:
     """Return the snapshot in the bytes; its arrays are views of them, not to be written to.
 
     Raises:
-        CheckpointError: they are damaged, or not of the task with this identity; the message says what is wrong.
+        OtherTaskError: they are not of the task with this identity, or of other versions of what computes it.
+        CheckpointError: they are damaged; the message says what is wrong.
     """
     header, start = _header(data)
     texts = _texts(header)
-    found = _text(texts, "identity")
+    found, numpy = _text(texts, "identity"), _text(texts, "numpy")
+    if numpy != np.__version__:  # which makes another identity too, but says less
+        raise OtherTaskError(f"it was written with NumPy {_short(numpy)}, and this is {np.__version__}")
     if found != identity:
-        raise CheckpointError(f"it is of another task: {_short(found)} instead of {_short(identity)}")
-    if (numpy := _text(texts, "numpy")) != np.__version__:
-        raise CheckpointError(f"it was written with NumPy {_short(numpy)}, and this is {np.__version__}")
+        raise OtherTaskError(f"it is of another task: {_short(found)} instead of {_short(identity)}")
     position = Position(
         epoch=_count(texts, "epoch"),
         batch=_count(texts, "batch"),
@@ -180,7 +181,7 @@ def _texts(header: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(texts, dict):
         raise CheckpointError("its header is damaged: it has no metadata")
     if (found := texts.get("format")) != FORMAT:
-        raise CheckpointError(f"it is of another format: {_short(found)} instead of {FORMAT!r}")
+        raise OtherTaskError(f"it is of another format: {_short(found)} instead of {FORMAT!r}")
     return texts
 
 

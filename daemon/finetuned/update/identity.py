@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetuned import __version__
 from finetuned.update.session import VERSION
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def identity_of(model: bytes, data: Encoded, parameters: Mapping[str, Number], *
     rest = {
         "parameters": dict(sorted(parameters.items())),
         "threads": threads,
+        "finetuned": __version__,
         "numpy": np.__version__,
         "onnxruntime": VERSION,
     }

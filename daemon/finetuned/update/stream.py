@@ -14,7 +14,8 @@ Item = TypeVar("Item")
 class Stream(Generic[Item]):
     """An async iterator that says when it is let go: an `async for` that is left, however, drops its iterator.
 
-    An async generator would say so too, but later: when the loop comes round to closing it.
+    An async generator would say so too, but later: when the loop comes round to closing it.  `aclose` lets go at once,
+    though somebody keeps the iterator: `contextlib.aclosing` calls it.
 
     Args:
         advance: returns the next item, or None at the end.
@@ -35,6 +36,10 @@ class Stream(Generic[Item]):
         if item is None:
             raise StopAsyncIteration
         return item
+
+    async def aclose(self) -> None:
+        """Let go: there is no next item."""
+        self._let_go()
 
     def __del__(self) -> None:
         """Tell."""

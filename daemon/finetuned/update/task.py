@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from finetuned.errors import FinetunedError, SampleError, StateError
+from finetuned.errors import FinetunedError, ParameterError, SampleError, StateError
 from finetuned.spec import codec
 from finetuned.states import TERMINAL, TaskState, Verb, follow
 from finetuned.update import checkpoint
@@ -50,7 +50,7 @@ class UpdateTask:
         handlers: who hears of progress and of the end, and which events there are for an `async for` (else all).
         validation_data: measured at every epochEnd, never trained on.
         seed: used where neither the model nor `parameters` has one.
-        threads: threads of one step; the result depends on it to the last bit.
+        threads: threads of one step, 1 or more; the result depends on it to the last bit.
         resume_from: what `checkpoint()` of a task with the same arguments returned: go on from there.
 
     Raises:
@@ -70,6 +70,7 @@ class UpdateTask:
         threads: int = 1,
         resume_from: bytes | None = None,
     ) -> None:
+        _check_threads(threads)
         decoded = codec.decode(model) if isinstance(model, bytes) else model
         in_force = resolve(update_of(decoded), parameters or {}, seed=seed)
         self.task_identifier = str(uuid.uuid4())
@@ -136,14 +137,19 @@ class UpdateTask:
     def checkpoint(self) -> bytes:
         """Return what `resume_from` takes: all that the task needs to go on after the last event, elsewhere or later.
 
+        The last event may be one that nobody heard, since its consumer was cancelled: this task still tells it, one that
+        goes on from the checkpoint does not; the bytes in the end are the same.
+
         Raises:
-            StateError: the task has ended, or a mini-batch is in flight: ask from a handler, with a context in hand, or
-                while the task is suspended.
+            StateError: the task has ended, or failed in a mini-batch whose consumer was cancelled, or a mini-batch is in
+                flight: ask from a handler, with a context in hand, or while the task is suspended.
         """
         if self.state in TERMINAL:
             raise StateError(f"a task that is {self.state} has no checkpoint: it has ended")
         if self._in_flight:
             raise StateError("a mini-batch is in flight: a checkpoint can be had between two of them")
+        if isinstance(self._ahead, Exception):
+            raise StateError(f"there is no checkpoint after a failure: {self._ahead}") from self._ahead
         self._adjust()
         return checkpoint.encode(self._update.snapshot(), self._identity)
 
@@ -161,11 +167,11 @@ class UpdateTask:
         if self.error is not None and self.handlers.completion is None:
             raise self.error
 
-    def __aiter__(self) -> AsyncIterator[UpdateContext]:
+    def __aiter__(self) -> Stream[UpdateContext]:
         """Run the task, each step in a thread of its own, and return the contexts of its events.
 
         The iteration ends with the task, and raises the task's error if it failed.  It also ends after `suspend()`; and to
-        leave it is to suspend the task.
+        leave it is to suspend the task, and so is `aclose()`, for who keeps the iterator (`contextlib.aclosing`).
 
         Raises:
             StateError: the task has ended, or somebody drives it already.
@@ -297,6 +303,11 @@ class UpdateTask:
         if self._validation is not None:
             metrics |= _validation_metrics(self._update.measure(self._validation))
         return ProgressEvent.epochEnd, metrics
+
+
+def _check_threads(threads: object) -> None:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise ParameterError(f"threads is {threads!r}; allowed: a whole number, 1 or more")
 
 
 def _is_of(context: UpdateContext, events: ProgressEvent) -> bool:
