@@ -14,6 +14,7 @@ import pytest
 
 import builders
 from finetuned.edge.demo_data import DROPS, MODEL, TEST
+from finetuned.files import aside
 from shared import shared
 
 HANDS = ("--label", "rock=✊", "--label", "paper=✋", "--label", "scissors=✌️")
@@ -125,17 +126,13 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_in_the_bytes_of_an_undisturb
     assert told[-1]["before"] == lines(undisturbed)[-1]["before"]
 
 
-@pytest.mark.parametrize(
-    ("left", "said"), [(None, "no checkpoint"), (b"{}", "cut off"), ("other", "of another task")]
-)
+@pytest.mark.parametrize(("left", "said"), [(None, "no checkpoint"), (b"{}", "cut off")])
 def test_without_a_checkpoint_that_is_good_resume_says_so_and_begins_at_the_beginning(
-    tmp_path: Path, left: bytes | str | None, said: str
+    tmp_path: Path, left: bytes | None, said: str
 ) -> None:
     out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
-    if isinstance(left, bytes):
+    if left is not None:
         kept.write_bytes(left)
-    elif left:
-        interrupted("update", MODEL, DROPS, "-o", out, "-p", "epochs=1000", "--json")
     done = finetuned("update", MODEL, DROPS, "-o", out, *SHORT, "--resume", "--json")
     assert done.returncode == 0
     assert said in done.stderr
@@ -144,13 +141,68 @@ def test_without_a_checkpoint_that_is_good_resume_says_so_and_begins_at_the_begi
     assert (out.exists(), kept.exists()) == (True, False)
 
 
-def test_without_resume_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_resume_with_other_arguments_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+    out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
+    interrupted("update", MODEL, DROPS, "-o", out, "-p", "epochs=1000", "--json")
+    before = kept.read_bytes()
+    done = finetuned("update", MODEL, DROPS, "-o", out, *SHORT, "--resume", "--json")
+    assert done.returncode == 1
+    (refused,) = lines(done)
+    assert refused["fault"] == "request"
+    assert "leave out --resume" in refused["error"]
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+    assert kept.read_bytes() == before
+
+
+def test_without_resume_a_checkpoint_is_set_aside(tmp_path: Path) -> None:
+    out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
+    interrupted("update", MODEL, DROPS, "-o", out, "-p", "epochs=1000", "--json")
+    before = kept.read_bytes()
+    done = finetuned("update", MODEL, DROPS, "-o", out, *SHORT, "--json")
+    assert (done.returncode, lines(done)[0]["step"]) == (0, 0)
+    assert f"{kept.name}.old" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, f"{kept.name}.old"}
+    assert kept.with_name(f"{kept.name}.old").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["out.mlmodel", "out.mlmodel.checkpoint"])
+def test_a_folder_in_the_way_is_refused_before_the_training_and_stays(tmp_path: Path, place: str) -> None:
+    (tmp_path / place / "precious").mkdir(parents=True)
+    done = finetuned("update", MODEL, DROPS, "-o", tmp_path / "out.mlmodel", *SHORT, "--json")
+    assert done.returncode == 1
+    assert [line["fault"] for line in lines(done)] == ["request"]
+    assert (tmp_path / place / "precious").is_dir()
+
+
+def test_a_disk_that_refuses_out_leaves_a_checkpoint_from_which_only_the_writing_is_left(
+    tmp_path: Path,
+) -> None:
+    out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
+    in_the_way = aside(out)
+    in_the_way.mkdir()
+    failed = finetuned("update", MODEL, DROPS, "-o", out, *SHORT, "--json")
+    assert (failed.returncode, lines(failed)[-1]["fault"]) == (1, "host")
+    assert kept.exists()
+    in_the_way.rmdir()
+    told = lines(finetuned("update", MODEL, DROPS, "-o", out, *SHORT, "--resume", "--json"))
+    assert [event["type"] for event in told] == ["trainingBegin", "completed"]
+    finetuned("update", MODEL, DROPS, "-o", tmp_path / "undisturbed", *SHORT)
+    assert out.read_bytes() == (tmp_path / "undisturbed").read_bytes()
+
+
+def test_a_checkpoint_that_cannot_be_removed_once_out_is_saved_is_a_warning(tmp_path: Path) -> None:
     out, kept = tmp_path / "out.mlmodel", tmp_path / "out.mlmodel.checkpoint"
     words = ("update", MODEL, DROPS, "-o", out, "-p", "epochs=200", "--json")
-    interrupted(*words)
-    again = interrupted(*words)
-    assert again[0]["step"] == 0
-    assert kept.exists()
+    command = [sys.executable, "-P", "-m", "finetuned", *map(str, words)]
+    # Nobody reads on after the first line: the pipe is full long before the command is done.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        (kept / "precious").mkdir(parents=True)
+        told, said = process.communicate()
+    assert (process.returncode, json.loads(told.splitlines()[-1])["type"]) == (0, "completed")
+    assert "its checkpoint is still there" in said
+    assert (out.exists(), (kept / "precious").exists()) == (True, True)
 
 
 def test_divergence_fails_the_task_and_saves_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 import builders
 import networks as n
-from finetuned.edge.resuming import Interruption, Keeper, beside, read
-from finetuned.errors import CheckpointError, HostError
+from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, read
+from finetuned.errors import CheckpointError, HostError, RequestError
 from finetuned.spec import codec
 from finetuned.update import checkpoint
 from finetuned.update.checkpoint import Position, Snapshot
@@ -50,7 +50,8 @@ def test_a_task_goes_on_from_what_was_kept_and_a_removed_checkpoint_is_none(tmp_
     next(stopped.steps(DATA))
     keeper = Keeper(beside(tmp_path / "out"), stopped, DATA)
     keeper.keep()
-    list(Keeper(keeper.path, resumed, DATA).go_on(read(keeper.path)))
+    other = Keeper(keeper.path, resumed, DATA)
+    list(other.go_on(other.opened(read(keeper.path))))
     assert resumed.encode() == undisturbed.encode()
     keeper.remove()
     assert list(tmp_path.iterdir()) == []
@@ -68,8 +69,44 @@ def test_a_position_that_the_task_never_has_is_refused_and_the_task_stands_where
     wrong = Snapshot(position=Position(epoch=7, step=21), learning_rate=0.1, arrays=zeros, seed=sound.seed)
     before = task.encode()
     with pytest.raises(CheckpointError, match="no epoch 7"):
-        keeper.go_on(checkpoint.encode(wrong, keeper.identity))
+        keeper.go_on(keeper.opened(checkpoint.encode(wrong, keeper.identity)))
     assert task.encode() == before
+
+
+def test_a_checkpoint_of_another_task_is_refused_with_what_to_do_and_a_damaged_one_is_told_apart(
+    tmp_path: Path,
+) -> None:
+    keeper = Keeper(beside(tmp_path / "out"), update(), DATA)
+    snapshot = update().snapshot()
+    with pytest.raises(RequestError, match="leave out --resume"):
+        keeper.opened(checkpoint.encode(snapshot, "another"))
+    with pytest.raises(CheckpointError, match="cut off"):
+        keeper.opened(checkpoint.encode(snapshot, keeper.identity)[:-1])
+
+
+def test_a_checkpoint_set_aside_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    keeper = Keeper(beside(tmp_path / "out"), update(), DATA)
+    assert not keeper.set_aside()
+    keeper.old.write_bytes(b"older")
+    keeper.path.write_bytes(b"old")
+    assert keeper.set_aside()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.checkpoint.old": b"old"}
+
+
+def test_a_folder_where_out_or_its_checkpoint_goes_is_refused_and_never_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    check_places(out)
+    inside = beside(out) / "precious"
+    inside.mkdir(parents=True)
+    with pytest.raises(RequestError, match=r"out\.checkpoint is no file"):
+        check_places(out)
+    with pytest.raises(HostError, match="removing"):
+        Keeper(beside(out), update(), DATA).remove()
+    assert inside.is_dir()
+    with pytest.raises(RequestError, match="name a file"):
+        check_places(beside(out))
+    with pytest.raises(RequestError, match="no folder"):
+        check_places(tmp_path / "nowhere" / "out")
 
 
 # ── Ctrl-C ──────────────────────────────────────────────────────────────────────────────────────
@@ -108,3 +145,23 @@ def test_ctrl_c_between_two_steps_is_obeyed_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
     assert not interruption.torn
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_a_file_is_written_waits_for_the_next_step() -> None:
+    with Interruption() as interruption:
+        with interruption.writing():
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interruption.step(pressed(0, []))
+    assert not interruption.torn
+
+
+def test_ctrl_c_that_the_parent_has_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            assert interruption.step(pressed(2, [])) == "event"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

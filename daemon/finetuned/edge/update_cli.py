@@ -22,9 +22,9 @@ from finetuned.edge import console
 from finetuned.edge.budgeted import guard
 from finetuned.edge.model_cli import load, read_data
 from finetuned.edge.pairs import pairs
-from finetuned.edge.resuming import Interruption, Keeper, beside, read
+from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, read
 from finetuned.edge.threads import threads_of
-from finetuned.errors import CheckpointError, FinetunedError, HostError, RequestError
+from finetuned.errors import CheckpointError, FinetunedError, HostError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from finetuned.policy.budget import Verdict
     from finetuned.service.dataset import Dataset
     from finetuned.service.messages import Metrics
+    from finetuned.update.checkpoint import Snapshot
     from finetuned.update.features import Encoded
     from finetuned.update.network import MiniBatch
 
@@ -129,24 +130,24 @@ class Run:
 
 def update(job: Job, parameters: list[str] | None, labels: list[str] | None, *, json: bool) -> int:
     """Train and save; return the exit status."""
-    if not job.out.absolute().parent.is_dir():
-        raise RequestError(f"{job.out} cannot be written: there is no folder {job.out.parent}")
+    check_places(job.out)
     teller = Teller(job=job, json=json)
     kept = _kept(job, teller)
     run = _prepared(job, pairs(parameters, "-p"), pairs(labels, "--label"), teller, _seed(kept))
+    snapshot = _opened(run, kept)
     began = time.monotonic()
-    try:
-        with run.interruption:
-            before, after = _train(run, kept)
-    except FinetunedError as error:
-        teller.event(events.TaskFailed, fault=error.fault, error=str(error))
-        if json:
-            return console.NO
-        raise
-    except KeyboardInterrupt:
-        teller.event(events.TaskCancelled)
-        _leave(run)
-        return console.INTERRUPTED
+    with run.interruption:
+        try:
+            before, after = _train(run, snapshot)
+        except FinetunedError as error:
+            teller.event(events.TaskFailed, fault=error.fault, error=str(error))
+            if json:
+                return console.NO
+            raise
+        except KeyboardInterrupt:
+            teller.event(events.TaskCancelled)
+            _leave(run, "interrupted")
+            return console.INTERRUPTED
     _completed(run, before, after, time.monotonic() - began)
     return console.DONE
 
@@ -186,11 +187,10 @@ def _kept(job: Job, teller: Teller) -> bytes | None:
     """Return the checkpoint to go on from, if that was asked for and there is one."""
     if not job.resume:
         return None
-    try:
-        return read(beside(job.out))
-    except HostError as error:
-        teller.warning(f"there is no checkpoint to go on from: {error}; the task starts from its beginning")
+    if not (path := beside(job.out)).exists():
+        teller.warning(f"there is no checkpoint to go on from: no {path}; the task starts from its beginning")
         return None
+    return read(path)
 
 
 def _seed(kept: bytes | None) -> int:
@@ -201,13 +201,29 @@ def _seed(kept: bytes | None) -> int:
     return secrets.randbits(32)
 
 
-def _steps(run: Run, kept: bytes | None) -> Iterator[MiniBatch | Epoch]:
-    """Return the task's steps, from the checkpoint on if it is good."""
+def _opened(run: Run, kept: bytes | None) -> Snapshot | None:
+    """Return what the checkpoint holds; one that nobody goes on from makes room for this task's own."""
     if kept is not None:
         try:
-            steps = run.keeper.go_on(kept)
+            return run.keeper.opened(kept)
         except CheckpointError as error:
-            run.teller.warning(f"{run.keeper.path} is of no use: {error}; the task starts from its beginning")
+            _useless(run, error)
+    elif run.keeper.set_aside():
+        run.teller.warning(f"the checkpoint of an interrupted update is kept as {run.keeper.old}")
+    return None
+
+
+def _useless(run: Run, error: CheckpointError) -> None:
+    run.teller.warning(f"{run.keeper.path} is of no use: {error}; the task starts from its beginning")
+
+
+def _steps(run: Run, snapshot: Snapshot | None) -> Iterator[MiniBatch | Epoch]:
+    """Return the task's steps, from the checkpoint on if it is good."""
+    if snapshot is not None:
+        try:
+            steps = run.keeper.go_on(snapshot)
+        except CheckpointError as error:
+            _useless(run, error)
         else:
             run.teller.step = run.task.position.step
             run.teller.sentence(f"goes on after mini-batch {run.teller.step}")
@@ -218,31 +234,32 @@ def _steps(run: Run, kept: bytes | None) -> Iterator[MiniBatch | Epoch]:
 def _keep(run: Run) -> None:
     """Keep a checkpoint now and then; a disk that refuses it is no reason to stop."""
     try:
-        run.keeper.keep_if_due()
+        with run.interruption.writing():
+            run.keeper.keep_if_due()
     except HostError as error:
         run.teller.warning(f"there is no new checkpoint: {error}")
 
 
-def _leave(run: Run) -> None:
+def _leave(run: Run, why: str) -> None:
     """Leave a checkpoint, unless nothing was done yet or a mini-batch was torn: then the one before is the newest."""
-    said = "[yellow]interrupted[/]; no model was saved"
+    said = f"[yellow]{why}[/]; no model was saved"
     if run.task.position.step and not run.interruption.torn:
         try:
-            run.keeper.keep()
+            with run.interruption.writing():
+                run.keeper.keep()
         except HostError as error:
-            run.teller.warning(f"no checkpoint could be left: {error}")
-            return
+            run.teller.warning(f"no new checkpoint could be left: {error}")
     if run.keeper.path.exists():
         said += f"; --resume goes on from {escape(str(run.keeper.path))}"
     run.teller.sentence(said)
 
 
 # ── training ────────────────────────────────────────────────────────────────────────────────────
-def _train(run: Run, kept: bytes | None) -> tuple[Metrics, Metrics]:
+def _train(run: Run, snapshot: Snapshot | None) -> tuple[Metrics, Metrics]:
     """Train and save; return how good the model was before and is after."""
     task, teller = run.task, run.teller
     before = run.measure()
-    steps = _steps(run, kept)
+    steps = _steps(run, snapshot)
     epochs, batches = int(task.parameters["epochs"]), task.batches(len(run.training))
     teller.event(
         events.TrainingBegin,
@@ -255,9 +272,22 @@ def _train(run: Run, kept: bytes | None) -> tuple[Metrics, Metrics]:
     )
     _run(run, steps, epochs * batches)
     after = run.measure()
-    files.write_atomically(run.job.out.absolute(), task.encode(), mode=0o644)
-    run.keeper.remove()
+    _save(run)
     return before, after
+
+
+def _save(run: Run) -> None:
+    """Write the model; where the disk refuses it, what was learned is left as a checkpoint."""
+    try:
+        with run.interruption.writing():
+            files.write_atomically(run.job.out.absolute(), run.task.encode(), mode=0o644)
+    except HostError:
+        _leave(run, "trained")
+        raise
+    try:
+        run.keeper.remove()
+    except HostError as error:
+        run.teller.warning(f"the model is saved, and its checkpoint is still there: {error}")
 
 
 def _completed(run: Run, before: Metrics, after: Metrics, seconds: float) -> None:
