@@ -30,10 +30,10 @@ def thin_out(waiting: Waiting) -> None:
 
 KEPT: Mapping[type[Progress], tuple[int, Callable[[Waiting], None]]] = {
     TrainingBegin: (256, drop_oldest),
-    EpochEnd: (1024, thin_out),
+    EpochEnd: (128, thin_out),
     MiniBatchEnd: (256, drop_oldest),
 }
-"""How many of a kind wait at most, and what makes room for the next."""
+"""How many of a kind wait at most, and what makes room for the next: outcomes wait behind them, so there are not many."""
 
 
 class Backlog:
