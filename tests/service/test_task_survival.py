@@ -109,17 +109,23 @@ async def test_a_task_that_is_held_for_long_lets_go_and_goes_on_from_its_checkpo
         assert kinds == ["paused", "paceChanged", "resumed", "modelSaved", "promoted", "completed"]
 
 
+async def released_by_heat(bench: Bench) -> str:
+    """Start a task that it is too hot for, for so long that its worker lets go; return its id."""
+    task, run = await bench.started()
+    await bench.feel(90)
+    await run.told(FULL, Pause())
+    run.say(STANDS)
+    await bench.ear.event("paused")
+    bench.clock.now += NEVER.release_after_s
+    bench.tasks.wake()
+    await run.told(FULL, Pause(), Release())
+    run.release(4)
+    return task
+
+
 async def test_a_task_that_the_budget_has_released_is_told_to_go_on_when_it_does(tmp_path: Path) -> None:
     async with a_bench(tmp_path) as bench:
-        task, run = await bench.started()
-        await bench.feel(90)
-        await run.told(FULL, Pause())
-        run.say(STANDS)
-        await bench.ear.event("paused")
-        bench.clock.now += NEVER.release_after_s
-        bench.tasks.wake()
-        await run.told(FULL, Pause(), Release())
-        run.release(4)
+        task = await released_by_heat(bench)
         await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
         await bench.feel(40, looks=9)
         await bench.executor.run(2)
@@ -418,15 +424,7 @@ async def test_a_worker_that_cannot_be_told_any_more_is_lost_and_its_task_goes_o
 
 async def test_paused_and_resumed_take_turns_whoever_holds_a_task(tmp_path: Path) -> None:
     async with a_bench(tmp_path) as bench:
-        task, run = await bench.started()
-        await bench.feel(90)
-        await run.told(FULL, Pause())
-        run.say(STANDS)
-        await bench.ear.event("paused")
-        bench.clock.now += NEVER.release_after_s
-        bench.tasks.wake()
-        await run.told(FULL, Pause(), Release())
-        run.release(4)
+        task = await released_by_heat(bench)
         await bench.ear.event("paceChanged")
         await bench.tasks.pause(task)
         await bench.tasks.resume(task, {})  # it is as hot as before: nothing goes on

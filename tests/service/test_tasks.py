@@ -222,6 +222,19 @@ async def test_a_task_that_the_budget_held_back_for_long_enough_starts_at_half_d
         assert (changed["pace"], changed["duty"]) == ("full", 1.0)
 
 
+async def test_only_the_time_that_the_budget_held_a_task_back_counts_as_held(tmp_path: Path) -> None:
+    """It has waited for a place for six hours when it becomes warm: that is no reason to start in spite of it."""
+    async with a_bench(tmp_path) as bench:
+        _, run = await bench.started()
+        waiting = await bench.train("ann")
+        await bench.ear.state(f"task/{waiting}", reasons=["queued"])
+        bench.clock.now += SIX_HOURS_S
+        await bench.feel(72)
+        run.complete()
+        await bench.ear.state(f"task/{waiting}", reasons=["queued", "thermal"])
+        assert len(bench.executor.runs) == 1
+
+
 async def test_a_verdict_that_comes_while_a_worker_comes_up_is_told_to_it(tmp_path: Path) -> None:
     async with a_bench(tmp_path) as bench:
         bench.executor.opens.clear()
