@@ -16,6 +16,7 @@ from finetuned.policy.budget import Mode
 from finetuned.service.ending import ATTEMPTS
 from finetuned.service.messages import Cancel, Cancelled, Failed, Pace, Pause, Resume, result_path
 from finetuned.states import TaskState
+from service.samples import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -227,7 +228,7 @@ async def test_only_the_time_that_the_budget_held_a_task_back_counts_as_held(tmp
     async with a_bench(tmp_path) as bench:
         _, run = await bench.started()
         waiting = await bench.train("ann")
-        await bench.ear.state(f"task/{waiting}", reasons=["queued"])
+        await until(lambda: bench.tasks.queued == 1)  # it has been looked at
         bench.clock.now += SIX_HOURS_S
         await bench.feel(72)
         run.complete()
