@@ -128,7 +128,8 @@ class TaskSpec(Value, frozen=True, kw_only=True):
 
     `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the decoded
     samples, `folder` the task's own: an attempt writes into `folder/<attempt>/` and nowhere else.  `seed` is used where
-    neither model nor parameters have one; `threads` never changes within a task.  `adjustments`, in order, are the
+    neither model nor parameters have one; `threads` never changes within a task.  `devices`
+    are where it computes, the most wanted first, in onnxruntime's words (`cuda`, `openvino`, `cpu`).  `adjustments`, in order, are the
     learning rates that were asked for on the way.  A checkpoint is written every `checkpoint_s`, and at the end of an
     epoch.  `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
     """
@@ -147,6 +148,7 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     adjustments: tuple[Adjustment, ...] = ()
     seed: int = 0
     threads: int = 1
+    devices: tuple[str, ...] = ("cpu",)
     checkpoint_s: float = 60.0
     report_interval_s: float = 0.2
 
@@ -176,9 +178,14 @@ class Start(Message, tag=tag, frozen=True, kw_only=True):
 
 
 class Pace(Message, tag=tag, frozen=True, kw_only=True):
-    """Work with this duty (0 < duty ≤ 1) from the next mini-batch on."""
+    """Work so from the next mini-batch on: with this duty (0 < duty ≤ 1), on this share of the cores (0 < cores ≤ 1).
+
+    `accelerated` false: on the CPU, whatever the spec's `devices` say.
+    """
 
     duty: float = 1.0
+    cores: float = 1.0
+    accelerated: bool = True
 
 
 class Pause(Message, tag=tag, frozen=True, kw_only=True):
@@ -287,6 +294,13 @@ class Held(Report, tag=tag, frozen=True, kw_only=True):
     held: bool
 
 
+class Moved(Report, tag=tag, frozen=True, kw_only=True):
+    """From here on it computes on `device`; `why` says, where that was not asked for, what is wrong with a wanted one."""
+
+    device: str
+    why: str = ""
+
+
 class Heartbeat(Report, tag=tag, frozen=True, kw_only=True):
     """Alive, though there is nothing to say (a hold, a long step)."""
 
@@ -335,6 +349,7 @@ WorkerReport = (
     | Checkpointed
     | Adjusted
     | Held
+    | Moved
     | Heartbeat
     | Completed
     | Cancelled
