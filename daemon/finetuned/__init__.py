@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from finetuned.policy.zones import Reading, Sensor
     from finetuned.service.executor import Capabilities, Executor
+    from finetuned.service.machine import Machine
     from finetuned.service.messages import (
         LAST,
         Adjust,
@@ -97,6 +98,7 @@ _HOMES = {
     "Kill": "service.messages",
     "LAST": "service.messages",
     "Lost": "service.messages",
+    "Machine": "service.machine",
     "MetricKey": "update.events",
     "Metrics": "service.messages",
     "MiniBatchEnd": "service.messages",
@@ -162,6 +164,7 @@ __all__ = [
     "InputSpec",
     "Kill",
     "Lost",
+    "Machine",
     "MetricKey",
     "Metrics",
     "MiniBatchEnd",

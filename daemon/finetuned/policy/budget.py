@@ -1,22 +1,7 @@
 """When a task runs, slows down, or waits: from readings to a verdict, without clock, sensor or loop.
 
-The words are the kernel's.  A *zone* (thermal, battery …) has *trips*: `throttle`, `pause` and `resume`.  Every
-zone has a place on a ladder of its own, and the lowest of all places is what counts:
-
-                          resume       throttle         pause
-                           65 C          70 C            80 C
-    full       -------<------.-------------+              .
-                      ^      .             v 3 in a row   .
-    slow 0.5   -------<------.-------------+              .
-                      ^      .             v 3 in a row   .
-    slow 0.25  -------<------.-------------.--------------+
-                      ^      .             .              v 1 reading, from any pace
-    paused     -------<------.-------------.--------------.-----
-                  3 in a row (and from paused: 60 s have passed)
-
-Between `resume` and `throttle` nothing moves.  Every step up needs three readings in a row of its own, so the way
-up from a pause leads through every pace.  Turning around (a throttle after a step up, a step up after a
-throttle) waits for `min_running_s`; going on in the same direction doesn't.  A pause trip waits for nothing.
+The words are the kernel's.  A *zone* (thermal, battery …) has *trips*: `throttle`, `pause` and `resume`.  Every zone has a
+place on a ladder of its own (`hysteresis.py` draws it), and the lowest of all places is what counts.
 """
 
 from __future__ import annotations
@@ -26,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from finetuned.policy.hysteresis import IN_A_ROW, LADDER, PAUSED, RUNGS, Moment, Pace, Trace, step
 from finetuned.policy.zones import (
-    CLEAR,
     Kind,
     Missing,
-    Position,
+    OnBattery,
     Reading,
     Sensor,
     Zone,
     battery_zone,
-    position,
+    homes,
     thermal_zone,
 )
 
@@ -48,6 +33,7 @@ __all__ = [
     "Kind",
     "Missing",
     "Mode",
+    "OnBattery",
     "Pace",
     "Reading",
     "Sensor",
@@ -58,21 +44,12 @@ __all__ = [
     "battery_zone",
     "decide",
     "may_start",
+    "settled",
     "thermal_zone",
 ]
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────────
-class Pace(StrEnum):
-    """How fast a task may go, from full speed down."""
-
-    full = "full"
-    cpu = "cpu"
-    slow = "slow"
-    paused = "paused"
-    released = "released"
-
-
 class Mode(StrEnum):
     """What a person asked for: the budget, work whatever it says (within what is safe), or no work."""
 
@@ -97,36 +74,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """A reason with the reading and the trip behind it, where there are any."""
+    """A reason with its zone, and the reading and the trip behind it, where there are any."""
 
     reason: str
-    reading: float | None = None
-    trip: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """What the next decision needs to know of a zone: its rung, and readings in a row on either side.
-
-    `blind`: it was brought down by missing readings alone, so any valid one that trips nothing lets it up again.
-    `pressed`: the last reading stood at the throttle trip or beyond.
-    """
-
-    zone: str
-    rung: int = 0
-    above: int = 0
-    below: int = 0
-    missing: int = 0
-    blind: bool = False
-    pressed: bool = False
-    paused_at: float = 0.0
+    zone: str = ""
     reading: float | None = None
     trip: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the tasks shall do: the pace, its duty (0 … 1), the reasons (sorted) and what is behind each.
+    """What the tasks shall do: the pace, its duty and share of the cores (0 … 1), the reasons and what is behind each.
 
     `holds` are the causes that keep a task from starting: also those that do not slow a running one (yet).
     The rest is history for the next decision; times are those of the caller's clock.
@@ -134,6 +92,7 @@ class Verdict:
 
     pace: Pace = Pace.full
     duty: float = 1.0
+    cores: float = 1.0
     causes: tuple[Cause, ...] = ()
     holds: tuple[Cause, ...] = ()
     paused_at: float | None = None
@@ -144,14 +103,13 @@ class Verdict:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The reasons for the present pace, sorted; none at full speed."""
-        return tuple(cause.reason for cause in self.causes)
+        """The reasons for the present pace, sorted, each once; none at full speed."""
+        return reasons_of(self.causes)
 
     @property
     def effect(self) -> tuple[object, ...]:
         """What others can tell apart: two verdicts of the same effect differ in history only."""
-        held = tuple(cause.reason for cause in self.holds)
-        return (self.pace, self.duty, self.reasons, held)
+        return (self.pace, self.duty, self.cores, self.reasons, reasons_of(self.holds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,110 +119,6 @@ class Start:
     allowed: bool
     duty: float = 1.0
     reasons: tuple[str, ...] = ()
-
-
-# ── tables ──────────────────────────────────────────────────────────────────────────────────────
-LADDER: tuple[tuple[Pace, float], ...] = (
-    (Pace.full, 1.0),
-    (Pace.cpu, 1.0),
-    (Pace.slow, 0.5),
-    (Pace.slow, 0.25),
-    (Pace.paused, 0.0),
-)
-PAUSED = len(LADDER) - 1
-RUNGS = {True: (0, 1, 2, 3, PAUSED), False: (0, 2, 3, PAUSED)}  # by: is an accelerator in use?
-IN_A_ROW = 3
-HELD_TOO_LONG = 0.5  # the duty at most of a task that waited for so long that it starts all the same
-
-
-# ── one zone's step ─────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """What all zones share in one decision: the time, the rungs in use, and which directions are open."""
-
-    now: float
-    rungs: tuple[int, ...]
-    down: bool
-    up: bool
-    min_paused_s: float
-
-
-def _moment(budget: Budget, previous: Verdict, now: float, *, accelerator: bool) -> Moment:
-    turned = now - previous.moved_at >= budget.min_running_s
-    return Moment(
-        now=now,
-        rungs=RUNGS[accelerator],
-        down=turned or previous.heading >= 0,
-        up=turned or previous.heading <= 0,
-        min_paused_s=budget.min_paused_s,
-    )
-
-
-def _look(
-    budget: Budget, zone: Zone, trace: Trace, readings: Sequence[Reading]
-) -> tuple[Trace, Position | None]:
-    """Return where the zone stands, and its trace with missing readings counted.
-
-    No reading at all, or three ignored ones in a row: as if the machine had no such zone, so its reason goes.
-    """
-    if not readings:
-        return replace(trace, missing=0), CLEAR
-    positions = [position(zone, reading, budget.missing) for reading in readings]
-    seen = [each for each in positions if each is not None]
-    if seen:
-        return replace(trace, missing=0), max(seen, key=lambda each: each.severity)
-    missing = trace.missing + 1
-    return replace(trace, missing=missing), CLEAR if missing >= IN_A_ROW else None
-
-
-def _count(trace: Trace, at: Position) -> Trace:
-    """Count readings in a row on either side; while paused, only the way out counts."""
-    freed = at.resume or (trace.blind and not at.throttle and not at.pause)
-    leaving = freed and (trace.rung == PAUSED or not at.throttle)
-    pressing = at.throttle and not leaving
-    return replace(
-        trace,
-        above=trace.above + 1 if pressing else 0,
-        below=trace.below + 1 if leaving else 0,
-        blind=_blind(trace, at),
-        pressed=at.throttle or at.pause,
-        reading=at.reading,
-    )
-
-
-def _blind(trace: Trace, at: Position) -> bool:
-    if at.throttle or at.pause:
-        return at.blind and (trace.blind or trace.rung == 0)
-    return trace.blind and trace.rung > 0
-
-
-def _move(trace: Trace, at: Position, moment: Moment) -> Trace:
-    """Move by one rung at most; a pause trip goes to the end at once."""
-    if at.pause:
-        paused_at = trace.paused_at if trace.rung == PAUSED else moment.now
-        return replace(trace, rung=PAUSED, above=0, below=0, paused_at=paused_at)
-    if trace.above >= IN_A_ROW and trace.rung < PAUSED and moment.down:
-        lower = min(rung for rung in moment.rungs if rung > trace.rung)
-        return trace if lower == PAUSED else replace(trace, rung=lower, above=0)
-    if trace.below >= IN_A_ROW and trace.rung > 0 and _open_above(trace, moment):
-        return replace(trace, rung=max(rung for rung in moment.rungs if rung < trace.rung), below=0)
-    return trace
-
-
-def _open_above(trace: Trace, moment: Moment) -> bool:
-    if trace.rung == PAUSED:
-        return moment.now - trace.paused_at >= moment.min_paused_s
-    return moment.up
-
-
-def _step(budget: Budget, zone: Zone, before: Trace, readings: Sequence[Reading], moment: Moment) -> Trace:
-    fitting = replace(before, rung=min(rung for rung in moment.rungs if rung >= before.rung))
-    trace, at = _look(budget, zone, fitting, readings)
-    if at is None:
-        return trace
-    moved = _move(_count(trace, at), at, moment)
-    trip = at.pause_trip if moved.rung == PAUSED else at.throttle_trip
-    return replace(moved, trip=trip if trip is not None and math.isfinite(trip) else None)
 
 
 # ── the verdict ─────────────────────────────────────────────────────────────────────────────────
@@ -282,14 +136,10 @@ def decide(
     `accelerator`: a running task computes on one, so that `cpu` is a pace of its own.
     """
     before = previous or Verdict(moved_at=now)
-    by_zone: dict[str, list[Reading]] = {zone.name: [] for zone in budget.zones}
-    for reading in readings:
-        by_zone.setdefault(reading.zone, []).append(reading)
     moment = _moment(budget, before, now, accelerator=accelerator)
+    found = homes(budget.zones, readings)
     traces = {
-        zone.name: _step(
-            budget, zone, before.traces.get(zone.name, Trace(zone=zone.name)), by_zone[zone.name], moment
-        )
+        zone.name: step(zone, before.traces.get(zone.name, Trace(zone=zone.name)), found[zone.name], moment)
         for zone in budget.zones
     }
     rung = max((trace.rung for trace in traces.values()), default=0)
@@ -297,6 +147,18 @@ def decide(
     if rung != before.rung:
         after = replace(after, moved_at=now, heading=1 if rung > before.rung else -1)
     return assess(budget, after, now)
+
+
+def _moment(budget: Budget, previous: Verdict, now: float, *, accelerator: bool) -> Moment:
+    turned = now - previous.moved_at >= budget.min_running_s
+    return Moment(
+        now=now,
+        rungs=RUNGS[accelerator],
+        down=turned or previous.heading >= 0,
+        up=turned or previous.heading <= 0,
+        missing=budget.missing,
+        min_paused_s=budget.min_paused_s,
+    )
 
 
 def assess(budget: Budget, verdict: Verdict, now: float) -> Verdict:
@@ -308,9 +170,9 @@ def assess(budget: Budget, verdict: Verdict, now: float) -> Verdict:
     if budget.mode is Mode.never:
         pausing = holding = (Cause(reason="mode"),)  # `user` is a person's word about one task
     if not pausing:
-        pace, duty = LADDER[verdict.rung] if budget.mode is Mode.auto else LADDER[0]
-        causes = _slowing(budget, verdict)
-        return replace(verdict, pace=pace, duty=duty, causes=causes, holds=holding, paused_at=None)
+        at = LADDER[verdict.rung if budget.mode is Mode.auto else 0]
+        slowed = replace(verdict, pace=at.pace, duty=at.duty, cores=at.cores)
+        return replace(slowed, causes=_slowing(budget, verdict), holds=holding, paused_at=None)
     paused_at = now if verdict.paused_at is None else verdict.paused_at
     pace = Pace.released if now - paused_at >= budget.release_after_s else Pace.paused
     return replace(verdict, pace=pace, duty=0.0, causes=pausing, holds=holding, paused_at=paused_at)
@@ -318,8 +180,9 @@ def assess(budget: Budget, verdict: Verdict, now: float) -> Verdict:
 
 def _pausing(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:
     holding = {zone.name for zone in budget.zones if zone.guards or budget.mode is Mode.auto}
-    traces = verdict.traces.values()
-    return _causes(trace for trace in traces if trace.rung == PAUSED and trace.zone in holding)
+    return _causes(
+        trace for trace in verdict.traces.values() if trace.rung == PAUSED and trace.zone in holding
+    )
 
 
 def _slowing(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:
@@ -335,8 +198,22 @@ def _holding(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:
 
 
 def _causes(traces: Iterable[Trace]) -> tuple[Cause, ...]:
-    causes = (Cause(reason=trace.zone, reading=trace.reading, trip=trace.trip) for trace in traces)
-    return tuple(sorted(causes, key=lambda cause: cause.reason))
+    """Return what is behind the traces, the lowest rung of each reason first."""
+    ranked = sorted(traces, key=lambda trace: (trace.zone.partition("/")[0], -trace.rung, trace.zone))
+    return tuple(
+        Cause(reason=trace.zone.partition("/")[0], zone=trace.zone, reading=trace.reading, trip=trace.trip)
+        for trace in ranked
+    )
+
+
+def reasons_of(causes: Iterable[Cause]) -> tuple[str, ...]:
+    """Return the words, sorted, each once."""
+    return tuple(sorted({cause.reason for cause in causes}))
+
+
+# ── what follows ────────────────────────────────────────────────────────────────────────────────
+HELD_TOO_LONG = 0.5
+"""The duty at most of a task that waited for so long that it starts all the same."""
 
 
 def may_start(budget: Budget, verdict: Verdict, held_s: float = 0.0) -> Start:
@@ -344,7 +221,7 @@ def may_start(budget: Budget, verdict: Verdict, held_s: float = 0.0) -> Start:
 
     Stricter than to go on: a throttle trip holds a start back, for `max_hold_s` at most; then it starts slow.
     """
-    reasons = tuple(cause.reason for cause in verdict.holds)
+    reasons = reasons_of(verdict.holds)
     if verdict.pace in (Pace.paused, Pace.released):
         return Start(allowed=False, reasons=reasons)
     if not reasons:
@@ -352,3 +229,15 @@ def may_start(budget: Budget, verdict: Verdict, held_s: float = 0.0) -> Start:
     if held_s < budget.max_hold_s:
         return Start(allowed=False, reasons=reasons)
     return Start(allowed=True, duty=min(verdict.duty, HELD_TOO_LONG), reasons=reasons)
+
+
+def settled(
+    budget: Budget, readings: Sequence[Reading], interval_s: float = 4.0, *, accelerator: bool = False
+) -> Verdict:
+    """Return the verdict in which it ends where these readings stay, and nothing was known before."""
+    verdict: Verdict | None = None
+    # Before `release_after_s`, which is about time and not about readings.
+    lasting = replace(budget, release_after_s=math.inf)
+    for index in range(IN_A_ROW * len(LADDER)):
+        verdict = decide(lasting, verdict, readings, index * interval_s, accelerator=accelerator)
+    return verdict or Verdict()

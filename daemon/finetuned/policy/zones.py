@@ -5,19 +5,37 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-# A value outside of these is a lie.
-PLAUSIBLE = {
-    "thermal": (-55.0, 150.0),
-    "gpu": (-55.0, 150.0),
-    "battery": (0.0, 100.0),
-    "memory": (0.0, 100.0),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """What the readings of a kind of zone are: their unit, and the values outside of which they are lies."""
+
+    unit: str
+    least: float = -math.inf
+    most: float = math.inf
+
+
+QUANTITIES = {
+    "thermal": Quantity(unit="°C", least=-55.0, most=150.0),
+    "gpu": Quantity(unit="°C", least=-55.0, most=150.0),
+    "battery": Quantity(unit="%", least=0.0, most=100.0),
+    "power": Quantity(unit="", least=0.0, most=1.0),
+    "memory": Quantity(unit="%", least=0.0, most=100.0),
+    "cpuBusy": Quantity(unit="%", least=0.0, most=100.0),
+    "schedule": Quantity(unit="", least=0.0, most=1.0),
+    "idle": Quantity(unit="s", least=0.0),
+    "disk": Quantity(unit="MB", least=0.0),
+    "command": Quantity(unit=""),
 }
+"""The kinds of zones, which are the reasons that a budget gives.  `power` is 1 while the firmware says that the supply or the
+heat limits the processor; `schedule` is 1 inside of a window; `idle` counts since a person was last there; `memory` is the
+kernel's pressure (`some avg10`), in its place `available` the share that is available."""
 PASSIVE_PLAUSIBLE = (30.0, 150.0)
 THROTTLE_BELOW_PASSIVE, PAUSE_BELOW_PASSIVE = 10.0, 5.0
 
@@ -38,11 +56,19 @@ class Kind(StrEnum):
     below = "below"
 
 
+class OnBattery(StrEnum):
+    """What it means that the machine runs on battery, whatever the charge."""
+
+    ignore = "ignore"
+    throttle = "throttle"
+    pause = "pause"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a sensor saw of a zone; `value` is in the zone's unit (°C, %), None where it is missing.
+    """What a sensor saw of a zone; `value` is in the unit of `QUANTITIES` (°C, %), None where it is missing.
 
-    `zone` is the budget's zone and thus the reason (`thermal`), `name` the sensor's own word for the place
+    `zone` is the kind of zone and thus the reason (`thermal`), `name` the sensor's own word for the place
     (`x86_pkg_temp`), `why` why the value is missing.  `passive` is the place's own passive trip point, in °C.
     `on_battery` belongs to the battery alone: False clears its zone, whatever the charge.
     """
@@ -67,7 +93,7 @@ class Sensor(Protocol):
 
     @property
     def zone(self) -> str:
-        """The zone of its readings."""
+        """The kind of zone that it reads, of `QUANTITIES`."""
 
     def read(self) -> Reading | Sequence[Reading]:
         """Return a reading, or one for each place; a missing one has the value None and a `why`."""
@@ -77,6 +103,8 @@ class Sensor(Protocol):
 class Zone:
     """The trips of one zone; None: no such trip.
 
+    `name` is the kind of zone (`thermal`), or kind and place (`thermal/nvme*`, a shell pattern, upper and lower case alike):
+    then only the readings of that place are its, and no other zone's.
     `guards`: its pause trip holds in the mode `always` too, since it protects the machine.
     """
 
@@ -87,16 +115,45 @@ class Zone:
     resume: float
     guards: bool = True
 
+    @property
+    def reason(self) -> str:
+        """The kind of zone: the word that people are told."""
+        return self.name.partition("/")[0]
+
+    @property
+    def place(self) -> str:
+        """The pattern of the place's name; empty: every place that no other zone has."""
+        return self.name.partition("/")[2]
+
+    def has(self, reading: Reading) -> bool:
+        """Say whether the reading is of this zone's kind and place."""
+        fits = not self.place or fnmatchcase(reading.name.lower(), self.place.lower())
+        return reading.zone == self.reason and fits
+
 
 def thermal_zone(*, throttle: float = 70.0, pause: float = 80.0, resume: float = 65.0) -> Zone:
     """Return the trips of the hottest CPU or SoC zone, °C."""
     return Zone(name="thermal", throttle=throttle, pause=pause, resume=resume)
 
 
-def battery_zone(*, throttle_on_battery: bool = True, pause: float = 30.0, resume: float = 40.0) -> Zone:
-    """Return the trips of the charge, %; they hold on battery only, where any charge may throttle."""
-    throttle = math.inf if throttle_on_battery else None
+def battery_zone(
+    *, on_battery: OnBattery = OnBattery.throttle, pause: float = 30.0, resume: float = 40.0
+) -> Zone:
+    """Return the trips of the charge, %; they hold on battery only, where any charge may throttle or pause."""
+    throttle = math.inf if on_battery is OnBattery.throttle else None
+    if on_battery is OnBattery.pause:
+        pause = resume = math.inf
     return Zone(name="battery", kind=Kind.below, throttle=throttle, pause=pause, resume=resume, guards=False)
+
+
+def homes(zones: Sequence[Zone], readings: Iterable[Reading]) -> dict[str, list[Reading]]:
+    """Return the readings of each zone, by its name; one that has a place of its own is asked first."""
+    own_first = sorted(zones, key=lambda zone: not zone.place)
+    found: dict[str, list[Reading]] = {zone.name: [] for zone in zones}
+    for reading in readings:
+        if home := next((zone for zone in own_first if zone.has(reading)), None):
+            found[home.name].append(reading)
+    return found
 
 
 # ── where a reading stands ──────────────────────────────────────────────────────────────────────
@@ -108,14 +165,17 @@ class Position:
     throttle: bool = False
     resume: bool = False
     blind: bool = False
+    kind: Kind = Kind.above
     reading: float | None = None
     throttle_trip: float | None = None
     pause_trip: float | None = None
 
     @property
     def severity(self) -> tuple[object, ...]:
-        """Sorts the worst place of a zone last; of equals, one that was really read, and the hottest."""
-        return (self.pause, self.throttle, not self.resume, not self.blind, self.reading or 0.0)
+        """Sorts the worst place of a zone last; of equals, one that was really read, and the hottest or emptiest."""
+        height = self.reading or 0.0
+        worse = height if self.kind is Kind.above else -height
+        return (self.pause, self.throttle, not self.resume, not self.blind, worse)
 
 
 CLEAR = Position(resume=True)
@@ -128,10 +188,11 @@ BLIND = {
 
 def checked(reading: Reading) -> Reading:
     """Return the reading, or a missing one where its value is a lie (NaN, -273, 1000)."""
-    low, high = PLAUSIBLE.get(reading.zone, (-math.inf, math.inf))
-    if reading.value is None or (math.isfinite(reading.value) and low <= reading.value <= high):
+    known = QUANTITIES.get(reading.zone, Quantity(unit=""))
+    value = reading.value
+    if value is None or (math.isfinite(value) and known.least <= value <= known.most):
         return reading
-    return replace(reading, value=None, why=f"not plausible: {reading.value:g}")
+    return replace(reading, value=None, why=f"not plausible: {value:g}")
 
 
 def lowered(zone: Zone, passive: float | None) -> Zone:
@@ -159,6 +220,7 @@ def position(zone: Zone, reading: Reading, missing: Missing) -> Position | None:
         pause=_tripped(zone.kind, reading.value, trips.pause),
         throttle=_tripped(zone.kind, reading.value, trips.throttle),
         resume=reading.value < trips.resume if zone.kind is Kind.above else reading.value > trips.resume,
+        kind=zone.kind,
         reading=reading.value,
         throttle_trip=trips.throttle,
         pause_trip=trips.pause,
@@ -171,12 +233,9 @@ def _tripped(kind: Kind, value: float, trip: float | None) -> bool:
     return value >= trip if kind is Kind.above else value < trip
 
 
-def summary(zones: Iterable[Zone], readings: Iterable[Reading]) -> dict[str, float]:
+def summary(zones: Sequence[Zone], readings: Iterable[Reading]) -> dict[str, float]:
     """Return one value per zone that can be read: its worst place."""
-    worst: dict[str, float] = {}
-    picks = {zone.name: max if zone.kind is Kind.above else min for zone in zones}
-    for reading in map(checked, readings):
-        if reading.value is not None:
-            pick = picks.get(reading.zone, max)
-            worst[reading.zone] = pick(reading.value, worst.get(reading.zone, reading.value))
-    return worst
+    worst = {Kind.above: max, Kind.below: min}
+    found = homes(zones, map(checked, readings))
+    values = {name: [each.value for each in of if each.value is not None] for name, of in found.items()}
+    return {zone.name: worst[zone.kind](values[zone.name]) for zone in zones if values[zone.name]}

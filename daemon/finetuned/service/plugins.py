@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import pluggy
 
 from finetuned.errors import PluginError
-from finetuned.policy.zones import PLAUSIBLE, Sensor
+from finetuned.policy.zones import QUANTITIES, Sensor
 from finetuned.service.executor import Capabilities, Executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
+    from finetuned.service.machine import Machine
     from finetuned.service.messages import InputSpec
 
 GROUP = "finetuned"
-ZONES = tuple(PLAUSIBLE)
+ZONES = tuple(QUANTITIES)
 AWAITED = ("submit", "control", "drain", "close")
 LOCAL = "local"
 
@@ -62,8 +62,8 @@ class Hooks:
         raise NotImplementedError
 
     @hookspec
-    def finetuned_sensors(self, root: Path) -> list[Sensor]:
-        """Return the sensors that are there; `root` is where sysfs is mounted."""
+    def finetuned_sensors(self, machine: Machine) -> list[Sensor]:
+        """Return the sensors that this plugin brings; what they may read, and what they are asked for, `machine` says."""
         raise NotImplementedError
 
     @hookspec
@@ -84,9 +84,9 @@ class Plugins:
         """Ask every plugin for its decoders; one that answers wrongly is added to `errors` and left out."""
         return self._ask(self.manager.hook.finetuned_decoders, decoder_faults)
 
-    def sensors(self, root: Path) -> list[Sensor]:
-        """Ask every plugin for its sensors below `root` (`/sys`); one that answers wrongly is left out."""
-        return self._ask(self.manager.hook.finetuned_sensors, sensor_faults, root=root)
+    def sensors(self, machine: Machine) -> list[Sensor]:
+        """Ask every plugin for its sensors of this machine; one that answers wrongly is left out."""
+        return self._ask(self.manager.hook.finetuned_sensors, sensor_faults, machine=machine)
 
     def executors(self) -> list[Executor]:
         """Ask every plugin for its executors; one that answers wrongly is left out, and so is a second of a name."""
