@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from finetuned.update.features import Array, Encoded
-    from finetuned.update.session import Bound
+    from finetuned.update.sessions import Binding
 
-    Bind = Callable[[dict[str, Array], Array], Bound]
+    Bind = Callable[[dict[str, Array], Array], Binding]
 
 _ALIGNMENT = 16  # float32s: every trained array starts on a cache line
 
@@ -50,7 +50,7 @@ class Buffers:
         partial = len(data) % self.size
         self._bound = {rows: self._bind(bind, rows) for rows in {self.size, partial} - {0}}
 
-    def _bind(self, bind: Bind, rows: int) -> Bound:
+    def _bind(self, bind: Bind, rows: int) -> Binding:
         feeds = {
             FEATURES: self._features[:rows],
             losses.TARGET: self._targets[:rows],

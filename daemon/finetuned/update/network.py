@@ -28,19 +28,23 @@ from finetuned.spec import check, codec
 from finetuned.spec.model import InnerProduct, Layer, Model
 from finetuned.update import optimizer
 from finetuned.update.checkpoint import OPTIMIZER, WEIGHTS, Position, Snapshot
+from finetuned.update.devices import CPU
 from finetuned.update.features import Array, Encoded, inputs_of
 from finetuned.update.identity import identity_of
 from finetuned.update.memory import Arena, Buffers
 from finetuned.update.parameters import update_of
-from finetuned.update.session import Bound, Session
+from finetuned.update.sessions import Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
+    from finetuned.graph.program import Program
     from finetuned.parameters import Number
+    from finetuned.update.sessions import Binding, Move
 
 _MEASURED_AT_ONCE = 256
 _NAMED = 5
+_STEP, _HEAD = "step", "head"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,9 @@ class NetworkUpdate:
         model: an updatable model.
         parameters: those in force (`parameters.resolve`).
         threads: threads of one step; part of the result's identity.
+        devices: where to compute, in onnxruntime's words, the most wanted first; in the end the CPU.  Another device rounds
+            otherwise, so it is no part of the identity: nobody can promise its bytes.
+        accelerated: False: on the CPU, until `accelerate` says otherwise.
 
     `position` is where the update stands after the event that `steps` yielded last.
 
@@ -85,7 +92,15 @@ class NetworkUpdate:
         ModelError: the model cannot be updated; the message holds every reason.
     """
 
-    def __init__(self, model: Model, parameters: Mapping[str, Number], *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        parameters: Mapping[str, Number],
+        *,
+        threads: int = 1,
+        devices: Sequence[str] = (CPU,),
+        accelerated: bool = True,
+    ) -> None:
         refused = check.reasons(model)
         if refused:
             raise ModelError("the model cannot be updated: " + "; ".join(r.message for r in refused))
@@ -99,9 +114,9 @@ class NetworkUpdate:
         self._load_weights()
         kind = update_of(model).optimizer
         self._optimizer = optimizer.make(kind, self._arena.weights.size, self.parameters)
-        self._features = Session(self.training.features, threads=threads) if self.training.features else None
-        self._head = Session(self.training.head, threads=threads)
-        self._step = Session(self.training.step, threads=threads)
+        self._sessions = Sessions(
+            _programs(self.training), devices=devices, threads=threads, accelerated=accelerated
+        )
 
     # ── what goes in ────────────────────────────────────────────────────────────────────────────
     def _load_weights(self) -> None:
@@ -126,14 +141,15 @@ class NetworkUpdate:
         checked = inputs_of(self.model, inputs, needed=self.inputs)
         return (
             checked[self.training.cut.blob]
-            if self._features is None
-            else self._features.run(checked)[FEATURES]
+            if self.training.features is None
+            else self._sessions.run(FEATURES, checked)[FEATURES]
         )
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The model inputs that training needs."""
-        return (self.training.cut.blob,) if self._features is None else tuple(self._features.program.inputs)
+        features = self.training.features
+        return (self.training.cut.blob,) if features is None else tuple(features.inputs)
 
     @property
     def learning_rate(self) -> float:
@@ -145,10 +161,19 @@ class NetworkUpdate:
         self.parameters["learningRate"] = rate
         self._optimizer.learning_rate = rate
 
+    # ── where ───────────────────────────────────────────────────────────────────────────────────
     @property
     def device(self) -> str:
-        """Where the steps are computed."""
-        return self._step.device
+        """Where everything is computed."""
+        return self._sessions.device
+
+    def accelerate(self, *, accelerated: bool) -> None:
+        """Compute on the most wanted device that there is from now on, or on the CPU; ask between two steps."""
+        self._sessions.accelerate(accelerated=accelerated)
+
+    def news(self) -> list[Move]:
+        """Return, once, the moves since it was last asked, and why a wanted device is not used."""
+        return self._sessions.news()
 
     def batches(self, samples: int) -> int:
         """Return the number of mini-batches in an epoch; a last partial one is used."""
@@ -219,10 +244,10 @@ class NetworkUpdate:
         seed = int(self.parameters["seed"]) % 2**64
         return np.random.default_rng([seed, epoch]).permutation(samples)
 
-    def _bind(self, feeds: dict[str, Array], loss: Array) -> Bound:
+    def _bind(self, feeds: dict[str, Array], loss: Array) -> Binding:
         """Bind a step to its feeds, the weights and the gradients."""
         results = {LOSS: loss} | {f"{GRADIENT}{name}": array for name, array in self._arena.gradients.items()}
-        return self._step.bind({**feeds, **self._arena.arrays}, results)
+        return self._sessions.bind(_STEP, {**feeds, **self._arena.arrays}, results)
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────────
     def identity(self, data: Encoded) -> str:
@@ -268,7 +293,7 @@ class NetworkUpdate:
     def predict(self, features: Array, targets: Array) -> tuple[Array, Array]:
         """Return the chain's predictions and the loss of each sample, with the weights of this moment."""
         feeds = {FEATURES: features, losses.TARGET: self.loss_targets(targets), **self._arena.arrays}
-        result = self._head.run({name: feeds[name] for name in self._head.program.inputs})
+        result = self._sessions.run(_HEAD, {name: feeds[name] for name in self.training.head.inputs})
         return result[PREDICTION], result[LOSSES]
 
     def loss_targets(self, targets: Array) -> Array:
@@ -310,6 +335,11 @@ class NetworkUpdate:
             raise DivergenceError(
                 "a weight became infinite or NaN; nothing is saved: try a smaller learningRate"
             )
+
+
+def _programs(training: Training) -> dict[str, Program]:
+    front = {FEATURES: training.features} if training.features else {}
+    return {**front, _HEAD: training.head, _STEP: training.step}
 
 
 def measured(predictions: Array, targets: Array, loss: float) -> Measure:

@@ -10,23 +10,35 @@ import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from finetuned.errors import HostError, ModelError
+from finetuned.update.devices import CPU, device_of, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from finetuned.graph.program import Program
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
-CPU = "CPUExecutionProvider"
 VERSION = str(ort.__version__)
+_SHOWN = 200
+"""So much is told of what onnxruntime says."""
+
+
+class DeviceError(HostError):
+    """A device other than the CPU cannot compute this, or not any more; the CPU still can."""
+
+
+def available() -> dict[str, str]:
+    """Return the providers of the installed onnxruntime, by device."""
+    return {device_of(provider): provider for provider in ort.get_available_providers()}
 
 
 class Session:
@@ -35,35 +47,30 @@ class Session:
     Args:
         program: what to run.
         threads: threads of one run.  The result depends on it to the last bit, so it never changes within a task.
-        providers: onnxruntime's execution providers, most wanted first.
+        device: where it computes, one of `available()`; what a provider cannot do is done on the CPU.
+
+    Raises:
+        DeviceError: another device than the CPU cannot be used.
+        ModelError: the CPU cannot run this.
     """
 
-    def __init__(self, program: Program, *, threads: int = 1, providers: Sequence[str] = (CPU,)) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads steal the cores of everybody else; a background task sleeps instead (ENGINE.md: 0-10 % slower
-        # on an idle machine, two to three times faster on a busy one).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+    def __init__(self, program: Program, *, threads: int = 1, device: str = CPU) -> None:
         self.program = program
+        self.device = device
         try:
-            self._session = ort.InferenceSession(program.onnx, options, providers=list(providers))
+            self._session = _opened(program.onnx, device, threads)
         except Exception as error:  # onnxruntime raises a dozen classes of its own, all "cannot run this"
+            if device != CPU:
+                raise DeviceError(f"it cannot run the compiled model: {_short(error)}") from error
             raise ModelError(f"onnxruntime cannot run the compiled model: {error}") from error
-
-    @property
-    def device(self) -> str:
-        """The provider that computes, in one word: `cpu` or `cuda`, for example."""
-        return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
+        # onnxruntime goes on with others of its providers where it cannot load one, and says so on the standard error.
+        if device_of(self._session.get_providers()[0]) != device:
+            raise DeviceError("onnxruntime cannot load it; the libraries or the hardware are missing")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; arrays in, arrays out, copied by onnxruntime."""
         names = list(self.program.outputs)
-        try:
-            results = self._session.run(names, dict(feeds))
-        except Exception as error:  # as above
-            raise HostError(f"onnxruntime failed: {error}") from error
+        results = _computed(self.device, lambda: self._session.run(names, dict(feeds)))
         return dict(zip(names, results, strict=True))
 
     def bind(self, feeds: Mapping[str, Array], results: Mapping[str, Array]) -> Bound:
@@ -73,26 +80,55 @@ class Session:
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in _chosen(results, self.program.outputs):
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        return Bound(self._session, binding, (feeds, results))
+        return Bound(self.device, self._session, binding, (feeds, results))
 
 
 class Bound:
-    """Buffers bound to a session; `run` is one step without a copy."""
+    """Buffers bound to a session; `run` is one step, on the CPU without a copy."""
 
-    __slots__ = ("_binding", "_kept", "_session")
+    __slots__ = ("_binding", "_device", "_kept", "_session")
 
-    def __init__(self, session: ort.InferenceSession, binding: Any, kept: Any) -> None:  # noqa: ANN401 - onnxruntime has no types
+    def __init__(self, device: str, session: ort.InferenceSession, binding: Any, kept: Any) -> None:  # noqa: ANN401 - onnxruntime has no types
+        self._device = device
         self._session = session
         self._binding = binding
         # onnxruntime knows addresses only: the arrays must live as long as this object.
         self._kept = kept
 
     def run(self) -> None:
-        """Run on the bound memory."""
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # as above
-            raise HostError(f"onnxruntime failed: {error}") from error
+        """Run on the bound memory; DeviceError where another device than the CPU fails."""
+        _computed(self._device, lambda: self._session.run_with_iobinding(self._binding))
+
+
+def _opened(onnx: bytes, device: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads steal the cores of everybody else; a background task sleeps instead (ENGINE.md: 0-10 % slower
+    # on an idle machine, two to three times faster on a busy one).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    there = available()
+    providers: list[Any] = [(there[device], options_of(device, threads=threads))]
+    if device != CPU:
+        providers.append(there[CPU])
+    session = ort.InferenceSession(onnx, options, providers=providers, enable_fallback=0)
+    session.disable_fallback()  # a provider that fails is not changed behind our back
+    return session
+
+
+def _computed(device: str, compute: Callable[[], T]) -> T:
+    try:
+        return compute()
+    except Exception as error:  # as above
+        if device != CPU:
+            raise DeviceError(f"it failed: {_short(error)}") from error
+        raise HostError(f"onnxruntime failed: {error}") from error
+
+
+def _short(error: Exception) -> str:
+    """The first line of what onnxruntime says; the others are a trace of its own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:_SHOWN]
 
 
 def _chosen(arrays: Mapping[str, Array], names: Iterable[str]) -> list[tuple[str, Array]]:
