@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Gradients = tuple[Value | None, ...]
 
+_NOTHING = 2e-38
+"""Nearly the smallest normal float32: to add it changes nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Primitive:
@@ -213,7 +216,26 @@ def _weighted(graph: Graph, rows: Value, weights: Value, origin: str) -> Value:
 # ── emission ────────────────────────────────────────────────────────────────────────────────────
 def _emit_step(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
     """1 where x > 0, else 0, in one vectorised pass: `Greater` and `Where` are slow on the CPU provider."""
-    return [helper.make_node("HardSigmoid", list(inputs), [output], alpha=1e38, beta=0.0)]
+    return [_hard_sigmoid(inputs, output, alpha=1e38, beta=0.0)]
+
+
+def _emit_hard_sigmoid(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    return [
+        _hard_sigmoid(
+            inputs, output, alpha=float(node.attributes["alpha"]), beta=float(node.attributes["beta"])
+        )
+    ]
+
+
+def _hard_sigmoid(inputs: Sequence[str], output: str, *, alpha: float, beta: float) -> Any:  # noqa: ANN401 - a node
+    """Return clip(alpha x + beta, 0, 1).
+
+    OpenVINO takes an attribute that is 0 for one that is not there, and a default for it (beta: 0.5): so a nothing
+    stands for it that changes no float32 above 1e-30, and below 0 is clipped away.
+    """
+    return helper.make_node(
+        "HardSigmoid", list(inputs), [output], alpha=alpha or _NOTHING, beta=beta or -_NOTHING
+    )
 
 
 def _emit_thresholded_relu(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
@@ -313,7 +335,7 @@ PRIMITIVES: dict[str, Primitive] = {
     # Activations that only run forward (Core ML lets no gradient through them).
     "LeakyRelu": Primitive(shape=_same),
     "Elu": Primitive(shape=_same),
-    "HardSigmoid": Primitive(shape=_same),
+    "HardSigmoid": Primitive(shape=_same, emit=_emit_hard_sigmoid),
     "ThresholdedRelu": Primitive(shape=_same, emit=_emit_thresholded_relu),
     "Softplus": Primitive(shape=_same),
     "Softsign": Primitive(shape=_same),
