@@ -223,7 +223,7 @@ async def killed(executor: LocalExecutor, ear: Ear, data: Material) -> None:
     assert isinstance(await ear.last(), m.Lost)
 
 
-@pytest.mark.parametrize("before", [completed, cancelled, released, described])
+@pytest.mark.parametrize("before", [completed, cancelled, described])
 async def test_a_worker_that_has_ended_well_does_the_next_task_to_the_same_bytes(
     tmp_path: Path, before: Callable[[LocalExecutor, Ear, Material], Awaitable[None]]
 ) -> None:
@@ -246,8 +246,8 @@ async def test_a_worker_that_has_ended_well_does_the_next_task_to_the_same_bytes
     assert workers() == []
 
 
-@pytest.mark.parametrize("before", [failed, killed])
-async def test_a_worker_that_has_not_ended_well_is_no_good_for_another(
+@pytest.mark.parametrize("before", [failed, killed, released])
+async def test_a_worker_that_has_not_ended_well_or_was_let_go_for_its_memory_is_gone(
     tmp_path: Path, before: Callable[[LocalExecutor, Ear, Material], Awaitable[None]]
 ) -> None:
     executor = LocalExecutor()

@@ -10,7 +10,7 @@ import pytest
 
 from finetuned.errors import SampleError
 from finetuned.service import messages as m
-from finetuned.service import worker
+from finetuned.service import pacing, worker
 from finetuned.service.worker import HEARTBEAT_S, Worker
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ class World:
     now: float = 0.0
     said: list[tuple[float, m.Report]] = field(default_factory=list)
     adjusted: list[tuple[float, float]] = field(default_factory=list)
+    accelerated: list[tuple[float, bool]] = field(default_factory=list)
+    shares: list[tuple[float, float]] = field(default_factory=list)
+    move_s: float = 0.0
     closed: bool = False
     step: int = 0
 
@@ -83,6 +86,13 @@ class World:
         self.adjusted.append((self.now, parameters["learningRate"]))
         return m.Adjusted(learning_rate=parameters["learningRate"], step=self.step)
 
+    def accelerate(self, *, accelerated: bool) -> list[m.Moved]:
+        """Note where to compute, and take `move_s` for a move."""
+        before = self.accelerated[-1][1] if self.accelerated else True
+        self.accelerated.append((self.now, accelerated))
+        self.now += self.move_s
+        return [m.Moved(device="cuda" if accelerated else "cpu")] if accelerated is not before else []
+
     def checkpoint(self) -> m.Checkpointed | None:
         """Keep what there is."""
         return m.Checkpointed(error="", step=self.step) if self.step else None
@@ -100,6 +110,11 @@ class World:
             yield DONE
         finally:
             self.closed = True
+
+    # the cores
+    def use(self, share: float) -> None:
+        """Note the share of the cores."""
+        self.shares.append((self.now, share))
 
     # what tests ask for
     def kinds(self) -> list[tuple[float, str]]:
@@ -120,6 +135,7 @@ def served(monkeypatch: pytest.MonkeyPatch, world: World) -> World:
     """Let a worker serve this world until the daemon is gone."""
     monkeypatch.setattr(worker, "time", world)
     monkeypatch.setattr(worker, "Work", lambda *_: world)
+    monkeypatch.setattr(worker, "Cores", lambda: world)
     channel: Any = world
     with pytest.raises(EOFError):
         Worker(channel).serve()
@@ -189,6 +205,43 @@ def test_a_new_duty_shortens_the_rest_that_it_meets(monkeypatch: pytest.MonkeyPa
 def test_a_lower_duty_does_not_lengthen_the_rest_that_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
     world = served(monkeypatch, World([(0, START), (0, m.Pace(duty=0.5)), (1.5, m.Pace(duty=0.25))]))
     assert steps(world) == pytest.approx([1, 3, 7, 11])
+
+
+@pytest.mark.parametrize(
+    ("duty", "mean_s"), [(0.5, 0.002), (0.25, 0.004), (0.9, 0.001 / 0.9)], ids=["half", "a quarter", "most"]
+)
+def test_rests_that_are_too_short_for_a_sleep_are_taken_together(
+    monkeypatch: pytest.MonkeyPatch, duty: float, mean_s: float
+) -> None:
+    class Small(World):
+        def run(self) -> Generator[m.Report | None, None, None]:
+            for step in range(1, 1001):
+                self.now += 0.001
+                yield batch(step)
+
+    told = steps(served(monkeypatch, Small([(0, START), (0, m.Pace(duty=duty))])))
+    assert told[-1] / 1000 == pytest.approx(mean_s, rel=0.01)
+    rests = [after - before - 0.001 for before, after in itertools.pairwise(told)]
+    assert {rest > pacing.WORTH_S - 1e-9 for rest in rests if rest > 1e-9} == {True}
+
+
+def test_a_pace_is_also_a_share_of_the_cores_and_a_device_and_a_move_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = m.Pace(duty=0.5, cores=0.25, accelerated=False)
+    world = served(monkeypatch, World([(0, START), (1.5, slow), (2.5, slow), (3.5, m.Pace())]))
+    assert world.shares == [(0, 1.0), (2, 0.25), (3, 0.25), (3.5, 1.0), (4.5, 1.0)]
+    assert world.accelerated == [(2, False), (3, False), (3.5, True)]
+    moved = [(at, r.device, r.step) for at, r in world.said if isinstance(r, m.Moved)]
+    assert moved == [(2, "cpu", 2), (3.5, "cuda", 3)]
+
+
+def test_a_move_during_a_rest_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = m.Pace(duty=0.5, accelerated=False)
+    commands: list[Timed] = [(0, START), (0, m.Pace(duty=0.5)), (11.5, slow)]
+    world = served(monkeypatch, World(commands, move_s=10.0))
+    # The first pace takes ten seconds, and a step one; half of its rest is over when ten more seconds of work begin.
+    assert steps(world)[:2] == pytest.approx([11, 11.5 + 10 + 0.5 + 10 + 1])
 
 
 # ── holds ───────────────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from finetuned.errors import ModelError
 from finetuned.service import inputs
 from finetuned.service.describe import sample_inputs
 from finetuned.service.messages import InputSpec, Prepared
+from finetuned.update.devices import CPU
 from finetuned.update.session import VERSION
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Frozen:
         self._signature = spec.input_signature
         # What features depend on beside the sample; the frozen part is the same in every version of a base.
         known = (spec.base_digest, spec.input_signature, str(spec.threads), __version__, VERSION)
-        self._key = ":".join(known)
+        self._key = ":".join((*known, *_elsewhere(spec.devices)))
         inputs.keep_features_of(db, self._key)
 
     def of(self, digests: Sequence[str]) -> Generator[Report | None, None, NDArray[np.float32]]:
@@ -79,6 +80,11 @@ class Frozen:
         array = np.frombuffer(data, self._want.dtype).reshape(1, *self._want.shape)
         features: NDArray[np.float32] = self._update.features_of({self._want.name: array})[0]
         return features
+
+
+def _elsewhere(devices: tuple[str, ...]) -> tuple[str, ...]:
+    """Other devices round otherwise; what the CPU alone has computed is kept under the name that it always had."""
+    return () if devices == (CPU,) else (",".join(devices),)
 
 
 def _one_input(model: Model) -> InputSpec:

@@ -28,7 +28,6 @@ from finetuned.service.messages import (
     Kill,
     Lost,
     Release,
-    Released,
     Report,
     Start,
 )
@@ -50,8 +49,8 @@ if TYPE_CHECKING:
     from finetuned.service.workers import Worker
 
 NAME = "local"
-WELL = (Completed, Cancelled, Released)
-"""A worker that ends an attempt so is good for another."""
+WELL = (Completed, Cancelled)
+"""A worker that ends an attempt so is good for another.  One that has let go has done so for its memory: it ends."""
 DYING_S = 10.0
 """How long the word is withheld while a killed worker cannot end, since the disk holds it."""
 LOOK_S = 0.5

@@ -9,6 +9,8 @@ however often the task was interrupted and wherever:
 * A checkpoint holds all that the rest of the training depends on, and is taken only by a task whose `identity` is the
   same: model, samples, parameters, threads, versions.
 * The learning rate at a step is the last adjustment in the spec's order that holds by then, not what a checkpoint says.
+* The device is the one thing that it knows of the pace, since a move is between two steps: another rounds otherwise, so
+  a result is the same bytes while there is no move, and within float tolerance after one.
 * Frozen features do not depend on which samples are computed together, or when (`frozen.py`).
 """
 
@@ -35,6 +37,7 @@ from finetuned.service.messages import (
     EpochEnd,
     Metrics,
     MiniBatchEnd,
+    Moved,
     Report,
     Restored,
     SampleRef,
@@ -89,6 +92,7 @@ class Work:
         self._resume_from = tuple(resume_from)
         self._rates = Rates(first=0.0, given=[(each.step, each.learning_rate) for each in spec.adjustments])
         self._begun = self._trains = False
+        self._accelerated = True
         self._identity = ""
         self._keeper = checkpoints.Keeper(folder=Path(spec.folder), attempt=attempt)
         self._kept_step = 0
@@ -106,6 +110,17 @@ class Work:
             adjusted(update_of(self.update.model), parameters)
         self._rates.given.append((None, float(parameters["learningRate"])))
         return self._pinned()[0] if self._begun else None
+
+    def accelerate(self, *, accelerated: bool) -> list[Moved]:
+        """Compute on the most wanted of the spec's devices from here on, or on the CPU; return what there is to say."""
+        self._accelerated = accelerated
+        if self.update is None:
+            return []
+        self.update.accelerate(accelerated=accelerated)
+        return self._moves(self.update)
+
+    def _moves(self, update: NetworkUpdate) -> list[Moved]:
+        return [Moved(device=move.device, why=move.why, step=self.step) for move in update.news()]
 
     def checkpoint(self) -> Checkpointed | None:
         """Write a checkpoint of this very moment; None where there is nothing new to be kept.
@@ -128,6 +143,7 @@ class Work:
         """Read, prepare, train, measure, save; yields at every boundary."""
         update = self._load()
         yield None
+        yield from self._moves(update)
         snapshot = yield from self._restore(update)
         with inputs.opened(Path(self.spec.inputs_path)) as db:
             frozen = Frozen(db, update, self.spec)
@@ -136,10 +152,12 @@ class Work:
         judged = validation if len(validation) else training
         before = update.measure(judged)
         yield None
+        yield from self._moves(update)
         if snapshot is not None:
             update.restore(snapshot)
         yield from self._train(update, training, validation, snapshot)
         after = update.measure(judged)
+        yield from self._moves(update)
         yield self._save(update, before, after)
 
     def _load(self) -> NetworkUpdate:
@@ -155,7 +173,13 @@ class Work:
             adjusted(update_of(model), {"learningRate": rate})
         self._rates.first = float(force["learningRate"])
         self._identity = identity(self.spec, force)
-        self.update = NetworkUpdate(model, force, threads=self.spec.threads)
+        self.update = NetworkUpdate(
+            model,
+            force,
+            threads=self.spec.threads,
+            devices=self.spec.devices,
+            accelerated=self._accelerated,
+        )
         return self.update
 
     def _restore(self, update: NetworkUpdate) -> Generator[Report, None, Snapshot | None]:
@@ -191,6 +215,7 @@ class Work:
     ) -> Generator[Report | None, None, Encoded]:
         chosen = [sample for sample in self.spec.samples if sample.held_out is held_out]
         features = yield from frozen.of([sample.digest for sample in chosen])
+        yield from self._moves(update)
         targets = targets_of(update.model, [sample.label for sample in chosen], update.training.target_shape)
         return Encoded(features=features, targets=targets)
 
@@ -208,10 +233,12 @@ class Work:
             if isinstance(event, Epoch):
                 yield self._epoch(event, update, validation)
             else:
+                moves = self._moves(update)  # where its device failed, this very step was made on another
                 self.step = update.position.step
                 self._set_rate()
                 due = self.spec.report_interval_s >= 0 and now - told >= self.spec.report_interval_s
                 told = now if due else told
+                yield from moves
                 yield _told(event, self.step) if due else None
             if schedule.due(now, epoch_ended=isinstance(event, Epoch)):
                 yield from self._kept(schedule)

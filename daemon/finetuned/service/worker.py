@@ -4,6 +4,8 @@ Theory of operation.  The work (`work.py`) is one generator that yields at every
 of frozen features.  Between two of its steps the loop looks at its messages: to pause is not to call `next`, to throttle
 is to wait before calling it, to cancel is to close it, to release is to ask it for a checkpoint and then to close it.  So
 a pause, a cancel or a release takes effect after the mini-batch in flight, and the work itself knows nothing of them.
+A pace is three things: how much of the time is worked (`pacing.py`), on how many of the cores (`yielding.py`), and whether
+on the accelerator, which alone the work is told.  The number of threads is none of them, so the result isn't either.
 
 Everything that is said carries task, attempt and a sequence number.  After a last word nothing is left of the task, and
 the worker takes the next one.  It ends when the daemon closes the channel or dies.
@@ -26,6 +28,7 @@ import msgspec
 from finetuned.errors import FinetunedError, HostError
 from finetuned.service.channel import SyncChannel
 from finetuned.service.describe import describe
+from finetuned.service.groups import JOINS, join
 from finetuned.service.messages import (
     Adjust,
     Cancel,
@@ -45,15 +48,15 @@ from finetuned.service.messages import (
     Resume,
     Start,
 )
+from finetuned.service.pacing import Duty
 from finetuned.service.work import Work
+from finetuned.service.yielding import Cores, step_back
 from finetuned.spec import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEARTBEAT_S = 5.0
-OOM_SCORE = "900"
-"""Of 1000: where memory runs out, the kernel takes the worker rather than the daemon or anything else of this machine."""
 
 
 class _EndError(Exception):
@@ -69,6 +72,7 @@ class Worker:
 
     def __init__(self, channel: SyncChannel[Command]) -> None:
         self._channel = channel
+        self._cores = Cores()
         self._obeying: dict[type[Command], Callable[[Any], None]] = {
             Cancel: self._cancel,
             Release: self._release,
@@ -99,7 +103,9 @@ class Worker:
         self._task, self._attempt = "", 0
         self._work: Work | None = None
         self._seq = self._step = 0
-        self._duty, self._held = 1.0, False
+        self._held = False
+        self._duty = Duty(time.monotonic)
+        self._cores.use(1.0)
         self._spoke = time.monotonic()
 
     def _describe(self, path: str) -> None:
@@ -126,14 +132,14 @@ class Worker:
         """Between any two steps of the work: messages, then perhaps a rest."""
         with contextlib.closing(work.run()) as steps:
             self._listen()
-            started = time.monotonic()
+            self._duty.begin()
             for report in steps:
                 self._tell(report)
                 if isinstance(report, Completed):
                     return  # what comes now is for the next task
-                self._rest(time.monotonic() - started)
+                self._duty.worked()
+                self._rest()
                 self._listen()
-                started = time.monotonic()
 
     def _tell(self, report: Report | None) -> None:
         if report is not None:
@@ -165,6 +171,7 @@ class Worker:
             self._say(Held(held=True))
             self._stay()
             self._say(Held(held=False))
+            self._duty.begin()
 
     def _stay(self) -> None:
         while self._held:
@@ -173,14 +180,14 @@ class Worker:
                 self._obey(command)
             self._beat()
 
-    def _rest(self, worked_s: float) -> None:
-        """Wait so long that the work was `duty` of the whole; a command that changes that is obeyed at once."""
-        ends = time.monotonic() + worked_s * (1 / self._duty - 1)
-        while not self._held and (left := ends - time.monotonic()) > 0:
-            command = self._channel.receive(min(left, HEARTBEAT_S))
+    def _rest(self) -> None:
+        """Wait for as long as is owed; a command that changes that is obeyed at once."""
+        while not self._held and (left_s := self._duty.rest_s) > 0:
+            command = self._channel.receive(min(left_s, HEARTBEAT_S))
+            self._duty.rested()
             if command is not None:
                 self._obey(command)
-                ends = min(ends, time.monotonic() + worked_s * (1 / self._duty - 1))
+                self._duty.worked()
             self._beat()
 
     def _obey(self, command: Command) -> None:
@@ -206,7 +213,13 @@ class Worker:
             self._say(report)
 
     def _pace(self, command: Pace) -> None:
-        self._duty = min(max(command.duty, 0.01), 1.0)
+        self._duty.set(command.duty)
+        self._cores.use(command.cores)
+        moves = self._work.accelerate(accelerated=command.accelerated) if self._work is not None else []
+        for moved in moves:
+            self._say(moved)
+        if moves:
+            free_memory()
 
 
 def free_memory() -> None:
@@ -216,16 +229,11 @@ def free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def volunteer() -> None:
-    """Raise our own out-of-memory score; a kernel or a container that refuses is right."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")
-
-
 def main() -> None:
     """Serve the daemon at the other end of the inherited socket."""
-    os.nice(int(os.environ.get("FINETUNED_NICE", "0")))
-    volunteer()
+    if group := os.environ.get(JOINS):
+        join(group)
+    step_back(int(os.environ.get("FINETUNED_NICE", "0")))
     channel: SyncChannel[Command] = SyncChannel.inherited(Command)
     with contextlib.suppress(EOFError):
         Worker(channel).serve()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
 from finetuned.service.channel import spawn
+from finetuned.service.groups import JOINS, worker_group
 from finetuned.service.messages import WorkerReport
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Workers:
 
     def __init__(self, *, nice: int, warm_s: float) -> None:
         self._environment = {"FINETUNED_NICE": str(nice)}
+        self._prepared = False
         self._warm_s = warm_s
         self._alive: list[Worker] = []
         self._seasoned: list[Worker] = []
@@ -41,9 +43,17 @@ class Workers:
                 raise HostError("no worker is started any more")
             if not fresh and (warm := self._rewarmed()) is not None:
                 return warm
+            await self._prepare()
             child: Worker = await spawn(MODULE, WorkerReport, env=self._environment)
             self._alive.append(child)
             return child
+
+    async def _prepare(self) -> None:
+        """Make a control group for the workers, once, where it can be."""
+        if not self._prepared:
+            group = await asyncio.to_thread(worker_group)
+            self._environment |= {JOINS: str(group)} if group is not None else {}
+            self._prepared = True
 
     def keep(self, child: Worker) -> bool:
         """Keep a worker that has done well for the next one who needs it; False where it is not needed."""
