@@ -8,20 +8,20 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Budget, Mode
+from finetuned.policy.kinds import guards
 from finetuned.service import plugins
 from finetuned.service.asked import STANDSTILL
 from finetuned.service.governor import Governor
+from finetuned.service.machine import SYSFS, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from finetuned.policy.budget import Verdict
-
-SYSFS = Path("/sys")
 
 
 @dataclass(slots=True)
@@ -56,5 +56,6 @@ class Guard:
 
 def guard(say: Callable[[Verdict], None], sysfs: Path = SYSFS) -> Guard:
     """Return the guard of this machine."""
-    governor = Governor(plugins.load().sensors(sysfs), Budget(mode=Mode.always))
-    return Guard(governor, say)
+    budget = Budget(zones=guards(), mode=Mode.always)
+    machine = Machine(sysfs=sysfs, zones=tuple(zone.name for zone in budget.zones))
+    return Guard(Governor(plugins.load().sensors(machine), budget), say)

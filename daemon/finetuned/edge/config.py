@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from finetuned.edge.budget_sections import Command, Heat
 from finetuned.edge.folders import FILE, default_file
-from finetuned.edge.sections import SHOWN, Config, Log, ModelEntry, Mqtt, Section, Tls
+from finetuned.edge.section import SHOWN, Section
+from finetuned.edge.sections import Config, Log, ModelEntry, Mqtt, Tls
 from finetuned.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,7 +71,6 @@ SENTENCES = {
     "greater_than": "{value} is too low (allowed: above {gt:g})",
     "less_than_equal": "{value} is too high (allowed: up to {le:g})",
     "literal_error": "{value} is not known (allowed: {expected})",
-    "string_pattern_mismatch": "{value} is no topic level (1 to 64 characters, no / + # $ and no control characters)",
     "string_too_short": "must not be empty",
     "finite_number": "{value} is not a number",
     "missing": "is missing",
@@ -84,6 +85,14 @@ TYPES = {
     "model_type": "a table",
     "tuple_type": "an array",
 }
+
+
+NAMED: dict[tuple[str, ...], type[Section]] = {
+    ("models",): ModelEntry,
+    ("budget", "commands"): Command,
+    ("budget", "thermal", "places"): Heat,
+}
+"""Tables whose keys are names of a person's own making, and what stands under each."""
 
 
 def _lines(details: ErrorDetails) -> list[str]:
@@ -117,8 +126,9 @@ def _unknown(path: list[str]) -> str:
     """Say that a key is unknown, and the nearest one or all that are allowed; its value may be a secret."""
     *section, key = path
     siblings = _keys(Config)
-    if section[:1] == ["models"] and section[1:]:
-        siblings = _keys(ModelEntry, f"models.{section[1]}.")
+    for table, kind in NAMED.items():
+        if section[: len(table)] == list(table) and section[len(table) :]:
+            siblings = _keys(kind, f"{'.'.join(section[: len(table) + 1])}.")
     here = {_split(path)[1]: path for path, _ in siblings if _split(path)[0] == ".".join(section)}
     anywhere = {_split(path)[1]: path for path, _ in reversed(_keys(Config))}
     for names in here, anywhere:

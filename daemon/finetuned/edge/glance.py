@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finetuned import __version__
-from finetuned.service.events import DaemonState
+from finetuned.service.events import CauseView, DaemonState
 
 if TYPE_CHECKING:
+    from finetuned.policy.budget import Cause
     from finetuned.service.desk import Desk
     from finetuned.service.governor import Governor
     from finetuned.service.ingest import Ingest
@@ -31,14 +32,32 @@ def state_of(governor: Governor, tasks: Tasks, ingest: Ingest) -> DaemonState:
         waiting_samples=ingest.waiting,
         readings=governor.readings,
         warnings=(*governor.warnings, *ingest.warnings, *tasks.warnings),
+        causes=tuple(_cause(cause) for cause in verdict.causes),
+        mode_left_seconds=_rounded(governor.mode_left_s),
     )
+
+
+def _cause(cause: Cause) -> CauseView:
+    return CauseView(reason=cause.reason, zone=cause.zone, reading=cause.reading, trip=cause.trip)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def status_line(state: DaemonState) -> str:
     """Return one line for `systemctl status`."""
-    why = f" ({', '.join(state.reasons)})" if state.reasons else ""
+    why = f" ({', '.join(map(told, state.causes))})" if state.causes else ""
     doing = f"training {len(state.running)}, {state.queued} queued" if state.running else "idle"
     return f"{doing}, pace {state.pace}{why}"
+
+
+def told(cause: CauseView) -> str:
+    """Say a cause in words: `thermal 83.1 (trip 80)`."""
+    if cause.reading is None:
+        return cause.reason
+    trip = "" if cause.trip is None else f" (trip {cause.trip:g})"
+    return f"{cause.zone} {cause.reading:g}{trip}"
 
 
 def answer_to_status(desk: Desk, state: DaemonState) -> dict[str, Any]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MODULE = "finetuned.edge.daemon"
 TABLES = frozenset({"labels", "parameters"})
 """The keys whose values are tables of a person's own making, not sections."""
+NAMED = frozenset({"models", "places", "commands"})
+"""The keys whose values are sections by names of a person's own making."""
 
 
 def become_daemon(config: Config) -> NoReturn:
@@ -39,6 +41,6 @@ def _section(values: dict[str, Any]) -> SimpleNamespace:
 
 
 def _value(key: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML can say
-    if key == "models":
+    if key in NAMED:
         return {name: _section(entry) for name, entry in value.items()}
     return _section(value) if isinstance(value, dict) and key not in TABLES else value

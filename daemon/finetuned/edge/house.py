@@ -8,13 +8,13 @@ import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetuned.edge import broker
 from finetuned.edge.folders import places
 from finetuned.edge.footing import Footing
 from finetuned.edge.glance import answer_to_status, state_of
+from finetuned.edge.limits import budget_of, machine_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
 from finetuned.edge.requests import Memory
@@ -23,7 +23,6 @@ from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
 from finetuned.errors import ConfigurationError, HostError
-from finetuned.policy.budget import Budget, Missing, Mode, battery_zone, thermal_zone
 from finetuned.service import batch, clock, plugins
 from finetuned.service import ingest as ingestion
 from finetuned.service.decoder import Decoders, Limits
@@ -42,6 +41,7 @@ from finetuned.service.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from finetuned.edge.broker import Address
     from finetuned.edge.config import Config
@@ -161,7 +161,7 @@ async def _save_clock(desk: Desk) -> None:
 
 async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: Address, inbox: Path) -> House:
     found = plugins.load()
-    governor = _governor(config, found)
+    governor = _governor(config, found, desk.store.root)
     workers = LocalExecutor(
         nice=config.worker.nice,
         places=config.worker.max_running,
@@ -252,23 +252,10 @@ async def _broker(config: Config, runtime: Path, node: str) -> AsyncIterator[Add
         yield address
 
 
-def _governor(config: Config, found: plugins.Plugins) -> Governor:
-    limits = config.budget
-    thermal, battery = limits.thermal, limits.battery
-    budget = Budget(
-        zones=(
-            thermal_zone(throttle=thermal.throttle, pause=thermal.pause, resume=thermal.resume),
-            battery_zone(
-                throttle_on_battery=battery.throttle_on_battery, pause=battery.pause, resume=battery.resume
-            ),
-        ),
-        min_paused_s=limits.min_paused_s,
-        min_running_s=limits.min_running_s,
-        release_after_s=limits.release_after_s,
-        missing=Missing(limits.missing),
-        mode=Mode(limits.mode),
-    )
-    return Governor(found.sensors(Path(limits.sysfs)), budget, interval_s=limits.interval_s)
+def _governor(config: Config, found: plugins.Plugins, state: Path) -> Governor:
+    budget = config.budget
+    sensors = found.sensors(machine_of(budget, state))
+    return Governor(sensors, budget_of(budget), interval_s=budget.interval_s)
 
 
 def _settings(config: Config) -> Settings:
@@ -278,6 +265,8 @@ def _settings(config: Config) -> Settings:
         rules={name: rule_of(config, name) for name in config.models},
         held_out=config.validation.held_out,
         threads=threads_of(config.worker.threads),
+        devices=tuple(config.worker.devices),
+        urgent=frozenset(name for name, entry in config.models.items() if entry.priority == "urgent"),
         report_interval_s=1 / rate if rate else -1.0,
         parameters={name: entry.parameters for name, entry in config.models.items()},
         places=config.worker.max_running,

@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    StringConstraints,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from finetuned.errors import RequestError
-from finetuned.service.names import model_name
+from finetuned.edge.budget_sections import Budget
+from finetuned.edge.section import (
+    LARGEST,
+    SHOWN,
+    YEAR_S,
+    FilePath,
+    Level,
+    ModelName,
+    Seconds,
+    Section,
+    Word,
+    absolute,
+    matching,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SHOWN = 60  # characters of a wrong value that a message repeats
-YEAR_S = 31_536_000
-LARGEST = 2**63 - 1  # what the daemon's JSON can hold
-
-
-def _absolute(path: str) -> str:
-    """Expand `~`; a relative path would depend on where the daemon was started."""
-    if not path:
-        return path
-    if "\0" in path:
-        raise ValueError("no path has a zero character in it")
-    try:
-        expanded = Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{error}; give an absolute path") from None
-    if not expanded.is_absolute():
-        raise ValueError(f"{path!r:.{SHOWN}} is relative; give an absolute path, or one that begins with ~/")
-    return str(expanded)
-
-
-def _model_name(name: str) -> str:
-    try:
-        return model_name(name)
-    except RequestError as error:
-        raise ValueError(str(error)) from None
+Device = Annotated[str, matching(r"[a-z0-9]{1,32}", "device, such as cpu, cuda or openvino")]
+RequestVerb = Literal["train", "pause", "resume", "cancel", "mode", "status"]
 
 
 def _number(value: object) -> object:
@@ -59,37 +41,6 @@ def _number(value: object) -> object:
     if not abs(value) <= LARGEST:  # NaN is not, either
         raise ValueError("is infinite, too large or no number at all")
     return value
-
-
-Word = Annotated[str, StringConstraints(min_length=1)]
-FilePath = Annotated[str, AfterValidator(_absolute)]
-Level = Annotated[str, StringConstraints(pattern=r"^[^+#/$\x00-\x1f]{1,64}$")]
-ModelName = Annotated[str, AfterValidator(_model_name)]
-Seconds = Annotated[float, Field(ge=0, le=86_400)]
-Celsius = Annotated[float, Field(ge=0, le=120)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-RequestVerb = Literal["train", "pause", "resume", "cancel", "status"]
-
-
-class Section(BaseModel):
-    """The base of all sections; the keys named in `ascending` must grow from left to right."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    ascending: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if mistakes := tuple(self.mistakes()):
-            raise PydanticCustomError("inconsistent", "inconsistent", {"mistakes": mistakes})
-        return self
-
-    def mistakes(self) -> list[tuple[str, str]]:
-        """Return what contradicts itself within the section: pairs of key and sentence."""
-        return [
-            (low, f"{getattr(self, low):g} must be below {high} ({getattr(self, high):g})")
-            for low, high in pairwise(self.ascending)
-            if getattr(self, low) >= getattr(self, high)
-        ]
 
 
 class Ingest(Section):
@@ -118,44 +69,14 @@ class Validation(Section):
     held_out: Annotated[float, Field(ge=0, le=0.9)] = 0.2
 
 
-class Thermal(Section):
-    """Trip points in °C."""
-
-    ascending = ("resume", "throttle", "pause")
-    throttle: Celsius = 70.0
-    pause: Celsius = 80.0
-    resume: Celsius = 65.0
-
-
-class Battery(Section):
-    """Trip points in % of charge."""
-
-    ascending = ("pause", "resume")
-    throttle_on_battery: bool = True
-    pause: Percent = 30.0
-    resume: Percent = 40.0
-
-
-class Budget(Section):
-    """What the machine may spend on training."""
-
-    mode: Literal["auto", "always", "never"] = "auto"
-    interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 4.0
-    min_paused_s: Seconds = 60.0
-    min_running_s: Seconds = 30.0
-    release_after_s: Seconds = 300.0
-    missing: Literal["ignore", "throttle", "pause"] = "ignore"
-    sysfs: FilePath = "/sys"
-    thermal: Thermal = Thermal()
-    battery: Battery = Battery()
-
-
 class Worker(Section):
     """The processes that train, and where they run."""
 
     executor: Word = "local"
     max_running: Annotated[int, Field(ge=1, le=64)] = 1
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    # No device named: the CPU.
+    devices: Annotated[tuple[Device, ...], Field(strict=False)] = ("cpu",)
     nice: Annotated[int, Field(ge=0, le=19)] = 10
     checkpoint_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
     warm_s: Seconds = 60.0
@@ -225,10 +146,13 @@ class Log(Section):
 class ModelEntry(Section):
     """A model that is registered by the configuration; a key that its trigger lacks is that of `[trigger]`."""
 
-    path: Annotated[Word, AfterValidator(_absolute)]
+    path: Annotated[Word, AfterValidator(absolute)]
     fit: Literal["stretch", "crop"] = "stretch"
-    labels: dict[str, str] = {}
-    parameters: dict[str, Annotated[bool | int | float, BeforeValidator(_number)]] = {}
+    priority: Literal["normal", "urgent"] = "normal"
+    labels: dict[str, str] = Field(default_factory=dict)
+    parameters: dict[str, Annotated[bool | int | float, BeforeValidator(_number)]] = Field(
+        default_factory=dict
+    )
     trigger: Trigger = Trigger()
 
 
@@ -245,7 +169,7 @@ class Config(Section):
     history: History = History()
     mqtt: Mqtt = Mqtt()
     log: Log = Log()
-    models: dict[ModelName, ModelEntry] = {}
+    models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
 
     @field_validator("models", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
-"""Who starts next: fair between models first, then between the users of a model, then the oldest.
+"""Who starts next: the urgent; then fair between models, then between the users of a model, then the oldest.
 
-A free place goes to the model with the fewest running tasks; of equals to the one that was served longest ago; within
+A person has said which models are urgent: they take every place that they can use, and all that follows holds among
+themselves, and among the others for the places that they leave.  A free place goes to the model with the fewest running tasks; of equals to the one that was served longest ago; within
 it to the user who was served longest ago; then to the oldest task.  Served means started, and *when* is counted in
 starts (turns), not in seconds, so no clock can make it unfair.
 
@@ -32,6 +33,7 @@ class Waiting:
     model: str
     user: str = ""
     created_s: float = 0.0
+    urgent: bool = False
     ready_in_s: float = 0.0
 
     @property
@@ -67,8 +69,15 @@ def choose(
     left = [each for each in waiting if each.ready]
     chosen: list[str] = []
 
-    def rank(each: Waiting) -> tuple[int, int, int, float, str]:
-        return (runs[each.model], models[each.model], pairs[each.pair], each.created_s, each.task)
+    def rank(each: Waiting) -> tuple[bool, int, int, int, float, str]:
+        return (
+            not each.urgent,
+            runs[each.model],
+            models[each.model],
+            pairs[each.pair],
+            each.created_s,
+            each.task,
+        )
 
     while len(chosen) < free and (left := [each for each in left if each.pair not in busy]):
         first = min(left, key=rank)

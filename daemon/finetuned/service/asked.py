@@ -21,17 +21,28 @@ STANDSTILL = frozenset({Pace.paused, Pace.released})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """How a task shall run: held or not, at which pace and duty, and why."""
+    """How a task shall run: held or not, at which pace, duty and share of the cores, and why."""
 
     held: bool
     pace: Pace
     duty: float
+    cores: float = 1.0
     causes: tuple[Cause, ...]
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The words of MQTT.md."""
-        return tuple(cause.reason for cause in self.causes)
+        """The words of MQTT.md, each once."""
+        return tuple(dict.fromkeys(cause.reason for cause in self.causes))
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it may use an accelerator; every slower pace is one on the CPU."""
+        return self.pace is Pace.full
+
+    @property
+    def speed(self) -> tuple[float, float, bool]:
+        """What a worker is told."""
+        return (self.duty, self.cores, self.accelerated)
 
     @property
     def measured(self) -> Cause:
@@ -49,7 +60,7 @@ def wanted(verdict: Verdict, *, by_user: bool, most: float = 1.0) -> Wanted:
     if held:
         return Wanted(held=True, pace=Pace.paused, duty=0.0, causes=causes)
     pace = Pace.slow if most < verdict.duty else verdict.pace
-    return Wanted(held=False, pace=pace, duty=min(verdict.duty, most), causes=causes)
+    return Wanted(held=False, pace=pace, duty=min(verdict.duty, most), cores=verdict.cores, causes=causes)
 
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────

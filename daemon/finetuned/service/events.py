@@ -84,11 +84,16 @@ class TaskCancelled(Outcome, tag="cancelled", frozen=True, kw_only=True):
 
 
 class PaceEvent(Outcome, frozen=True, kw_only=True):
-    """The budget or a person changed how a task runs; `reading` and `trip` where a zone is the cause."""
+    """The budget or a person changed how a task runs; `zone`, `reading` and `trip` where a zone is the cause.
+
+    `cores` is the share of the cores that it may use.
+    """
 
     pace: str
     duty: float
+    cores: float = 1.0
     reasons: tuple[str, ...] = ()
+    zone: str = ""
     reading: float | None = None
     trip: float | None = None
 
@@ -158,6 +163,15 @@ AnyProgress = TrainingBegin | MiniBatchEnd | EpochEnd
 
 
 # ── states ──────────────────────────────────────────────────────────────────────────────────────
+class CauseView(Value, frozen=True, kw_only=True):
+    """What is behind a reason: its zone, the reading that was decided by, and the trip where it is a number."""
+
+    reason: str
+    zone: str = ""
+    reading: float | None = None
+    trip: float | None = None
+
+
 class DaemonState(Value, frozen=True, kw_only=True):
     """The daemon at a glance (`finetuned/<node>/state`)."""
 
@@ -172,6 +186,8 @@ class DaemonState(Value, frozen=True, kw_only=True):
     waiting_samples: int
     readings: dict[str, float]
     warnings: tuple[str, ...]
+    causes: tuple[CauseView, ...] = ()
+    mode_left_seconds: float | None = None
 
 
 class ModelState(Value, frozen=True, kw_only=True):

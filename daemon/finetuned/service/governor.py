@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Budget, Mode, Reading, Verdict, assess, decide, may_start
-from finetuned.policy.zones import checked, summary
+from finetuned.policy.zones import checked, homes, summary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from finetuned.policy.budget import Sensor, Start
+    from finetuned.policy.budget import Sensor, Start, Zone
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,8 @@ def _missing(sensor: Sensor, why: str) -> Reading:
 class Governor:
     """Looks at the sensors every `interval_s` and keeps the verdict; `clock` never goes back (seconds).
 
-    Set `accelerator` while a running task computes on one.  Before the first `look` the verdict is full speed.
+    Sensors of zones that the budget does not have are left alone.  Set `accelerator` while a running task computes on one
+    when it may.  Before the first `look` the verdict is full speed.
     """
 
     def __init__(
@@ -95,10 +96,11 @@ class Governor:
         """Nothing is read until `look` or `run`."""
         self.accelerator = False
         self._budget = budget
-        self._probes = tuple(Probe(sensor) for sensor in sensors)
+        wanted = {zone.reason for zone in budget.zones}
+        self._probes = tuple(Probe(sensor) for sensor in sensors if sensor.zone in wanted)
         self._interval_s, self._deadline_s, self._clock = interval_s, deadline_s, clock
         self._readings: tuple[Reading, ...] = ()
-        self._verdict = Verdict()
+        self._verdict = self._urgent = Verdict()
         self._looked = False
         self._mode_until: float | None = None
         self._said: set[str] = set()
@@ -110,6 +112,10 @@ class Governor:
     def verdict(self) -> Verdict:
         """What the tasks shall do."""
         return self._verdict
+
+    def verdict_for(self, *, urgent: bool) -> Verdict:
+        """Return what a task shall do; an urgent one heeds only what would harm the machine."""
+        return self._urgent if urgent else self._verdict
 
     @property
     def mode(self) -> Mode:
@@ -127,9 +133,19 @@ class Governor:
         found = (f"{r.zone} sensor {r.name}: {r.why}" for r in self._readings if r.value is None)
         return tuple(sorted(set(found)))
 
-    def may_start(self, held_s: float = 0.0) -> Start:
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """The zones of the budget."""
+        return self._budget.zones
+
+    @property
+    def mode_left_s(self) -> float | None:
+        """For how long the mode still holds; None: until it is changed."""
+        return None if self._mode_until is None else max(0.0, self._mode_until - self._clock())
+
+    def may_start(self, held_s: float = 0.0, *, urgent: bool = False) -> Start:
         """Say whether a task may start that has been held back for `held_s` seconds."""
-        return may_start(self._budget, self._verdict, held_s)
+        return may_start(self._budget, self.verdict_for(urgent=urgent), held_s)
 
     # ── what it does ──
     async def run(self) -> None:
@@ -151,7 +167,7 @@ class Governor:
         self._looked = True
         verdict = decide(self._budget, previous, self._readings, now, accelerator=self.accelerator)
         self._say()
-        self._tell(verdict)
+        self._tell(verdict, now)
         return verdict
 
     def set_mode(self, mode: Mode, for_s: float | None = None) -> None:
@@ -159,7 +175,7 @@ class Governor:
         now = self._clock()
         self._mode_until = None if for_s is None else now + for_s
         self._budget = replace(self._budget, mode=mode)
-        self._tell(assess(self._budget, self._verdict, now))
+        self._tell(assess(self._budget, self._verdict, now), now)
 
     async def changes(self) -> AsyncIterator[Verdict]:
         """Yield the verdict whenever its effect, the mode or the warnings change; the latest wins.
@@ -177,11 +193,14 @@ class Governor:
 
     def _face(self) -> object:
         """What listeners can see of the governor, readings aside."""
-        return (self._verdict.effect, self.mode, self.warnings)
+        return (self._verdict.effect, self._urgent.effect, self.mode, self.warnings)
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _tell(self, verdict: Verdict, now: float) -> None:
         """Take the verdict; wake the listeners, who compare for themselves."""
         self._verdict = verdict
+        # The same history, judged as if a person waited; only since when it stands still is its own.
+        sparing = replace(self._budget, mode=Mode.always) if self.mode is Mode.auto else self._budget
+        self._urgent = assess(sparing, replace(verdict, paused_at=self._urgent.paused_at), now)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -197,8 +216,11 @@ class Governor:
                 self._say_once(
                     logging.WARNING, reading.name, f"{reading.zone} sensor {reading.name}: {reading.why}"
                 )
-        for zone in {zone.name for zone in self._budget.zones} - {reading.zone for reading in self._readings}:
-            self._say_once(logging.INFO, zone, f"this machine has no {zone} sensor: no budget of that kind")
+        for zone, readings in homes(self._budget.zones, self._readings).items():
+            if not readings:
+                self._say_once(
+                    logging.INFO, zone, f"this machine has no {zone} sensor: no budget of that kind"
+                )
 
     def _say_once(self, level: int, about: str, sentence: str) -> None:
         if about not in self._said:

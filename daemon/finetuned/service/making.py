@@ -40,6 +40,9 @@ DISK_S = 10.0
 class Settings:
     """What the configuration says about tasks; `rules` and `parameters` by model.
 
+    The tasks of the `urgent` models go first and heed only what would harm the machine; all compute on the first of the
+    `devices` that there is.
+
     `places` is how many train at once.  A task that is held for `release_after_s` lets go of its worker; one that has lost
     a worker waits `retry_s` for the next, and longer each time.
     """
@@ -48,6 +51,8 @@ class Settings:
     rules: Mapping[str, trigger.Rule] = field(default_factory=dict)
     held_out: float = 0.2
     threads: int = 1
+    devices: tuple[str, ...] = ("cpu",)
+    urgent: frozenset[str] = frozenset()
     report_interval_s: float = 0.2
     parameters: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
     places: int = 1

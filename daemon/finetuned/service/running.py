@@ -33,6 +33,7 @@ from finetuned.service.messages import (
     Held,
     Lost,
     MiniBatchEnd,
+    Moved,
     Pace,
     Pause,
     Release,
@@ -45,7 +46,7 @@ from finetuned.service.views import Course, task_key, task_state
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from finetuned.policy.budget import Verdict
     from finetuned.service.desk import Desk
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from finetuned.service.executor import Executor
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.messages import CheckpointRef, Control, TaskSpec
+    from finetuned.service.waiting import Look
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,8 @@ MISSED_BY_NOBODY = (Checkpointed, Restored)
 class Attempt:
     """A worker at work on a task.
 
-    `most` is the duty at most, where it started although the budget would rather have had it wait.  Until it is `submitted`
+    `most` is the duty at most, where it started although the budget would rather have had it wait; an `urgent` one heeds only
+    what would harm the machine.  Until it is `submitted`
     there is nobody to tell; it has `ended` with its worker's last word; once it is `over` nothing more is told of it.
     `stirred` is called when it stands or goes on.
     """
@@ -76,6 +79,7 @@ class Attempt:
     spec: TaskSpec
     executor: Executor
     most: float = 1.0
+    urgent: bool = False
     submitted: bool = False
     over: bool = False
     ended: bool = False
@@ -103,8 +107,8 @@ class Attempt:
         self._told = want
         if before is None or want.held != before.held:
             await self._turn(want, first=before is None)
-        elif not want.held and want.duty != before.duty:
-            await self._control(Pace(duty=want.duty))
+        elif not want.held and want.speed != before.speed:
+            await self._control(_pace(want))
             await self._write(self._pace_event(events.PaceChanged, want))
         elif want.reasons != self.row.reasons:
             self.row = await self.desk.ledger.run(explain, self.row.id, want.reasons)
@@ -116,7 +120,7 @@ class Attempt:
             self._hold = want
             await self._control(Pause())
         else:
-            await self._control(Pace(duty=want.duty))
+            await self._control(_pace(want))
             if not first:
                 await self._control(Resume())
 
@@ -135,12 +139,15 @@ class Attempt:
         await self._move(Verb.cancel)
         await self._control(Cancel())
 
-    async def release_idle(self, after_s: float, *, crowded: bool) -> float:
-        """Release it where it has been held for so long, or by a person while others wait; else return when to look."""
+    async def release_idle(self, after_s: float, *, crowded: bool, pressed: bool) -> float:
+        """Release it where it has been held for so long; else return when to look.
+
+        At once where an urgent task waits for its place (`pressed`), or a person holds it and any other waits (`crowded`).
+        """
         if self.course.stands_since is None:
             return math.inf
         left_s = after_s - (self.desk.monotonic() - self.course.stands_since)
-        if left_s > 0 and not (crowded and self.row.held):
+        if left_s > 0 and not pressed and not (crowded and self.row.held):
             return left_s
         await self._release()
         return math.inf
@@ -191,6 +198,7 @@ class Attempt:
         takers: dict[type[Report], Callable[..., Awaitable[None]]] = {
             Restored: self._take_restored,
             TrainingBegin: self._take_begin,
+            Moved: self._take_moved,
             MiniBatchEnd: self._take_batch,
             EpochEnd: self._take_epoch,
             Checkpointed: self._take_checkpoint,
@@ -231,6 +239,7 @@ class Attempt:
     async def _take_begin(self, report: TrainingBegin) -> None:
         self.began = report
         self.course.begin(report, self.desk.monotonic())
+        self.stirred()
         self._tell(
             events.TrainingBegin,
             report,
@@ -241,6 +250,12 @@ class Attempt:
             batches=report.batches,
             held_out=report.held_out,
         )
+
+    async def _take_moved(self, report: Moved) -> None:
+        if report.why:
+            log.warning("task %s computes on %s: %s", self.row.id, report.device, report.why)
+        self.course.move(report)
+        self.stirred()
 
     async def _take_batch(self, report: MiniBatchEnd) -> None:
         self.course.advance(report)
@@ -307,7 +322,9 @@ class Attempt:
             **self.desk.about(self.row),
             pace=want.pace,
             duty=want.duty,
+            cores=want.cores,
             reasons=want.reasons,
+            zone=cause.zone,
             reading=cause.reading,
             trip=trip,
         )
@@ -316,3 +333,13 @@ class Attempt:
         if self._told is not None and not self.over:
             view = task_state(self.row, self.course, self._told, self.desk.monotonic())
             self.desk.outbox.state(task_key(self.row.id), msgspec.json.encode(view))
+
+
+def _pace(want: Wanted) -> Pace:
+    return Pace(duty=want.duty, cores=want.cores, accelerated=want.accelerated)
+
+
+async def release_idle(attempts: Sequence[Attempt], after_s: float, look: Look) -> float:
+    """Let go of what has been held for long, or stands in others' way; return the seconds to the next."""
+    held = [await each.release_idle(after_s, crowded=look.crowded, pressed=look.pressed) for each in attempts]
+    return min(held, default=math.inf)

@@ -80,6 +80,7 @@ async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
         adjustments=row.adjustments,
         seed=row.seed,
         threads=settings.threads,
+        devices=settings.devices,
         checkpoint_s=settings.checkpoint_s,
         report_interval_s=settings.report_interval_s,
     )

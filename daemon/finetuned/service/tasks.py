@@ -41,7 +41,7 @@ from finetuned.service.ledger_tasks import (
 from finetuned.service.making import DISK_S, Maker
 from finetuned.service.messages import Kill, Lost
 from finetuned.service.preparing import Preparations
-from finetuned.service.running import Attempt
+from finetuned.service.running import Attempt, release_idle
 from finetuned.service.showcase import Showcase
 from finetuned.service.specs import Order, samples_of, write_spec
 from finetuned.service.waiting import Queue
@@ -50,6 +50,7 @@ from finetuned.states import TaskState, Verb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from finetuned.policy.budget import Verdict
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Executor
     from finetuned.service.governor import Governor
@@ -78,7 +79,7 @@ class Tasks:
         self._settings = settings
         self._maker = Maker(desk, settings)
         self.showcase = Showcase(desk=desk, governor=governor)
-        self._queue = Queue(desk=desk, governor=governor, showcase=self.showcase)
+        self._queue = Queue(desk=desk, governor=governor, showcase=self.showcase, urgent=settings.urgent)
         self._running: dict[str, Attempt] = {}
         self._under_way: dict[str, TaskRow] = {}
         self._preparations = Preparations()
@@ -110,8 +111,9 @@ class Tasks:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each model that is left alone."""
-        return self._maker.warnings
+        """A sentence for each model that is left alone, and for each device that a task goes without."""
+        troubles = {attempt.course.trouble for attempt in self._running.values()} - {""}
+        return (*self._maker.warnings, *sorted(troubles))
 
     def wake(self) -> None:
         """Something has changed: look again."""
@@ -146,6 +148,7 @@ class Tasks:
         """Make and start what may be; return the seconds to the next look."""
         if self._leaving:
             return math.inf
+        self._governor.accelerator = any(each.course.accelerated for each in self._running.values())
         try:
             look = min(await self._make_due(), await self._start_next(group))
             return await self._queue.keep_time(look)
@@ -159,10 +162,13 @@ class Tasks:
                 self._preparations.break_off()
             for attempt in [each for each in self._running.values() if each.submitted]:
                 try:
-                    await attempt.follow(verdict)
+                    await attempt.follow(self._verdict_of(attempt))
                 except HostError as error:
                     log.warning("a change of pace cannot be written: %s", error)
             self.wake()
+
+    def _verdict_of(self, attempt: Attempt) -> Verdict:
+        return self._governor.verdict_for(urgent=attempt.urgent)
 
     async def _hear_executor(self) -> None:
         """Pass on what attempts say; an executor that fails has lost all of them."""
@@ -202,13 +208,8 @@ class Tasks:
             group.create_task(self._attempt(row, duty), name=f"task {row.id}")
         if look.starts:
             self.showcase.on_change()
-        return min(look.next_s, await self._release_idle(crowded=look.crowded))
-
-    async def _release_idle(self, *, crowded: bool) -> float:
-        """Let go of what has been held for long, or by a person while others wait; return the seconds to the next."""
         after_s = self._settings.release_after_s
-        held = [await each.release_idle(after_s, crowded=crowded) for each in tuple(self._running.values())]
-        return min(held, default=math.inf)
+        return min(look.next_s, await release_idle(tuple(self._running.values()), after_s, look))
 
     async def _attempt(self, row: TaskRow, duty: float) -> None:
         """Run one attempt to its end, whatever that is."""
@@ -243,7 +244,7 @@ class Tasks:
             checkpoints = await self._desk.ledger.run(list_checkpoints, row.id)
             await self._executor.submit(spec, started.attempt, checkpoints)
             attempt.submitted = True
-        await attempt.follow(self._governor.verdict)
+        await attempt.follow(self._verdict_of(attempt))
         report = await attempt.listen()
         async with self._turn(row.id):
             await uninterrupted(self._end(attempt, report))
@@ -264,6 +265,7 @@ class Tasks:
             spec=spec,
             executor=self._executor,
             most=duty,
+            urgent=row.model in self._settings.urgent,
             course=self.showcase.courses[row.id],
             stirred=self.wake,
         )
@@ -340,7 +342,7 @@ class Tasks:
         async with self._turn(task):
             row = await self._alive(task)
             if attempt := self._running.get(task):
-                await attempt.hold(self._governor.verdict, held=True)
+                await attempt.hold(self._verdict_of(attempt), held=True)
                 return attempt.row
             self._preparations.break_off(task)
             about = self._desk.about(row)
@@ -356,7 +358,7 @@ class Tasks:
             if attempt := self._running.get(task):
                 for rate in rates:
                     await attempt.adjust(rate)
-                await attempt.hold(self._governor.verdict, held=False)
+                await attempt.hold(self._verdict_of(attempt), held=False)
                 return attempt.row
             for rate in rates:
                 await self._desk.ledger.run(adjust, task, rate)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from finetuned.service.ledger_models import ModelRow
     from finetuned.service.ledger_pairs import Pair
     from finetuned.service.ledger_tasks import TaskRow
-    from finetuned.service.messages import EpochEnd, MiniBatchEnd, TrainingBegin
+    from finetuned.service.messages import EpochEnd, MiniBatchEnd, Moved, TrainingBegin
+
+CPU = "cpu"
 
 
 def task_key(task: str) -> str:
@@ -32,9 +34,14 @@ def model_key(model: str, user: str) -> str:
 
 @dataclass(slots=True)
 class Course:
-    """How far an attempt has come; it changes with every report."""
+    """How far an attempt has come; it changes with every report.
+
+    `accelerated`: it computes on an accelerator when it may; `trouble` is what is wrong with one that was wanted.
+    """
 
     device: str = ""
+    trouble: str = ""
+    accelerated: bool = False
     epochs: int = 0
     batches: int = 0
     step: int = 0
@@ -46,9 +53,20 @@ class Course:
 
     def begin(self, report: TrainingBegin, now: float) -> None:
         """Take the course's length, and where it begins: an attempt may go on from a checkpoint."""
-        self.device, self.epochs, self.batches = report.device, report.epochs, report.batches
+        self._compute_on(report.device)
+        self.epochs, self.batches = report.epochs, report.batches
         self.began_at, self.held_s = now, 0.0
         self.step = self.began_step = report.step
+
+    def move(self, report: Moved) -> None:
+        """It computes somewhere else."""
+        self._compute_on(report.device)
+        if report.why:
+            self.trouble, self.accelerated = report.why, report.device != CPU
+
+    def _compute_on(self, device: str) -> None:
+        self.device = device
+        self.accelerated = self.accelerated or device != CPU
 
     def stand(self, now: float) -> None:
         """It is held from now on."""

@@ -34,21 +34,23 @@ HELD_LOOK_S = 60.0
 class Look:
     """What a look at the queue has found: what starts now, at which duty at most, and when to look again.
 
-    `crowded`: somebody could start, but for a place.
+    `crowded`: somebody could start, but for a place; `pressed`: somebody urgent.
     """
 
     starts: tuple[tuple[TaskRow, float], ...] = ()
     next_s: float = math.inf
     crowded: bool = False
+    pressed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Queue:
-    """The tasks that have no worker; `length` is how many there are."""
+    """The tasks that have no worker; `length` is how many there are, `urgent` are the models that go first."""
 
     desk: Desk
     governor: Governor
     showcase: Showcase
+    urgent: Collection[str] = ()
     length: int = 0
     _since: dict[str, float] = field(default_factory=dict)
     _ready_at: dict[str, float] = field(default_factory=dict)
@@ -77,11 +79,13 @@ class Queue:
         for row in rows:
             if row.id not in chosen and row.state is TaskState.suspended:
                 await self._explain(row, self._reasons(row, starts.get(row.id)))
+        left = [each for each in waiting if each.ready and each.task not in chosen]
         held_back = any(not start.allowed for start in starts.values())
         return Look(
             starts=tuple((by_id[task], starts[task].duty) for task in chosen),
             next_s=min(next_ready(waiting), HELD_LOOK_S if held_back else math.inf),
-            crowded=any(each.ready and each.task not in chosen for each in waiting),
+            crowded=bool(left),
+            pressed=any(each.urgent for each in left),
         )
 
     async def keep_time(self, look: float) -> float:
@@ -97,7 +101,8 @@ class Queue:
     def _may_start(self, row: TaskRow) -> Start:
         """Ask the budget, and remember since when it has not been in favour."""
         now = self.desk.monotonic()
-        start = self.governor.may_start(now - self._since.setdefault(row.id, now))
+        held_s = now - self._since.setdefault(row.id, now)
+        start = self.governor.may_start(held_s, urgent=row.model in self.urgent)
         if not start.reasons:
             del self._since[row.id]
         return start
@@ -108,6 +113,7 @@ class Queue:
             model=row.model,
             user=row.user,
             created_s=row.created_s,
+            urgent=row.model in self.urgent,
             ready_in_s=self._ready_in(row.id),
         )
 
