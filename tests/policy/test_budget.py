@@ -1,20 +1,18 @@
-"""The rows of the drawing in `policy/budget.py`, and what holds for every history of readings."""
+"""The rows of the drawing in `policy/hysteresis.py`, and what follows from it: starts, modes, simulations."""
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from finetuned.policy.budget import (
     Budget,
     Kind,
     Missing,
     Mode,
+    OnBattery,
     Pace,
     Reading,
     Verdict,
@@ -23,6 +21,7 @@ from finetuned.policy.budget import (
     battery_zone,
     decide,
     may_start,
+    settled,
     thermal_zone,
 )
 
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
 
 TICK = 4.0
 LIE = math.nan
-FULL, HALF, QUARTER, PAUSED = ("full", 1.0), ("slow", 0.5), ("slow", 0.25), ("paused", 0.0)
+FULL, CPU, HALF, QUARTER = ("full", 1.0, 1.0), ("cpu", 1.0, 1.0), ("slow", 0.5, 1.0), ("slow", 0.25, 1.0)
+CORES, PAUSED = ("slow", 0.25, 0.5), ("paused", 0.0, 1.0)  # pace, duty, share of the cores
 
 
 # ── builders ────────────────────────────────────────────────────────────────────────────────────
@@ -58,8 +58,8 @@ def temperatures(*values: float) -> list[tuple[Reading, ...]]:
     return [(heat(value),) for value in values]
 
 
-def paces(verdicts: list[Verdict]) -> list[tuple[str, float]]:
-    return [(str(verdict.pace), verdict.duty) for verdict in verdicts]
+def paces(verdicts: list[Verdict]) -> list[tuple[str, float, float]]:
+    return [(str(verdict.pace), verdict.duty, verdict.cores) for verdict in verdicts]
 
 
 # ── the rows of the drawing ─────────────────────────────────────────────────────────────────────
@@ -69,13 +69,17 @@ def test_the_way_down_and_up_is_the_one_that_is_drawn() -> None:
         (69.9, 5, FULL, FULL, ()),  # between resume and throttle nothing moves
         (70, 3, FULL, HALF, ("thermal",)),
         (75, 3, HALF, QUARTER, ("thermal",)),
-        (79.9, 9, QUARTER, QUARTER, ("thermal",)),  # a throttle trip goes no further
-        (67, 9, QUARTER, QUARTER, ("thermal",)),
+        (75, 3, QUARTER, CORES, ("thermal",)),
+        (79.9, 9, CORES, CORES, ("thermal",)),  # a throttle trip goes no further
+        (67, 9, CORES, CORES, ("thermal",)),
+        (65, 9, CORES, CORES, ("thermal",)),  # below resume, not at it
+        (64.9, 3, CORES, QUARTER, ("thermal",)),
         (64.9, 3, QUARTER, HALF, ("thermal",)),
         (64.9, 3, HALF, FULL, ()),
         (80, 1, FULL, PAUSED, ("thermal",)),
         (70, 20, PAUSED, PAUSED, ("thermal",)),  # cooler, but not below resume, for longer than the minimum
-        (64.9, 3, PAUSED, QUARTER, ("thermal",)),
+        (64.9, 3, PAUSED, CORES, ("thermal",)),
+        (64.9, 3, CORES, QUARTER, ("thermal",)),
         (64.9, 3, QUARTER, HALF, ("thermal",)),
         (64.9, 3, HALF, FULL, ()),
     ]
@@ -89,13 +93,28 @@ def test_the_way_down_and_up_is_the_one_that_is_drawn() -> None:
 
 
 def test_an_accelerator_is_left_first() -> None:
-    down = paces(history(temperatures(*[75] * 9), accelerator=True))[2::3]
-    assert down == [("cpu", 1.0), HALF, QUARTER]
+    down = paces(history(temperatures(*[75] * 12), accelerator=True))[2::3]
+    assert down == [CPU, HALF, QUARTER, CORES]
 
 
-def test_a_task_that_leaves_its_accelerator_counts_as_slow_from_then_on() -> None:
+def test_the_pace_cpu_is_as_slow_for_the_next_task_where_that_wants_no_accelerator() -> None:
     verdict = history(temperatures(75, 75, 75), accelerator=True)[-1]
     assert paces([decide(Budget(), verdict, [heat(67)], 12.0)]) == [HALF]
+
+
+def test_from_there_it_takes_three_hot_readings_to_go_on_down() -> None:
+    verdict = history(temperatures(80, *[40] * 24, 75, 75), accelerator=True)[-1]
+    assert paces([verdict]) == [CPU]
+    after = []
+    for now in (200.0, 204.0, 208.0):
+        verdict = decide(Budget(), verdict, [heat(75)], now)
+        after.append(verdict)
+    assert paces(after) == [HALF, HALF, QUARTER]
+
+
+def test_a_pause_trip_that_is_reached_again_makes_the_pause_no_longer() -> None:
+    pace = paces(history(temperatures(85, *[40] * 10, 85, *[40] * 4)))
+    assert pace[-2:] == [PAUSED, CORES]  # 60 s after the first, and after three cool readings
 
 
 @pytest.mark.parametrize("spoiler", [69.0, 60.0])
@@ -106,15 +125,15 @@ def test_two_hot_readings_and_another_are_not_three_in_a_row(spoiler: float) -> 
 def test_a_pause_lasts_its_minimum_however_cool_it_is() -> None:
     pace = paces(history(temperatures(85, *[40] * 15)))
     assert pace[14] == PAUSED
-    assert pace[15] == QUARTER  # 60 s after the trip
+    assert pace[15] == CORES  # 60 s after the trip
 
 
 def test_what_was_resumed_runs_its_minimum_before_it_is_throttled_but_not_before_it_is_paused() -> None:
     budget = Budget(min_paused_s=0)
-    cooled = temperatures(85, 40, 40, 40, *[40] * 6)  # back at full at 36 s
+    cooled = temperatures(85, *[40] * 12)  # back at full at 48 s
     assert paces(history(cooled, budget))[-1] == FULL
     throttled = paces(history(cooled + temperatures(*[75] * 9), budget))[len(cooled) :]
-    assert throttled.index(HALF) == 7  # at 68 s: the first reading 30 s after the last step up
+    assert throttled.index(HALF) == 7  # at 80 s: the first reading 30 s after the last step up
     assert paces(history(cooled + temperatures(80), budget))[-1] == PAUSED
 
 
@@ -139,22 +158,23 @@ def test_the_cause_names_the_reading_and_the_trip() -> None:
         ([charge(29, on_battery=True)], PAUSED, ("battery",)),
         ([charge(5, on_battery=False)] * 6, FULL, ()),
         ([charge(29, on_battery=True)] + [charge(35, on_battery=True)] * 20, PAUSED, ("battery",)),
-        ([charge(29, on_battery=True)] + [charge(41, on_battery=True)] * 15, QUARTER, ("battery",)),
-        ([charge(29, on_battery=True)] + [charge(41, on_battery=True)] * 40, QUARTER, ("battery",)),
-        ([charge(29, on_battery=True)] + [charge(29, on_battery=False)] * 15, QUARTER, ("battery",)),
-        ([charge(29, on_battery=True)] + [charge(29, on_battery=False)] * 21, FULL, ()),
-        ([charge(29, on_battery=True)] + [charge(None, on_battery=False)] * 21, FULL, ()),
+        ([charge(29, on_battery=True)] + [charge(41, on_battery=True)] * 15, CORES, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(41, on_battery=True)] * 40, CORES, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(29, on_battery=False)] * 15, CORES, ("battery",)),
+        ([charge(29, on_battery=True)] + [charge(29, on_battery=False)] * 24, FULL, ()),
+        ([charge(29, on_battery=True)] + [charge(None, on_battery=False)] * 24, FULL, ()),
+        ([charge(None, on_battery=True)] * 3, HALF, ("battery",)),  # that it is on battery is known
     ],
 )
 def test_a_battery_slows_and_a_drained_one_pauses_until_it_is_charged_or_plugged_in(
-    rounds: list[Reading], pace: tuple[str, float], reasons: tuple[str, ...]
+    rounds: list[Reading], pace: tuple[str, float, float], reasons: tuple[str, ...]
 ) -> None:
     verdict = history([(reading,) for reading in rounds])[-1]
     assert (paces([verdict]), verdict.reasons) == ([pace], reasons)
 
 
 def test_where_a_battery_may_not_throttle_only_its_pause_trip_is_left() -> None:
-    budget = Budget(zones=(battery_zone(throttle_on_battery=False),))
+    budget = Budget(zones=(battery_zone(on_battery=OnBattery.ignore),))
     rounds = [(charge(90, on_battery=True),)] * 9 + [(charge(20, on_battery=True),)]
     assert paces(history(rounds, budget))[-2:] == [FULL, PAUSED]
 
@@ -165,7 +185,7 @@ def test_a_task_goes_on_when_the_last_reason_is_gone() -> None:
     none = (heat(50), charge(20, on_battery=False))
     verdicts = history([both, *[only_heat] * 15, *[none] * 3])
     assert [verdicts[0].reasons, verdicts[15].reasons] == [("battery", "thermal"), ("thermal",)]
-    assert paces(verdicts)[17:] == [PAUSED, QUARTER]
+    assert paces(verdicts)[17:] == [PAUSED, CORES]
 
 
 # ── zones as data ───────────────────────────────────────────────────────────────────────────────
@@ -173,7 +193,7 @@ def test_a_zone_that_is_only_data_obeys_the_same_drawing() -> None:
     budget = Budget(zones=(Zone(name="memory", throttle=20, pause=60, resume=10),), min_paused_s=0)
     pressures = [30, 30, 30, 70, 5, 5, 5]
     rounds = [(Reading(zone="memory", name="some avg10", value=value),) for value in pressures]
-    assert paces(history(rounds, budget))[2:] == [HALF, PAUSED, PAUSED, PAUSED, QUARTER]
+    assert paces(history(rounds, budget))[2:] == [HALF, PAUSED, PAUSED, PAUSED, CORES]
 
 
 def test_a_zone_below_its_trip_may_have_no_throttle() -> None:
@@ -182,7 +202,7 @@ def test_a_zone_below_its_trip_may_have_no_throttle() -> None:
     rounds = [
         (Reading(zone="disk", name="/", value=value),) for value in [550, 499, 601, 601, 601, 601, 601, 601]
     ]
-    assert paces(history(rounds, budget))[:5] == [FULL, PAUSED, PAUSED, PAUSED, QUARTER]
+    assert paces(history(rounds, budget))[:5] == [FULL, PAUSED, PAUSED, PAUSED, CORES]
 
 
 def test_the_hottest_place_counts() -> None:
@@ -202,7 +222,7 @@ def test_the_hottest_place_counts() -> None:
     ],
 )
 def test_a_lower_passive_trip_point_of_the_zone_lowers_its_trips(
-    passive: float, celsius: float, pace: tuple[str, float]
+    passive: float, celsius: float, pace: tuple[str, float, float]
 ) -> None:
     assert paces(history([(heat(celsius, passive),)] * 3))[-1] == pace
 
@@ -210,13 +230,13 @@ def test_a_lower_passive_trip_point_of_the_zone_lowers_its_trips(
 def test_a_zone_with_lowered_trips_resumes_at_its_usual_distance_below() -> None:
     budget = Budget(min_paused_s=0)
     rounds = [(heat(value, passive=60),) for value in [56, *[46] * 9, 44.9, 44.9, 44.9]]
-    assert paces(history(rounds, budget))[-2:] == [PAUSED, QUARTER]
+    assert paces(history(rounds, budget))[-2:] == [PAUSED, CORES]
 
 
 # ── missing readings ────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("lie", [None, math.nan, math.inf, -273.0, 1000.0])
 def test_a_missing_reading_means_what_the_budget_says(lie: float | None) -> None:
-    def after(missing: Missing, times: int) -> tuple[str, float]:
+    def after(missing: Missing, times: int) -> tuple[str, float, float]:
         return paces(history([(heat(lie),)] * times, Budget(missing=missing)))[-1]
 
     assert after(Missing.ignore, 9) == FULL
@@ -231,13 +251,13 @@ def test_an_ignored_reading_breaks_no_row_of_three() -> None:
 def test_a_zone_whose_readings_stay_away_no_longer_counts() -> None:
     paused = history(temperatures(85, *[LIE] * 14))[-1]
     assert paces([paused]) == [PAUSED]
-    assert paces(history(temperatures(85, *[LIE] * 26)))[-1] == FULL
-    assert paces(history([(heat(85),), *[()] * 26]))[-1] == FULL
+    assert paces(history(temperatures(85, *[LIE] * 29)))[-1] == FULL
+    assert paces(history([(heat(85),), *[()] * 29]))[-1] == FULL
 
 
 def test_after_a_missing_reading_has_paused_any_harmless_one_lets_go() -> None:
     budget = Budget(missing=Missing.pause, min_paused_s=0)
-    assert paces(history(temperatures(67, LIE, 67, 67, 67), budget))[-1] == QUARTER
+    assert paces(history(temperatures(67, LIE, 67, 67, 67), budget))[-1] == CORES
     assert paces(history(temperatures(85, LIE, 67, 67, 67, 67), budget))[-1] == PAUSED
 
 
@@ -272,7 +292,7 @@ def test_in_mode_always_only_the_trips_that_protect_the_machine_hold() -> None:
     assert (paces([hot]), hot.reasons, may_start(budget, hot).allowed) == ([PAUSED], ("thermal",), False)
 
 
-def test_in_mode_never_the_user_is_the_reason() -> None:
+def test_in_mode_never_the_mode_is_the_reason() -> None:
     budget = Budget(mode=Mode.never)
     verdict = history(temperatures(40), budget)[-1]
     assert (paces([verdict]), verdict.reasons) == ([PAUSED], ("mode",))
@@ -291,72 +311,24 @@ def test_a_pause_that_lasts_releases_the_memory() -> None:
     assert [str(verdict.pace) for verdict in verdicts] == expected
 
 
-# ── what holds for every history ────────────────────────────────────────────────────────────────
-heats = st.one_of(st.none(), st.sampled_from([40.0, 64.0, 67.0, 72.0, 78.0, 85.0, LIE, 1000.0]))
-supplies = st.tuples(st.sampled_from([None, 10.0, 35.0, 45.0, 90.0]), st.booleans())
-rounds = st.lists(
-    st.builds(
-        lambda celsius, supply: (heat(celsius), charge(supply[0], on_battery=supply[1])), heats, supplies
-    ),
-    min_size=1,
-    max_size=120,
+# ── simulations ─────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("readings", "accelerator", "pace"),
+    [
+        ((), True, FULL),
+        ((heat(69.9),), True, FULL),
+        ((heat(70),), True, CORES),
+        ((heat(70),), False, CORES),
+        ((heat(80),), True, PAUSED),
+        ((heat(None),), True, FULL),
+        ((heat(40), charge(90, on_battery=True)), False, CORES),
+        ((heat(40), charge(29, on_battery=True)), False, PAUSED),
+    ],
 )
-calm = rounds.map(lambda some: [each for each in some for _ in range(4)])  # so that whole ladders are walked
-budgets = st.builds(Budget, missing=st.sampled_from(Missing))
-
-
-@given(budgets, st.one_of(rounds, calm), st.booleans())
-def test_it_never_moves_up_by_more_than_one_pace(
-    budget: Budget,
-    rounds: list[tuple[Reading, ...]],
-    accelerator: bool,  # noqa: FBT001 - hypothesis gives it
+def test_where_readings_stay_it_ends_at_the_last_rung_that_they_ask_for(
+    readings: tuple[Reading, ...], *, accelerator: bool, pace: tuple[str, float, float]
 ) -> None:
-    ladder = (
-        [("full", 1.0), ("cpu", 1.0), HALF, QUARTER, PAUSED] if accelerator else [FULL, HALF, QUARTER, PAUSED]
-    )
-    places = [ladder.index(pace) for pace in paces(history(rounds, budget, accelerator=accelerator))]
-    assert all(after >= before - 1 for before, after in pairwise(places))
-
-
-@given(budgets, st.one_of(rounds, calm))
-def test_it_never_flaps_faster_than_the_minimum_times(
-    budget: Budget, rounds: list[tuple[Reading, ...]]
-) -> None:
-    duties = [(index * TICK, verdict.duty) for index, verdict in enumerate(history(rounds, budget))]
-    moves = [(now, old, new) for (_, old), (now, new) in pairwise(duties) if old != new]
-    for (then, before, at), (now, _, after) in pairwise(moves):
-        if at == 0.0:
-            assert now - then >= budget.min_paused_s, "a pause lasts"
-        elif after > 0.0 and (at > before) != (after > at):
-            assert now - then >= budget.min_running_s, "a turn waits, except for a pause trip"
-
-
-@given(budgets, st.one_of(rounds, calm))
-def test_it_never_runs_on_after_a_valid_reading_beyond_a_pause_trip(
-    budget: Budget, rounds: list[tuple[Reading, ...]]
-) -> None:
-    for (hot, supply), verdict in zip(rounds, history(rounds, budget), strict=True):
-        drained = supply.on_battery and supply.value is not None and supply.value < 30
-        if hot.value == 85.0 or drained:
-            assert verdict.pace is Pace.paused
-
-
-@given(budgets, st.one_of(rounds, calm))
-def test_it_always_comes_back_to_full_speed_when_every_reason_is_gone(
-    budget: Budget, rounds: list[tuple[Reading, ...]]
-) -> None:
-    fine = (heat(40), charge(90, on_battery=False))
-    verdict = history([*rounds, *[fine] * 24], budget)[-1]  # 60 s paused, then three paces of three readings
-    assert (paces([verdict]), verdict.reasons) == ([FULL], ())
-
-
-@given(budgets, rounds)
-def test_it_has_reasons_exactly_when_it_is_not_at_full_speed(
-    budget: Budget, rounds: list[tuple[Reading, ...]]
-) -> None:
-    assert all(
-        bool(verdict.reasons) == (verdict.pace is not Pace.full) for verdict in history(rounds, budget)
-    )
+    assert paces([settled(Budget(release_after_s=0), readings, accelerator=accelerator)]) == [pace]
 
 
 def test_the_defaults_are_those_of_the_two_zones() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from finetuned.policy.hysteresis import IN_A_ROW, LADDER, PAUSED, RUNGS, Moment, Pace, Trace, step
+from finetuned.policy.hysteresis import IN_A_ROW, LADDER, PAUSED, RUNGS, Moment, Pace, Rung, Trace, step
 from finetuned.policy.zones import (
     Kind,
     Missing,
@@ -103,7 +103,11 @@ class Verdict:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The reasons for the present pace, sorted, each once; none at full speed."""
+        """The reasons for the present pace, sorted, each once; none at full speed.
+
+        While it is paused: those for the pause, and when the last of them is gone it goes on.
+        Else: every zone that is not at full, although another be lower.
+        """
         return reasons_of(self.causes)
 
     @property
@@ -170,12 +174,16 @@ def assess(budget: Budget, verdict: Verdict, now: float) -> Verdict:
     if budget.mode is Mode.never:
         pausing = holding = (Cause(reason="mode"),)  # `user` is a person's word about one task
     if not pausing:
-        at = LADDER[verdict.rung if budget.mode is Mode.auto else 0]
-        slowed = replace(verdict, pace=at.pace, duty=at.duty, cores=at.cores)
-        return replace(slowed, causes=_slowing(budget, verdict), holds=holding, paused_at=None)
+        moving = _on(verdict, LADDER[verdict.rung if budget.mode is Mode.auto else 0])
+        return replace(moving, causes=_slowing(budget, verdict), holds=holding, paused_at=None)
     paused_at = now if verdict.paused_at is None else verdict.paused_at
     pace = Pace.released if now - paused_at >= budget.release_after_s else Pace.paused
-    return replace(verdict, pace=pace, duty=0.0, causes=pausing, holds=holding, paused_at=paused_at)
+    held = _on(verdict, replace(LADDER[PAUSED], pace=pace))
+    return replace(held, causes=pausing, holds=holding, paused_at=paused_at)
+
+
+def _on(verdict: Verdict, rung: Rung) -> Verdict:
+    return replace(verdict, pace=rung.pace, duty=rung.duty, cores=rung.cores)
 
 
 def _pausing(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:

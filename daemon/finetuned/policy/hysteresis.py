@@ -13,9 +13,10 @@
     paused     -------<------.-------------.--------------.-----
                   3 in a row (and from paused: 60 s have passed)
 
-Between `resume` and `throttle` nothing moves.  Every step up needs three readings in a row of its own, so the way
-up from a pause leads through every pace.  Turning around (a throttle after a step up, a step up after a
-throttle) waits for `min_running_s`; going on in the same direction doesn't.  A pause trip waits for nothing.
+Where an accelerator is in use, `cpu` lies between full and slow.  Between `resume` and `throttle` nothing moves.
+Every step needs three readings in a row of its own, so the way up from a pause leads through every pace.  Turning
+around (a throttle after a step up, a step up after a throttle) waits for `min_running_s`; going on in the same
+direction doesn't.  A pause trip waits for nothing; one that is reached again makes a pause no longer.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Trace:
     """What the next decision needs to know of a zone: its rung, and readings in a row on either side.
 
     `blind`: it was brought down by missing readings alone, so any valid one that trips nothing lets it up again.
-    `pressed`: the last reading stood at the throttle trip or beyond.
+    `pressed`: the last reading stood at a trip or beyond.  `paused_at`: when its last pause began.
     """
 
     zone: str
@@ -102,6 +103,12 @@ class Moment:
     up: bool
     missing: Missing
     min_paused_s: float
+
+
+def _fitting(trace: Trace, moment: Moment) -> Trace:
+    """Return the trace on a rung that is in use: where no accelerator is, `cpu` is as `slow`, a step of its own."""
+    rung = min(rung for rung in moment.rungs if rung >= trace.rung)
+    return trace if rung == trace.rung else replace(trace, rung=rung, above=0)
 
 
 def _look(
@@ -138,7 +145,8 @@ def _count(trace: Trace, at: Position) -> Trace:
 
 def _blind(trace: Trace, at: Position) -> bool:
     if at.throttle or at.pause:
-        return at.blind and (trace.blind or trace.rung == 0)
+        untouched = trace.rung == 0 and trace.above == 0
+        return at.blind and (trace.blind or untouched)
     return trace.blind and trace.rung > 0
 
 
@@ -163,8 +171,7 @@ def _open_above(trace: Trace, moment: Moment) -> bool:
 
 def step(zone: Zone, before: Trace, readings: Sequence[Reading], moment: Moment) -> Trace:
     """Return what becomes of the zone with these readings of it (one or more places, or none at all)."""
-    fitting = replace(before, rung=min(rung for rung in moment.rungs if rung >= before.rung))
-    trace, at = _look(zone, fitting, readings, moment.missing)
+    trace, at = _look(zone, _fitting(before, moment), readings, moment.missing)
     if at is None:
         return trace
     moved = _move(_count(trace, at), at, moment)

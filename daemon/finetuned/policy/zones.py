@@ -70,7 +70,8 @@ class Reading:
 
     `zone` is the kind of zone and thus the reason (`thermal`), `name` the sensor's own word for the place
     (`x86_pkg_temp`), `why` why the value is missing.  `passive` is the place's own passive trip point, in °C.
-    `on_battery` belongs to the battery alone: False clears its zone, whatever the charge.
+    `on_battery` belongs to the battery alone: False clears its zone, whatever the charge; True holds the trips that
+    any charge is beyond, although the charge be missing.
     """
 
     zone: str
@@ -173,9 +174,8 @@ class Position:
     @property
     def severity(self) -> tuple[object, ...]:
         """Sorts the worst place of a zone last; of equals, one that was really read, and the hottest or emptiest."""
-        height = self.reading or 0.0
-        worse = height if self.kind is Kind.above else -height
-        return (self.pause, self.throttle, not self.resume, not self.blind, worse)
+        height = -math.inf if self.reading is None else self.reading * (1 if self.kind is Kind.above else -1)
+        return (self.pause, self.throttle, not self.resume, not self.blind, height)
 
 
 CLEAR = Position(resume=True)
@@ -198,23 +198,29 @@ def checked(reading: Reading) -> Reading:
 def lowered(zone: Zone, passive: float | None) -> Zone:
     """Return the trips of a place that has a passive trip point of its own (°C), where they are lower.
 
-    `resume` keeps its distance from `throttle`.
+    A trip that the zone has not, None or infinite, stays so.  `resume` keeps its distance from the first one.
     """
-    low, high = PASSIVE_PLAUSIBLE
-    if passive is None or zone.throttle is None or zone.pause is None or not low <= passive <= high:
+    least, most = PASSIVE_PLAUSIBLE
+    if passive is None or not least <= passive <= most:
         return zone
-    throttle = min(zone.throttle, passive - THROTTLE_BELOW_PASSIVE)
-    pause = min(zone.pause, passive - PAUSE_BELOW_PASSIVE)
-    return replace(zone, throttle=throttle, pause=pause, resume=zone.resume + throttle - zone.throttle)
+    throttle = _least(zone.throttle, passive - THROTTLE_BELOW_PASSIVE)
+    pause = _least(zone.pause, passive - PAUSE_BELOW_PASSIVE)
+    trips = ((zone.throttle, throttle), (zone.pause, pause))
+    by = (own - low for own, low in trips if own is not None and low is not None and math.isfinite(own))
+    return replace(zone, throttle=throttle, pause=pause, resume=zone.resume - next(by, 0.0))
+
+
+def _least(trip: float | None, limit: float) -> float | None:
+    return trip if trip is None or math.isinf(trip) else min(trip, limit)
 
 
 def position(zone: Zone, reading: Reading, missing: Missing) -> Position | None:
     """Return where the reading stands; None: it is missing, and that is to be ignored."""
     reading = checked(reading)
     if reading.on_battery is False:
-        return replace(CLEAR, reading=reading.value)
+        return replace(CLEAR, kind=zone.kind, reading=reading.value)
     if reading.value is None:
-        return BLIND[missing]
+        return _unread(zone, reading, missing)
     trips = lowered(zone, reading.passive)
     return Position(
         pause=_tripped(zone.kind, reading.value, trips.pause),
@@ -225,6 +231,16 @@ def position(zone: Zone, reading: Reading, missing: Missing) -> Position | None:
         throttle_trip=trips.throttle,
         pause_trip=trips.pause,
     )
+
+
+def _unread(zone: Zone, reading: Reading, missing: Missing) -> Position | None:
+    """Return where a missing reading stands; that it is on battery is known, and so what holds at any charge."""
+    blind = BLIND[missing]
+    pause, throttle = (zone.kind is Kind.below and trip == math.inf for trip in (zone.pause, zone.throttle))
+    if not reading.on_battery or not (pause or throttle):
+        return blind
+    known = Position(pause=pause, throttle=throttle, kind=zone.kind)
+    return known if blind is None else max(known, blind, key=lambda each: each.severity)
 
 
 def _tripped(kind: Kind, value: float, trip: float | None) -> bool:
