@@ -127,8 +127,8 @@ def _computed(device: str, compute: Callable[[], T]) -> T:
 
 
 def _short(error: Exception) -> str:
-    """The first line of what onnxruntime says; the others are a trace of its own."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:_SHOWN]
+    """The end of what onnxruntime says; it begins with the places in its own sources."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][-_SHOWN:].strip()
 
 
 def _chosen(arrays: Mapping[str, Array], names: Iterable[str]) -> list[tuple[str, Array]]:
