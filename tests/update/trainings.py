@@ -98,3 +98,12 @@ def reference_run(data: bytes, samples: Encoded, dtype: type, **options: Any) ->
     parts = [slice(i, i + 8) for i in range(0, len(x), 8)]
     found = [trainer.step(x[part], samples.targets[part]) for _ in range(10) for part in parts]
     return trainer, found
+
+
+def moved_model(optimizer: str, activation: str) -> tuple[bytes, dict[str, Any]]:
+    """Return a model and parameters for a training of 30 mini-batches, long enough to move in the middle of it."""
+    data = builders.dense_classifier(
+        inputs=INPUTS, hidden=HIDDEN, classes=CLASSES, activation=activation, optimizer=optimizer
+    )
+    asked: dict[str, Any] = {"learningRate": 0.05, "epochs": 10, "miniBatchSize": 8, "shuffle": False}
+    return data, asked if optimizer == "adamOptimizer" else {**asked, "momentum": 0.9}
