@@ -26,6 +26,7 @@ from finetuned.spec import codec
 from finetuned_plugins.pictures import Pictures
 from recollection import Recollection
 from service.samples import until
+from shared import missing
 from specs import Material, vectors
 
 if TYPE_CHECKING:
@@ -39,11 +40,20 @@ def small(folder: Path, *, count: int = 20) -> Material:
     return vectors(folder, dense_classifier(train_hidden=False), count=count)
 
 
+def wide(folder: Path) -> Material:
+    """Return a task whose steps are large enough for onnxruntime to share one out among threads."""
+    return vectors(folder, dense_classifier(inputs=64, hidden=512), count=64, held_out=0, size=64)
+
+
 def children(module: str) -> list[int]:
     """Return the pids of this process's children that run a module."""
     pids = Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split()
     lines = [(int(pid), Path(f"/proc/{pid}/cmdline")) for pid in pids]
     return [pid for pid, line in lines if module.encode() in line.read_bytes()]
+
+
+def threads_of(pid: int) -> list[int]:
+    return [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def workers() -> list[int]:
@@ -189,6 +199,47 @@ async def test_a_drain_kills_what_does_not_let_go(tmp_path: Path) -> None:
         lost = await ear.last()
     assert isinstance(lost, m.Lost)
     assert "it had not let go after 0.01 s" in lost.error
+
+
+# ── paced ───────────────────────────────────────────────────────────────────────────────────────
+async def test_a_worker_confines_all_its_threads_to_fewer_cores_and_ends_in_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    data, all_cores = wide(tmp_path), os.sched_getaffinity(0)
+    if len(all_cores) == 1:
+        missing("left out: this machine lets us have one core")
+    executor = LocalExecutor(warm_s=0)
+    async with listening(executor) as ear:
+        parameters = SHORT | {"epochs": 20}
+        whole = await run(executor, ear, data.spec(parameters, task="whole", threads=2))
+        assert isinstance(whole, m.Completed)
+        await executor.submit(data.spec(parameters, threads=2), 1)
+        await executor.control("T", 1, m.Pace(duty=0.05, cores=0.01, accelerated=False))
+        await ear.heard(m.MiniBatchEnd)
+        await executor.control("T", 1, m.Pause())
+        await ear.heard(m.Held)
+        (pid,) = workers()
+        threads = threads_of(pid)
+        assert len(threads) > 1, "onnxruntime has a pool"
+        assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {
+            frozenset({max(all_cores)})
+        }
+        await executor.control("T", 1, m.Pace())
+        await executor.control("T", 1, m.Adjust(parameters={"learningRate": 0.1}))
+        await ear.heard(m.Adjusted)  # so the pace before it was obeyed
+        assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset(all_cores)}
+        await executor.control("T", 1, m.Resume())
+        assert (await ear.completed()).sha256 == whole.sha256
+
+
+async def test_a_worker_says_which_device_is_not_there(tmp_path: Path) -> None:
+    executor = LocalExecutor()
+    async with listening(executor) as ear:
+        await run(executor, ear, small(tmp_path).spec(SHORT, devices=("cuda", "cpu")))
+        moved = await ear.heard(m.Moved)
+        begin = await ear.heard(m.TrainingBegin)
+    assert (moved.device, moved.why.split(":")[0], begin.device) == ("cpu", "cuda", "cpu")
+    assert moved.seq < begin.seq
 
 
 # ── warm ────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,143 @@
+"""An attempt on its devices: what it says of them, what its result has to do with them, and what is kept.
+
+The second provider is `azure`, which leaves every node to the CPU, so that nothing here may change a bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnxruntime as ort
+import pytest
+
+from builders import dense_classifier
+from finetuned.service import inputs
+from finetuned.service import messages as m
+from finetuned.service.work import Work
+from specs import Material, vectors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = dense_classifier(train_hidden=False, optimizer="adamOptimizer")
+SHORT = {"epochs": 3, "miniBatchSize": 4, "learningRate": 0.1}
+BOTH = ("azure", "cpu")
+AZURE = "AzureExecutionProvider"
+
+
+def material(folder: Path) -> Material:
+    return vectors(folder, MODEL, count=20, held_out=4)
+
+
+def reports(work: Work, paces: dict[int, bool] | None = None) -> list[m.Report]:
+    """Run to the end, accelerated or not after so many boundaries, and return what was said."""
+    said: list[m.Report] = []
+    for boundary, report in enumerate(work.run()):
+        said += [report] if report is not None else []
+        if paces and boundary in paces:
+            said += work.accelerate(accelerated=paces[boundary])
+    return said
+
+
+def digest(said: list[m.Report]) -> str:
+    assert isinstance(said[-1], m.Completed)
+    return said[-1].sha256
+
+
+def moves(said: list[m.Report]) -> list[tuple[str, str, int]]:
+    return [(r.device, r.why, r.step) for r in said if isinstance(r, m.Moved)]
+
+
+def device(said: list[m.Report]) -> str:
+    (begin,) = (each for each in said if isinstance(each, m.TrainingBegin))
+    return begin.device
+
+
+def test_a_task_computes_on_the_device_that_is_wanted_most_and_says_so_when_it_begins(tmp_path: Path) -> None:
+    data = material(tmp_path)
+    plain, said = reports(Work(data.spec(SHORT))), reports(Work(data.spec(SHORT, devices=BOTH)))
+    assert (device(said), moves(said)) == ("azure", [])
+    assert digest(said) == digest(plain)
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_computed(tmp_path: Path) -> None:
+    said = reports(Work(material(tmp_path).spec(SHORT, devices=("cuda", "cpu"))))
+    assert said[0] == m.Moved(device="cpu", why="cuda: this onnxruntime has azure, cpu")
+    assert (device(said), len(moves(said))) == ("cpu", 1)
+
+
+@pytest.mark.parametrize("first", [0, 5, 22, 30], ids=["loaded", "features", "measured", "training"])
+def test_a_task_that_moves_at_any_boundary_ends_in_the_same_bytes(tmp_path: Path, first: int) -> None:
+    data = material(tmp_path)
+    whole = digest(reports(Work(data.spec(SHORT, devices=BOTH))))
+    data = material(tmp_path)
+    with inputs.opened(data.database) as db:
+        inputs.keep_features_of(db, "")
+    said = reports(Work(data.spec(SHORT, devices=BOTH)), {first: False, first + 2: True, first + 3: True})
+    assert digest(said) == whole
+    assert [(where, why) for where, why, _ in moves(said)] == [("cpu", ""), ("azure", "")]
+
+
+def test_a_task_that_is_not_accelerated_when_it_begins_begins_on_the_cpu(tmp_path: Path) -> None:
+    work = Work(material(tmp_path).spec(SHORT, devices=BOTH))
+    assert work.accelerate(accelerated=False) == []
+    said = reports(work)
+    assert (device(said), moves(said)) == ("cpu", [])
+
+
+def test_a_device_that_fails_in_a_step_is_told_before_that_step_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = material(tmp_path)
+    runs: list[None] = []
+    whole = digest(reports(Work(data.spec(SHORT))))
+    run = ort.InferenceSession.run_with_iobinding
+
+    def fail(self: ort.InferenceSession, *arguments: object) -> None:
+        if AZURE in self.get_providers():
+            runs.append(None)
+            if len(runs) == 6:
+                raise RuntimeError("out of its memory")
+        run(self, *arguments)
+
+    monkeypatch.setattr(ort.InferenceSession, "run_with_iobinding", fail)
+    said = reports(Work(data.spec(SHORT, devices=BOTH)))
+    assert digest(said) == whole
+    assert moves(said) == [("cpu", "azure: it failed: out of its memory", 5)]
+    (at,) = (number for number, each in enumerate(said) if isinstance(each, m.Moved))
+    assert [each.step for each in said[at - 1 : at + 2] if isinstance(each, m.MiniBatchEnd)] == [5, 6]
+
+
+def test_a_checkpoint_made_on_one_device_is_gone_on_from_on_another(tmp_path: Path) -> None:
+    data = material(tmp_path)
+    whole = digest(reports(Work(data.spec(SHORT))))
+    spec = data.spec(SHORT, checkpoint_s=0.0, devices=BOTH)
+    kept = next(
+        report.checkpoint
+        for report in Work(spec).run()
+        if isinstance(report, m.Checkpointed) and report.step == 7
+    )
+    assert kept is not None
+    work = Work(spec, 2, [kept])
+    work.accelerate(accelerated=False)
+    said = reports(work)
+    restored = next(each for each in said if isinstance(each, m.Restored))
+    assert (restored.step, restored.refused) == (7, ())
+    assert (device(said), digest(said)) == ("cpu", whole)
+
+
+def test_features_are_kept_for_the_devices_of_the_spec_and_the_cpus_under_the_name_that_they_had(
+    tmp_path: Path,
+) -> None:
+    data = material(tmp_path)
+
+    def keys() -> set[str]:
+        with inputs.opened(data.database) as db:
+            return {key for (key,) in db.execute("SELECT DISTINCT model_digest FROM features")}
+
+    reports(Work(data.spec(SHORT)))
+    (plain,) = keys()
+    reports(Work(data.spec(SHORT, devices=("cpu",))))
+    assert keys() == {plain}
+    reports(Work(data.spec(SHORT, devices=BOTH)))
+    assert keys() == {f"{plain}:azure,cpu"}
