@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,10 @@ def waiting(*names: str) -> list[Waiting]:
         Waiting(task=name, model=name.partition("/")[0], user=name.partition("/")[2], created_s=float(at))
         for at, name in enumerate(names)
     ]
+
+
+def urgent(*names: str) -> list[Waiting]:
+    return [replace(each, urgent=True, created_s=each.created_s + 1000) for each in waiting(*names)]
 
 
 def pairs(*names: str) -> list[Pair]:
@@ -192,3 +196,11 @@ def test_a_model_that_must_wait_for_its_own_running_task_does_not_take_the_other
     simulation.end(0)
     simulation.start()
     assert ("slow", "2") in simulation.running
+
+
+def test_the_urgent_go_first_and_are_fair_among_themselves_and_never_take_more_places_than_there_are() -> (
+    None
+):
+    tasks = [*waiting("a/x", "b/x"), *urgent("u/x", "u/y", "v/x")]
+    assert choose(tasks, [], served("u/x"), 4) == ("v/x", "u/y", "u/x", "a/x")
+    assert choose(tasks, pairs("a/x"), [], 1) == ()

@@ -82,8 +82,8 @@ async def test_a_hot_zone_pauses_and_a_cool_one_lets_go() -> None:
     assert watched.readings == {"thermal": 85.0}
     assert not watched.may_start().allowed
     sensor.celsius = 50.0
-    paces = [str((await watched.look()).pace) for _ in range(9)]
-    assert paces == ["paused"] * 2 + ["slow"] * 6 + ["full"]
+    paces = [str((await watched.look()).pace) for _ in range(12)]
+    assert paces == ["paused"] * 2 + ["slow"] * 9 + ["full"]
     assert watched.may_start().allowed
 
 

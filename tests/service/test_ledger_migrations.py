@@ -250,10 +250,15 @@ def test_a_kill_at_any_step_leaves_the_old_schema_or_the_new_and_the_next_start_
     tmp_path: Path,
 ) -> None:
     path = a_ledger(tmp_path)
-    with closing(sqlite3.connect(path)) as db:
-        old, rows = schema_of(db), rows_of(path)
+    between = tmp_path / "between"
+    between.mkdir()
+    schemas = {}
+    for version, other in (1, path), (2, a_ledger(between, 2)):
+        with closing(sqlite3.connect(other)) as db:
+            schemas[version] = schema_of(db)
+    rows = rows_of(path)
     with closing(connect(Path(":memory:"))) as db:
-        new = schema_of(db)
+        new = schemas[SCHEMA_VERSION] = schema_of(db)
     killed = tmp_path / "killed"
     killed.mkdir()
     subprocess.run([sys.executable, str(CHILD), str(FIRST), str(killed)], check=True)
@@ -262,7 +267,7 @@ def test_a_kill_at_any_step_leaves_the_old_schema_or_the_new_and_the_next_start_
     for one in rounds:
         with closing(sqlite3.connect(one)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            assert schema_of(db) == {1: old, 2: new}[version]
+            assert schema_of(db) == schemas[version]
         assert rows_of(one) == (rows if version == 1 else without_idle_lists(rows))
         left.append(version)
         with opened(one) as db:
@@ -272,7 +277,8 @@ def test_a_kill_at_any_step_leaves_the_old_schema_or_the_new_and_the_next_start_
         assert list(one.parent.glob(".*")) == []
     assert left == sorted(left)
     assert left.count(1) > len(MIGRATIONS[1].split(";")), "a step for each statement"
-    assert left.count(2) >= 1
+    assert left.count(2) > len(MIGRATIONS[2].split(";")), "and so for every other"
+    assert left.count(SCHEMA_VERSION) >= 1
 
 
 def test_a_schema_that_never_was_is_refused(tmp_path: Path) -> None:

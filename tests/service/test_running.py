@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from benches import a_desk, with_samples
 from fakes import GOES_ON, STANDS, ScriptedExecutor, ScriptedRun, a_spec, batch, begin
@@ -16,7 +19,8 @@ from finetuned.service.events import MiniBatchEnd
 from finetuned.service.ledger_outcomes import unsent
 from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task
 from finetuned.service.outbox import ProgressItem
-from finetuned.service.running import Attempt
+from finetuned.service.running import Attempt, release_idle
+from finetuned.service.waiting import Look
 from finetuned.states import TaskState
 from ledgers import a_task, moment
 
@@ -31,7 +35,7 @@ SLOW = Verdict(pace=Pace.slow, duty=0.5, causes=(HOT,), holds=(HOT,))
 TOO_HOT = Verdict(pace=Pace.paused, duty=0.0, causes=(HOT,), holds=(HOT,))
 HOT_AND_FLAT = Verdict(pace=Pace.paused, duty=0.0, causes=(FLAT, HOT), holds=(FLAT, HOT))
 TOO_FLAT = Verdict(pace=Pace.paused, duty=0.0, causes=(FLAT,), holds=(FLAT,))
-FULL, HALF, PAUSE, RESUME = m.Pace(duty=1.0), m.Pace(duty=0.5), m.Pause(), m.Resume()
+FULL, HALF, PAUSE, RESUME = m.Pace(duty=1.0), m.Pace(duty=0.5, accelerated=False), m.Pause(), m.Resume()
 LAST = m.Cancelled()
 
 
@@ -99,6 +103,32 @@ async def test_a_worker_that_is_held_from_the_start_has_a_pace_when_it_goes_on(t
         await trial.attempt.follow(TOO_HOT)
         await trial.attempt.follow(SLOW)
         assert trial.run.commands == [PAUSE, HALF, RESUME]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "by_user", "look", "leaves"),
+    [
+        (
+            TOO_HOT,
+            False,
+            Look(pressed=True),
+            True,
+        ),  # the budget holds it, and an urgent one waits for its place
+        (TOO_HOT, False, Look(crowded=True), False),  # any other waits until it has been held for long
+        (TOO_HOT, True, Look(crowded=True), True),
+        (FINE, False, Look(crowded=True, pressed=True), False),  # one that runs keeps its place
+    ],
+)
+async def test_a_task_that_stands_in_the_way_lets_go(
+    tmp_path: Path, verdict: Verdict, *, by_user: bool, look: Look, leaves: bool
+) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.attempt.follow(verdict)
+        if verdict is TOO_HOT:
+            await trial.held(verdict, held=by_user)
+            await trial.hears(STANDS)
+        looked = await release_idle([trial.attempt], 300.0, look)
+        assert (m.Release() in trial.run.commands, math.isinf(looked)) == (leaves, leaves or verdict is FINE)
 
 
 async def test_two_who_follow_at_once_do_not_mix_up_their_commands(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_a_queued_task_that_a_person_holds_lets_others_pass_and_starts_whe
         await bench.feel(90)
         first = await bench.train()
         await bench.tasks.pause(first)
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         second, run = await bench.started("ann")
         assert run.spec.task == second
         await bench.tasks.resume(first, {"learningRate": 0.5})
@@ -83,7 +83,7 @@ async def test_what_a_sensor_says_of_a_queued_task_never_takes_back_what_a_perso
         await bench.tasks.pause(task)
         other = await bench.train("ann")
         await bench.ear.state(f"task/{other}", reasons=["queued", "thermal"])
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         await bench.executor.run()
         row = await bench.row(task)
         assert "user" in row.reasons
@@ -245,7 +245,7 @@ async def _live_through(folder: Path, deeds: list[tuple[str, int]], *, cancelled
             deaths += deed == "die"
             held = {"pause": True, "resume": False}.get(deed, held)
             await _do(bench, task, deed if deed != "die" or deaths <= 2 else "")
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         if held:
             await until(lambda: not workers.going())
             row = await bench.row(task)
@@ -272,7 +272,7 @@ async def _do(bench: Bench, task: str, deed: str) -> None:
     elif deed == "hot":
         await bench.feel(90)
     elif deed == "cool":
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
     elif deed == "die" and bench.executor.runs:
         bench.executor.runs[-1].die()
     elif deed == "restart":

@@ -127,7 +127,7 @@ async def test_a_task_that_the_budget_has_released_is_told_to_go_on_when_it_does
     async with a_bench(tmp_path) as bench:
         task = await released_by_heat(bench)
         await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         await bench.executor.run(2)
         await bench.ear.event("resumed")
         assert [each["type"] for each in await bench.outcomes(task)] == ["paused", "paceChanged", "resumed"]
@@ -272,7 +272,7 @@ async def test_decoding_is_broken_off_when_the_task_shall_wait(tmp_path: Path, w
             await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
         assert bench.tasks.running == ()
         bench.inputs.opens.set()
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         await bench.tasks.resume(task, {})
         assert (await bench.executor.run()).attempt == 1
 
@@ -429,7 +429,7 @@ async def test_paused_and_resumed_take_turns_whoever_holds_a_task(tmp_path: Path
         await bench.tasks.pause(task)
         await bench.tasks.resume(task, {})  # it is as hot as before: nothing goes on
         assert [each["type"] for each in await bench.outcomes(task)] == ["paused", "paceChanged"]
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         await bench.executor.run(2)
         assert (await bench.ear.event("resumed"))["pace"] == "full"
 

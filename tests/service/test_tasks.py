@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
-from benches import Bench, a_bench
+from benches import NEVER, Bench, a_bench
 from fakes import ENDINGS, GOES_ON, MODEL, STANDS, batch, begin
 from finetuned import files
 from finetuned.errors import HostError
 from finetuned.policy.budget import Mode
 from finetuned.service.ending import ATTEMPTS
-from finetuned.service.messages import Cancel, Cancelled, Failed, Pace, Pause, Resume, result_path
+from finetuned.service.messages import Cancel, Cancelled, Failed, Moved, Pace, Pause, Resume, result_path
 from finetuned.states import TaskState
 from service.samples import until
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-FULL, HALF = Pace(duty=1.0), Pace(duty=0.5)
+FULL, HALF = Pace(duty=1.0), Pace(duty=0.5, accelerated=False)
 SIX_HOURS_S = 6 * 3600.0
 
 
@@ -64,7 +66,7 @@ async def is_cancelled_in_the_queue(bench: Bench) -> str:
     task = await bench.train()
     await bench.ear.state(f"task/{task}", reasons=["queued", "thermal"])
     await bench.tasks.cancel(task)
-    await bench.feel(40, looks=9)
+    await bench.feel(40, looks=12)
     return task
 
 
@@ -259,14 +261,54 @@ async def test_the_governor_holds_and_slows_a_running_task(tmp_path: Path) -> No
         paused = await bench.ear.event("paused")
         assert (paused["reasons"], paused["reading"], paused["trip"]) == (["thermal"], 90.0, 80.0)
         await bench.feel(40, looks=3)
-        quarter = Pace(duty=0.25)
+        quarter = Pace(duty=0.25, cores=0.5, accelerated=False)
         await run.told(FULL, Pause(), quarter, Resume())
         run.say(GOES_ON)
         await bench.ear.event("resumed")
-        await bench.feel(40, looks=3)
-        await run.told(FULL, Pause(), quarter, Resume(), HALF)
-        assert (await bench.ear.event("paceChanged"))["duty"] == 0.5
+        await bench.feel(40, looks=6)
+        wide = Pace(duty=0.25, accelerated=False)
+        await run.told(FULL, Pause(), quarter, Resume(), wide, HALF)
+        changed = [await bench.ear.event("paceChanged", number) for number in (1, 2)]
+        assert [(each["duty"], each["zone"]) for each in changed] == [(0.25, "thermal"), (0.5, "thermal")]
         await bench.ear.state(f"task/{task}", state="running", pace="slow")
+
+
+async def test_an_urgent_task_heeds_only_what_would_harm_the_machine(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, replace(NEVER, urgent=frozenset({MODEL}))) as bench:
+        await bench.feel(72, looks=12)
+        _, run = await bench.started()
+        await run.told(FULL)
+        await bench.feel(90)
+        await run.told(FULL, Pause())
+        await bench.feel(72, looks=12)
+        await run.told(FULL, Pause())  # between the trips a pause lasts
+        await bench.feel(40, looks=3)
+        await run.told(FULL, Pause(), FULL, Resume())
+
+
+async def test_a_task_that_leaves_its_accelerator_for_the_budget_comes_back_to_it(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        run.say(replace_struct(begin(), device="cuda"))
+        await bench.ear.state(f"task/{task}", device="cuda")
+        await bench.feel(72, looks=3)
+        cpu = Pace(accelerated=False)
+        await run.told(FULL, cpu)
+        assert (await bench.ear.event("paceChanged"))["pace"] == "cpu"
+        run.say(Moved(device="cpu"))
+        await bench.ear.state(f"task/{task}", device="cpu", pace="cpu")
+        await bench.feel(40, looks=3)
+        await run.told(FULL, cpu, FULL)
+
+
+async def test_a_device_that_cannot_be_had_is_a_warning_and_no_pace_of_its_own(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started()
+        run.say(Moved(device="cpu", why="cuda: this onnxruntime has azure, cpu"), begin())
+        await bench.ear.state(f"task/{task}", device="cpu")
+        assert bench.tasks.warnings == ("cuda: this onnxruntime has azure, cpu",)
+        await bench.feel(72, looks=3)
+        await run.told(FULL, HALF)
 
 
 async def test_a_daemon_that_is_never_to_work_holds_its_tasks_until_it_may_again(tmp_path: Path) -> None:
@@ -298,7 +340,7 @@ async def test_nothing_is_told_of_a_task_after_its_end(tmp_path: Path) -> None:
         run.complete()
         await bench.is_clear(task)
         run.takes.set()
-        await bench.feel(40, looks=9)
+        await bench.feel(40, looks=12)
         _, following = await bench.started("ann")
         await following.told(FULL)
         assert (await bench.outcomes(task))[-1]["type"] == "completed"
