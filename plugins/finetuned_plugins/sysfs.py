@@ -1,4 +1,4 @@
-"""Heat and charge as the kernel tells them in sysfs (Documentation/ABI/testing/sysfs-class-{thermal,power,hwmon}).
+"""Heat and charge as the kernel tells them in sysfs (Documentation/ABI/testing/sysfs-class-{thermal,hwmon,power}).
 
 Half-filled and empty files are missing readings; a number that lies (-273 °C) is told as it stands, and the governor, which
 believes no sensor blindly, makes it a missing one.
@@ -6,21 +6,40 @@ believes no sensor blindly, makes it a missing one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import errno
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from itertools import count, takewhile
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from finetuned import Reading, hookimpl
+from finetuned_plugins.attributes import asleep, complaint, entries, number, optional, text, title
+from finetuned_plugins.power import PowerSupplies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from finetuned import Sensor
+    from finetuned import Machine, Sensor
 
-# Zones by their `type`, in lower case: the processor's own, and those that say nothing of it.
-PROCESSOR = ("x86_pkg_temp", "cpu*", "soc*", "*-thermal", "acpitz", "tcpu*", "package*", "big*", "little*")
+THERMAL, GPU = "thermal", "gpu"
+
+# ── which places are whose, by patterns of lower case ──
+# Thermal zones by their `type`: the processor's own, the graphics processor's, and those that say nothing of either.
+PROCESSOR = (
+    "x86_pkg_temp",
+    "cpu*",
+    "soc*",
+    "*-thermal",
+    "*_thermal",
+    "acpitz",
+    "tcpu*",
+    "package*",
+    "big*",
+    "little*",
+)
+GRAPHICS = ("*gpu*", "g3d*")
+# A Jetson's PMIC-Die is 100 °C for ever, its thermal-fan-est a mean of the others.
 ELSEWHERE = (
     "*bat*",
     "*charg*",
@@ -31,177 +50,219 @@ ELSEWHERE = (
     "*modem*",
     "*skin*",
     "*usb*",
+    "*fan*",
+    "*board*",
     "pm*",
 )
-# hwmon knows chips of every kind, whose unconnected inputs show anything: only processors are read there.
-PROCESSOR_CHIPS = ("coretemp", "k8temp", "k10temp", "zenpower", "cpu*", "soc*")
+# hwmon knows chips of every kind, whose unconnected inputs show anything: only these are read there.
+PROCESSOR_CHIPS = ("coretemp", "k8temp", "k10temp", "zenpower", "cpu*", "soc*", "scpi_sensors")
+GRAPHICS_CHIPS = ("amdgpu", "radeon", "nouveau", "i915*", "xe")
+# Of a chip's inputs, the first of these that it has stand for it: a package is the hottest of its cores (and to ask each core
+# would wake it), AMD's Tctl is up to 27 K above its Tdie where there are both, and a graphics card's junction and memory run
+# far above the trips of this budget as they should.
+INPUTS = ("package*", "tdie", "tctl", "edge", "pkg")
+# Where the chip begins to slow itself down: `crit`, for the processors' drivers and amdgpu.  `max` is often something else: the
+# goal of the fans (coretemp), or 70 °C on every machine (k10temp).  nouveau slows down at `max`.
+SLOWS_AT = {"nouveau": "max"}
 
-NO_MAINS = ("Battery", "UPS")
 MILLI = 1000.0
-FULL, OVERFULL = 100.0, 120.0  # %; worn batteries say up to so much, and mean full
+NO_MILLI = 200  # below, other than 0, a number is in whole degrees, or an error that a driver prints for one
+MOST_FOLDERS, MOST_TRIPS = (
+    512,
+    32,
+)  # more zones, chips and trip points than any machine has are not looked through
+LOOKS = (
+    64  # after so many, what was found is looked for again: trip points can be changed, and inputs be added
+)
+
+# What the kernel answers for a place without power.
+UNPOWERED = (errno.EAGAIN, errno.ENODATA)
+OFF = "powered off"
 
 
 @hookimpl
-def finetuned_sensors(root: Path) -> list[Sensor]:
-    """Return the sensors below `root` (`/sys`); what is plugged in later is found as well."""
-    return [ThermalZones(root=root), PowerSupplies(root=root)]
+def finetuned_sensors(machine: Machine) -> list[Sensor]:
+    """Return the sensors below `machine.sysfs`; what is plugged in later is found as well."""
+    heat = [Temperatures(machine=machine, zone=zone, name=name) for zone, name in NAMES.items()]
+    return [*heat, PowerSupplies(machine=machine)]
 
 
-# ── files ───────────────────────────────────────────────────────────────────────────────────────
-def _read(path: Path) -> str:
-    return path.read_bytes().decode("ascii", "replace").strip()
+NAMES = {THERMAL: "temperatures", GPU: "temperatures of graphics"}
 
 
-def _text(path: Path) -> str:
-    """Return the file's text, "" where there is none."""
-    try:
-        return _read(path)
-    except OSError:
-        return ""
+# ── one place ───────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a temperature is read: a thermal zone, or an input of a chip of hwmon.
+
+    `source` is the zone's type or the chip's name, `label` the input's; `folder` is where its trip points are.
+    """
+
+    source: str
+    label: str = ""
+    folder: Path
+    file: Path
+    passive: float | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it can be called, the usual name first."""
+        return (f"{self.source} {self.label}", self.source, self.label) if self.label else (self.source,)
+
+    def named(self, patterns: Iterable[str]) -> str:
+        """Return the name that one of the patterns means, "" where none does."""
+        return next((name for name in self.names if _matches(name, patterns)), "")
+
+    def read(self, zone: str, name: str) -> Reading:
+        """Return the temperature; where that fails, a missing reading."""
+        value, why = None, OFF
+        try:
+            if not asleep(self.folder / "device"):
+                value, why = _degrees(self.file), ""
+        except (OSError, ValueError) as error:
+            unpowered = isinstance(error, OSError) and error.errno in UNPOWERED
+            why = OFF if unpowered else complaint(error)
+        return Reading(zone=zone, name=name, value=value, why=why, passive=self.passive)
 
 
-def _number(path: Path) -> float:
-    """Return the file's number; raise `OSError` or `ValueError`."""
-    text = _read(path)
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{path.name} is empty" if not text else f"{path.name} says {text!r:.40}") from None
-
-
-def _optional(path: Path) -> float | None:
-    try:
-        return _number(path)
-    except (OSError, ValueError):
-        return None
-
-
-def _why(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def _degrees(file: Path) -> float:
+    milli = number(file)
+    if 0 < abs(milli) < NO_MILLI:
+        raise ValueError(f"{file.name} says {milli:g}, which is no thousandth of a degree")
+    return milli / MILLI
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
-# ── heat ────────────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThermalZones:
-    """The zones of CPU and SoC in °C, each with its own passive trip point; without any, the CPU's hwmon.
+# ── the sensors ─────────────────────────────────────────────────────────────────────────────────
+@dataclass(slots=True, kw_only=True)
+class Temperatures:
+    """The places of one zone in °C, each with its own trip point; what stands still of them is looked for once."""
 
-    `trips` remembers the trip points by zone and type: they stand still, and reading them is most of the cost.
-    """
-
-    root: Path
-    name: str = "thermal zones"
-    zone: str = "thermal"
-    trips: dict[tuple[str, str], float | None] = field(default_factory=dict, repr=False)
+    machine: Machine
+    zone: str
+    name: str
+    _places: Sequence[tuple[str, Place]] = field(default=(), repr=False)
+    _seen: object = field(default=None, repr=False)
+    _looks: int = field(default=0, repr=False)
 
     def read(self) -> Sequence[Reading]:
-        """Return one reading for each zone that tells of the processor."""
-        zones = _zones(self.root / "class" / "thermal")
-        readings = tuple(_degrees(kind, zone / "temp", self._passive(kind, zone)) for kind, zone in zones)
-        return readings or _chips(self.root / "class" / "hwmon")
+        """Return one reading for each place that tells of the zone.
 
-    def _passive(self, kind: str, zone: Path) -> float | None:
-        key = (zone.name, kind)
-        if key not in self.trips:
-            self.trips[key] = _passive(zone)
-        return self.trips[key]
+        A place without power has nothing to tell.  But the processor has power while it reads this: if no other place of
+        it can be read, that one is missing.
+        """
+        readings = tuple(place.read(self.zone, name) for name, place in self._found())
+        awake = tuple(reading for reading in readings if reading.why != OFF)
+        return awake or (readings if self.zone == THERMAL else ())
+
+    def _found(self) -> Sequence[tuple[str, Place]]:
+        folders = [self.machine.sysfs / "class" / name for name in ("thermal", "hwmon")]
+        seen = [entries(folder) for folder in folders]
+        if self._looks % LOOKS == 0 or seen != self._seen:
+            zones, chips = (
+                [folder / name for name in _first(found)] for folder, found in zip(folders, seen, strict=True)
+            )
+            self._places = _places(self.machine, self.zone, _zones(zones), _chips(chips))
+            self._seen = seen
+        self._looks += 1
+        return self._places
 
 
-def _zones(folder: Path) -> list[tuple[str, Path]]:
-    """Return type and folder of the zones that tell of the processor; of all, where no type does."""
-    found = [(_text(zone / "type") or zone.name, zone) for zone in sorted(folder.glob("thermal_zone*"))]
-    near = [(kind, zone) for kind, zone in found if not _matches(kind, ELSEWHERE)]
-    return [(kind, zone) for kind, zone in near if _matches(kind, PROCESSOR)] or near
+def _first(found: Iterable[tuple[str, int]]) -> list[str]:
+    """Return the folders' names as people count them."""
+    names = (name for name, _ in found if name.startswith(("thermal_zone", "hwmon")))
+    return sorted(names, key=lambda name: (len(name), name))[:MOST_FOLDERS]
 
 
-def _passive(zone: Path) -> float | None:
-    """Return the lowest passive trip point in °C: where the kernel begins to slow the processor down."""
-    kinds = takewhile(bool, (_text(zone / f"trip_point_{index}_type") for index in count()))
+# ── which places there are ──────────────────────────────────────────────────────────────────────
+def _zones(folders: Iterable[Path]) -> list[Place]:
+    return [
+        Place(source=title(each / "type") or each.name, folder=each, file=each / "temp") for each in folders
+    ]
+
+
+def _chips(folders: Iterable[Path]) -> list[Place]:
+    found = []
+    for folder in folders:
+        source = title(folder / "name") or folder.name
+        inputs = (
+            name.removesuffix("_input") for name, _ in entries(folder) if fnmatchcase(name, "temp*_input")
+        )
+        for name in sorted(inputs, key=lambda name: (len(name), name)):
+            label = title(folder / f"{name}_label") or name
+            found.append(Place(source=source, label=label, folder=folder, file=folder / f"{name}_input"))
+    return found
+
+
+def _places(
+    machine: Machine, zone: str, zones: Sequence[Place], chips: Sequence[Place]
+) -> list[tuple[str, Place]]:
+    """Return the places of a zone, by name: those that the configuration asks for, and of the others the usual ones.
+
+    Every place counts in one zone at most.
+    """
+    asked = {GPU: machine.places(GPU), THERMAL: machine.places(THERMAL)}
+
+    def owner(place: Place) -> str | None:
+        return next((each for each, patterns in asked.items() if place.named(patterns)), None)
+
+    named = [(place.named(asked[zone]), place) for place in (*zones, *chips) if owner(place) == zone]
+    doubles = {place.source.replace("-", "_") for place in zones}  # every zone is a chip as well
+    if "x86_pkg_temp" in doubles:
+        doubles.add("coretemp")
+    free_zones = [
+        place for place in zones if owner(place) is None and text(place.folder / "mode") != "disabled"
+    ]
+    free_chips = [place for place in chips if owner(place) is None and place.source not in doubles]
+    usual = [(place.names[0], place) for place in USUAL[zone](free_zones, free_chips)]
+    return [(name, replace(place, passive=_passive(place))) for name, place in (*named, *usual)]
+
+
+def _of_graphics(zones: Iterable[Place], chips: Iterable[Place]) -> list[Place]:
+    return [*_of(GRAPHICS, zones), *_standing(_of(GRAPHICS_CHIPS, chips))]
+
+
+def _of_processor(zones: Iterable[Place], chips: Iterable[Place]) -> list[Place]:
+    """Return the processor's places; where none is called so, the zones that are not known to be something else's."""
+    near = [place for place in zones if not _matches(place.source, (*ELSEWHERE, *GRAPHICS))]
+    return [*_of(PROCESSOR, near), *_standing(_of(PROCESSOR_CHIPS, chips))] or near
+
+
+USUAL = {THERMAL: _of_processor, GPU: _of_graphics}
+
+
+def _of(patterns: Iterable[str], places: Iterable[Place]) -> list[Place]:
+    return [place for place in places if _matches(place.source, patterns)]
+
+
+def _standing(places: Iterable[Place]) -> list[Place]:
+    """Return the inputs that stand for each chip: the first kind of `INPUTS` that it has, or all."""
+    found: list[Place] = []
+    for _, of_chip in groupby(places, key=lambda place: place.folder):
+        inputs = list(of_chip)
+        kinds = ([place for place in inputs if _matches(place.label, (kind,))] for kind in INPUTS)
+        found += next(filter(None, kinds), inputs)
+    return found
+
+
+# ── their trip points ───────────────────────────────────────────────────────────────────────────
+def _passive(place: Place) -> float | None:
+    """Return the trip point in °C where the kernel, or the chip itself, begins to slow the processor down."""
+    if place.label:
+        own = place.file.name.removesuffix("input") + SLOWS_AT.get(place.source, "crit")
+        trips = [optional(place.folder / own)]
+    else:
+        trips = _passive_trips(place.folder)
+    known = [trip / MILLI for trip in trips if trip is not None and trip > 0]
+    # power_allocator steers towards its last passive trip point, which may be 15 K above the first: that merely wakes it.
+    steered = not place.label and text(place.folder / "policy") == "power_allocator"
+    return (max if steered else min)(known, default=None)
+
+
+def _passive_trips(zone: Path) -> list[float | None]:
+    kinds = list(takewhile(bool, (text(zone / f"trip_point_{index}_type") for index in range(MOST_TRIPS))))
     passive = [index for index, kind in enumerate(kinds) if kind == "passive"]
-    trips = [_optional(zone / f"trip_point_{index}_temp") for index in passive]
-    return min((trip / MILLI for trip in trips if trip is not None and trip > 0), default=None)
-
-
-def _chips(folder: Path) -> tuple[Reading, ...]:
-    chips = [(_text(chip / "name"), chip) for chip in sorted(folder.glob("hwmon*"))]
-    return tuple(
-        _degrees(f"{name} {place.name.removesuffix('_input')}", place)
-        for name, chip in chips
-        if _matches(name, PROCESSOR_CHIPS)
-        for place in sorted(chip.glob("temp*_input"))
-    )
-
-
-def _degrees(name: str, path: Path, passive: float | None = None) -> Reading:
-    try:
-        value, why = _number(path) / MILLI, ""
-    except (OSError, ValueError) as error:
-        value, why = None, _why(error)
-    return Reading(zone="thermal", name=name, value=value, why=why, passive=passive)
-
-
-# ── charge ──────────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerSupplies:
-    """The machine's own batteries, as one charge in %; those of a mouse or a UPS are none of it.
-
-    On battery, as UPower has it: some battery discharges and no mains is online.  A status that cannot be read, or
-    is not known, means mains.
-    """
-
-    root: Path
-    name: str = "power supplies"
-    zone: str = "battery"
-
-    def read(self) -> Sequence[Reading]:
-        """Return one reading for all batteries together, none where there is no battery."""
-        folders = sorted((self.root / "class" / "power_supply").glob("*"))
-        supplies = [folder for folder in folders if _text(folder / "scope") != "Device"]
-        batteries = [supply for supply in supplies if _is_battery(supply)]
-        return (_charge(batteries, on_battery=_on_battery(supplies, batteries)),) if batteries else ()
-
-
-def _is_battery(supply: Path) -> bool:
-    return _text(supply / "type") == "Battery" and _text(supply / "present") != "0"
-
-
-def _on_battery(supplies: Iterable[Path], batteries: Iterable[Path]) -> bool:
-    mains = (each for each in supplies if _text(each / "type") not in ("", *NO_MAINS))
-    online = any((_optional(each / "online") or 0) > 0 for each in mains)
-    return not online and any(_text(battery / "status") == "Discharging" for battery in batteries)
-
-
-def _charge(batteries: Sequence[Path], *, on_battery: bool) -> Reading:
-    name = ", ".join(battery.name for battery in batteries)
-    value, why = _weighted(batteries), ""
-    if value is None:
-        value, why = _mean(batteries)
-    if value is not None and FULL < value <= OVERFULL:
-        value = FULL
-    return Reading(zone="battery", name=name, value=value, why=why, on_battery=on_battery)
-
-
-def _weighted(batteries: Sequence[Path]) -> float | None:
-    """Return the charge of several batteries by their energy; None where one of them does not tell."""
-    if len(batteries) == 1:
-        return None
-    now = [_optional(battery / "energy_now") for battery in batteries]
-    full = [_optional(battery / "energy_full") for battery in batteries]
-    known_now, known_full = ([each for each in energies if each is not None] for energies in (now, full))
-    if len(known_now) < len(batteries) or len(known_full) < len(batteries) or sum(known_full) <= 0:
-        return None
-    return FULL * sum(known_now) / sum(known_full)
-
-
-def _mean(batteries: Sequence[Path]) -> tuple[float | None, str]:
-    """Return the mean of the capacities that can be read, and if there are none, why."""
-    known, why = [], ""
-    for battery in batteries:
-        try:
-            known.append(_number(battery / "capacity"))
-        except (OSError, ValueError) as error:
-            why = _why(error)
-    return (sum(known) / len(known), "") if known else (None, why)
+    return [optional(zone / f"trip_point_{index}_temp") for index in passive]
