@@ -406,6 +406,19 @@ async def test_without_a_decoder_files_stay_and_are_taken_later(tmp_path: Path) 
         assert len(await run.samples()) == 1
 
 
+async def test_while_it_is_closed_nothing_is_taken_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        run.ingest.closed = lambda: "the disk has no room"
+        run.drop("gestures/rock/a.png", png())
+        await until(lambda: run.heard.warnings)
+        assert run.heard.warnings == ["the disk has no room"]
+        assert (len(run.files()), run.rejected(), list(run.store.incoming.iterdir())) == (1, {}, [])
+        run.ingest.closed = lambda: ""
+        run.ingest.rescan()
+        await run.emptied()
+        assert len(await run.samples()) == 1
+
+
 async def test_an_original_that_cannot_be_removed_is_a_sample_once_and_goes_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,7 +119,7 @@ class Command(Section):
         trips = [each for each in (self.throttle, self.pause) if each is not None]
         line = [self.resume, *trips]
         if not self.run:
-            return [("run", "needs a program: [\"/usr/local/bin/name\", \"argument\"]")]
+            return [("run", 'needs a program: ["/usr/local/bin/name", "argument"]')]
         if not trips:
             return [("resume", "needs throttle or pause, or both, to resume from")]
         if line != sorted(set(line)) and line != sorted(set(line), reverse=True):

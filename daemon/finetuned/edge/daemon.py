@@ -77,6 +77,7 @@ async def _prepare(house: House) -> None:
     for name, entry in house.config.models.items():
         await _register(house, name, Path(entry.path))
     await house.models.refresh()
+    await house.modes.restore()
     await house.governor.look()
     await house.tasks.showcase.everything()
 
@@ -143,7 +144,12 @@ async def _show(house: House) -> None:
 
 
 async def _hear_governor(house: House) -> None:
+    """Show every change; when the disk has room again, look at what has waited in the inbox."""
+    full = False
     async for _ in house.governor.changes():
+        was, full = full, house.governor.pauses_for("disk")
+        if was and not full:
+            house.ingest.rescan()
         house.stir.set()
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Budget, Mode, Reading, Verdict, assess, decide, may_start
+from finetuned.policy.hysteresis import PAUSED
 from finetuned.policy.zones import checked, homes, summary
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ class Governor:
     def zones(self) -> tuple[Zone, ...]:
         """The zones of the budget."""
         return self._budget.zones
+
+    def pauses_for(self, reason: str) -> bool:
+        """Say whether a zone of this kind stands at its pause trip, whatever the mode makes of it."""
+        traces = self._verdict.traces.values()
+        return any(trace.rung == PAUSED and trace.zone.partition("/")[0] == reason for trace in traces)
 
     @property
     def mode_left_s(self) -> float | None:

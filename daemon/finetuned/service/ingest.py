@@ -93,7 +93,10 @@ class Clock:
 
 
 class Ingest:
-    """The inbox's consumer; `intakes` says what each known model takes, or why it takes nothing."""
+    """The inbox's consumer; `intakes` says what each known model takes, or why it takes nothing.
+
+    `closed` says why nothing at all is taken at present, or nothing; who opens it again asks for a `rescan`.
+    """
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class Ingest:
         listener: Listener,
         clock: Clock,
     ) -> None:
+        self.closed: Callable[[], str] = lambda: ""
         self._bench = bench
         self._settings = settings
         self._intakes = intakes
@@ -136,7 +140,7 @@ class Ingest:
         return tuple(text for text, at in self._warnings.items() if at >= lasts)
 
     def rescan(self) -> None:
-        """Look at everything again now: a model has come, or somebody asked for it."""
+        """Look at everything again now: a model has come, there is room again, or somebody asked for it."""
         self._watch.rescan()
 
     async def run(self) -> None:
@@ -151,6 +155,7 @@ class Ingest:
         """Take what may be taken; what goes wrong with the machine ends the round, and a scan begins the next."""
         try:
             with host_errors("taking samples"):
+                self._check_open()
                 places = await self._sorted([found for found in files if found not in self._left])
                 while places:
                     await self._batch(places)
@@ -158,6 +163,10 @@ class Ingest:
                 await self._tell_waiting()
         except HostError as error:
             self._warn(error)
+
+    def _check_open(self) -> None:
+        if why := self.closed():
+            raise HostError(why)
 
     async def _sorted(self, files: Iterable[Found]) -> deque[tuple[Found, Place]]:
         """Return what may be taken; note what waits, hand over models, and report what is no file."""
