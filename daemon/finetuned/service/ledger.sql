@@ -2,7 +2,7 @@
 -- This is the newest schema, for a new ledger; ledger_migrations.py leads every older one here.  New columns stand last.
 -- Times in text are the wall clock's, to be shown; seconds (`_s`) are those of the `clock` below, to be reckoned with.
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE clock (                        -- one row: how long finetuned has lived here, restarts and suspends included
     id          INTEGER PRIMARY KEY CHECK (id = 1),
@@ -118,4 +118,12 @@ CREATE TABLE transactions (                 -- requests already answered
     verb        TEXT NOT NULL,
     response    TEXT NOT NULL,
     at          TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE mode (                         -- at most one row: what a person asked for last, by request
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    mode        TEXT NOT NULL,              -- auto, always or never
+    for_s       REAL,                       -- for how long it was asked for; NULL: until it is changed
+    until_s     REAL,                       -- the lived seconds at which it falls back to auto
+    configured  TEXT NOT NULL               -- what the configuration said then: once that has changed, it counts
 ) STRICT;

@@ -27,6 +27,7 @@ TOLD = 3
 CHECKS = {
     "tasks": ("state", tuple(str(state) for state in TaskState)),
     "clock": ("id", (1,)),
+    "mode": ("id", (1,)),
 }
 """The schema's CHECKs, by table: the column, and what may stand in it.
 
@@ -85,7 +86,7 @@ def _read_all(db: sqlite3.Connection) -> None:
 
 def _forbidden(db: sqlite3.Connection) -> Iterator[str]:
     """Tell of values that the schema's CHECKs do not allow."""
-    for table in sorted(CHECKS.keys() & set(_tables(db))):  # the first schema had no clock
+    for table in sorted(CHECKS.keys() & set(_tables(db))):  # an older schema has not all of them
         column, allowed = CHECKS[table]
         places = ", ".join("?" * len(allowed))
         query = f"SELECT {column} FROM {table} WHERE {column} NOT IN ({places})"  # noqa: S608 - our own names

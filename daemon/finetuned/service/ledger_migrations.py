@@ -59,6 +59,12 @@ MIGRATIONS: dict[int, str] = {
         DELETE FROM task_samples
             WHERE task IN (SELECT id FROM tasks WHERE state IN ('completed', 'failed') AND version IS NULL);
     """,
+    2: """
+        CREATE TABLE mode (
+            id INTEGER PRIMARY KEY CHECK (id = 1), mode TEXT NOT NULL, for_s REAL, until_s REAL,
+            configured TEXT NOT NULL
+        ) STRICT;
+    """,
 }
 """By the version that it leads away from, to the next one."""
 
