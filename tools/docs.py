@@ -105,6 +105,8 @@ def _in_words(kind: Any) -> str:  # noqa: ANN401 - a type or a generic alias
         values = typing.get_args(kind)[1]
         names = typing.get_args(values) if isinstance(values, UnionType) else (values,)
         return f"object of {' or '.join(dict.fromkeys(WORDS[name] for name in names))}"
+    if isinstance(kind, UnionType):
+        return " or ".join(WORDS[name] for name in typing.get_args(kind) if name is not type(None))
     return WORDS[kind]
 
 

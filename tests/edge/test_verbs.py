@@ -1,4 +1,4 @@
-"""Requests that concern all tasks: one that ends, or refuses, spoils it for nobody."""
+"""What requests do: to all tasks, where one that ends or refuses spoils it for nobody; and to the mode."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from benches import Bench, a_bench
 from fakes import INFO
 from finetuned.edge.verbs import Desk
 from finetuned.errors import HostError, ParameterError, RequestError
+from finetuned.policy.budget import Budget, Mode
+from finetuned.service.governor import Governor
 from finetuned.service.ledger_models import ModelRow, add_model
 from finetuned.service.ledger_samples import accept_batch
+from finetuned.service.modes import Modes
 from ledgers import a_sample, at
 
 if TYPE_CHECKING:
@@ -24,8 +27,19 @@ async def at_no_glance() -> dict[str, Any]:
     return {}
 
 
+def modes_of(bench: Bench, configured: Mode = Mode.auto) -> Modes:
+    return Modes(desk=bench.desk, governor=bench.governor, configured=configured)
+
+
 def verbs_of(bench: Bench) -> Desk:
-    return Desk(bench.tasks, bench.desk.ledger, at_no_glance)
+    return Desk(bench.tasks, bench.desk.ledger, modes_of(bench), at_no_glance)
+
+
+async def after_a_start(bench: Bench, configured: Mode = Mode.auto) -> tuple[Mode, float | None]:
+    """Return the mode, and the seconds it has left, of the next daemon on this ledger."""
+    governor = Governor([], Budget(mode=configured), clock=bench.clock)
+    await Modes(desk=bench.desk, governor=governor, configured=configured).restore()
+    return governor.mode, governor.mode_left_s
 
 
 async def with_a_narrow_model(bench: Bench) -> None:
@@ -98,3 +112,97 @@ async def test_a_learning_rate_that_one_model_refuses_changes_no_task(tmp_path: 
         for task in (wide, narrow):
             row = await bench.row(task)
             assert (row.held, [each.learning_rate for each in row.adjustments]) == (False, [0.05])
+
+
+# ── the mode ────────────────────────────────────────────────────────────────────────────────────
+async def test_the_mode_is_changed_at_once_and_answered(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        assert await verbs_of(bench)("mode", {"mode": "never"}) == {"mode": "never", "forSeconds": None}
+        assert bench.governor.verdict.reasons == ("mode",)
+        answer = await verbs_of(bench)("mode", {"mode": "always", "forSeconds": 7200})
+        assert answer == {"mode": "always", "forSeconds": 7200.0}
+        assert (bench.governor.mode, bench.governor.mode_left_s) == (Mode.always, 7200.0)
+
+
+async def test_a_mode_is_kept_before_it_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_bench(tmp_path) as bench:
+
+        async def full(*_: object, **__: object) -> None:
+            raise HostError("the disk is full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.desk.ledger, "run", full)
+            with pytest.raises(HostError, match="the disk is full"):
+                await verbs_of(bench)("mode", {"mode": "never"})
+        assert bench.governor.mode is Mode.auto
+
+
+@pytest.mark.parametrize("lived_s", [100.0, 3599.0])
+async def test_after_a_start_a_mode_holds_for_as_long_as_it_would_have(
+    tmp_path: Path, lived_s: float
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await verbs_of(bench)("mode", {"mode": "never", "forSeconds": 3600})
+        bench.clock.now += lived_s
+        mode, left_s = await after_a_start(bench)
+        assert (mode, left_s) == (Mode.never, pytest.approx(3600 - lived_s))
+
+
+async def test_a_mode_that_was_over_before_the_start_has_fallen_back_to_auto(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        await modes_of(bench, Mode.never).ask("always", 60.0)
+        bench.clock.now += 60.0
+        assert await after_a_start(bench, Mode.never) == (Mode.auto, None)
+
+
+async def test_a_mode_without_an_end_holds_after_every_start(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        await verbs_of(bench)("mode", {"mode": "never"})
+        bench.clock.now += 1e6
+        for _ in range(2):
+            assert await after_a_start(bench) == (Mode.never, None)
+
+
+async def test_a_configuration_that_has_changed_since_counts_and_the_wish_does_not_come_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await verbs_of(bench)("mode", {"mode": "never"})
+        assert await after_a_start(bench, Mode.always) == (Mode.always, None)
+        assert "mode is always now, and was auto when the mode never was asked for" in caplog.text
+        assert await after_a_start(bench, Mode.auto) == (Mode.auto, None)
+
+
+async def test_a_clock_that_begins_anew_makes_no_mode_longer_than_was_asked_for(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        bench.clock.now += 1e6
+        await verbs_of(bench)("mode", {"mode": "never", "forSeconds": 60})
+        bench.clock.now -= 1e6
+        assert await after_a_start(bench) == (Mode.never, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"mode": "sometimes"}, "'sometimes' is no mode; there are auto, always, never"),
+        ({"mode": "x" * 1000}, "'x{40}' is no mode"),
+        ({}, "mode: .*it takes mode, forSeconds"),
+        ({"mode": "auto", "forSeconds": 60}, "auto takes no duration"),
+        *(
+            ({"mode": "never", "forSeconds": seconds}, r"more than 0 and up to 31622400 seconds \(366 days\)")
+            for seconds in (0, -1, float("nan"), float("inf"), 10**300, 31_622_401)
+        ),
+        *(
+            ({"mode": "never", "forSeconds": wrong}, "it takes mode, forSeconds")
+            for wrong in (True, "2h", [60], 10**400)
+        ),
+    ],
+)
+async def test_what_is_no_mode_or_no_duration_is_refused_and_changes_nothing(
+    tmp_path: Path, body: dict[str, Any], said: str
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        with pytest.raises(RequestError, match=said):
+            await verbs_of(bench)("mode", body)
+        assert bench.governor.mode is Mode.auto
+        assert await after_a_start(bench) == (Mode.auto, None)

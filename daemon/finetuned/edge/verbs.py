@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_tasks import TaskRow
+    from finetuned.service.modes import Modes
     from finetuned.service.tasks import Tasks
 
 ALL = "all"
@@ -56,6 +57,13 @@ class Cancel(Body, frozen=True, kw_only=True):
     task: str
 
 
+class Mode(Body, frozen=True, kw_only=True):
+    """Heed the budget (auto), only what would harm the machine (always), or do not train (never)."""
+
+    mode: str
+    for_seconds: float | None = None
+
+
 class Status(Body, frozen=True, kw_only=True):
     """Ask for everything at a glance."""
 
@@ -63,15 +71,23 @@ class Status(Body, frozen=True, kw_only=True):
 class Desk:
     """Obeys requests; `glance` gives the answer to `status`."""
 
-    def __init__(self, tasks: Tasks, ledger: Ledger, glance: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        ledger: Ledger,
+        modes: Modes,
+        glance: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> None:
         self._tasks = tasks
         self._ledger = ledger
+        self._modes = modes
         self._glance = glance
         self._verbs: dict[str, tuple[type[Body], Callable[[Any], Awaitable[Any]]]] = {
             "train": (Train, self._train),
             "pause": (Pause, self._pause),
             "resume": (Resume, self._resume),
             "cancel": (Cancel, self._cancel),
+            "mode": (Mode, self._mode),
             "status": (Status, self._status),
         }
 
@@ -126,6 +142,10 @@ class Desk:
 
     async def _cancel(self, request: Cancel) -> dict[str, Any]:
         return shown(await self._tasks.cancel(request.task))
+
+    async def _mode(self, request: Mode) -> dict[str, Any]:
+        wish = await self._modes.ask(request.mode, request.for_seconds)
+        return {"mode": wish.mode, "forSeconds": wish.for_s}
 
     async def _status(self, _: Status) -> dict[str, Any]:
         return await self._glance()
