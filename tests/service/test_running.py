@@ -35,6 +35,7 @@ SLOW = Verdict(pace=Pace.slow, duty=0.5, causes=(HOT,), holds=(HOT,))
 TOO_HOT = Verdict(pace=Pace.paused, duty=0.0, causes=(HOT,), holds=(HOT,))
 HOT_AND_FLAT = Verdict(pace=Pace.paused, duty=0.0, causes=(FLAT, HOT), holds=(FLAT, HOT))
 TOO_FLAT = Verdict(pace=Pace.paused, duty=0.0, causes=(FLAT,), holds=(FLAT,))
+SHORT = Verdict(pace=Pace.paused, duty=0.0, causes=(Cause(reason="memory", reading=70.0, trip=60.0),))
 FULL, HALF, PAUSE, RESUME = m.Pace(duty=1.0), m.Pace(duty=0.5, accelerated=False), m.Pause(), m.Resume()
 LAST = m.Cancelled()
 
@@ -117,6 +118,7 @@ async def test_a_worker_that_is_held_from_the_start_has_a_pace_when_it_goes_on(t
         (TOO_HOT, False, Look(crowded=True), False),  # any other waits until it has been held for long
         (TOO_HOT, True, Look(crowded=True), True),
         (FINE, False, Look(crowded=True, pressed=True), False),  # one that runs keeps its place
+        (SHORT, False, Look(), True),  # it is its memory that is wanted
     ],
 )
 async def test_a_task_that_stands_in_the_way_lets_go(
@@ -124,7 +126,7 @@ async def test_a_task_that_stands_in_the_way_lets_go(
 ) -> None:
     async with a_trial(tmp_path) as trial:
         await trial.attempt.follow(verdict)
-        if verdict is TOO_HOT:
+        if verdict is not FINE:
             await trial.held(verdict, held=by_user)
             await trial.hears(STANDS)
         looked = await release_idle([trial.attempt], 300.0, look)

@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 
 DISK_S = 10.0
 """How long a disk that refuses is left alone."""
+MEMORY = "memory"
 MISSED_BY_NOBODY = (Checkpointed, Restored)
 """Without these the task goes on from somewhere else, to the same bytes."""
 
@@ -142,12 +143,14 @@ class Attempt:
     async def release_idle(self, after_s: float, *, crowded: bool, pressed: bool) -> float:
         """Release it where it has been held for so long; else return when to look.
 
-        At once where an urgent task waits for its place (`pressed`), or a person holds it and any other waits (`crowded`).
+        At once where an urgent task waits for its place (`pressed`), a person holds it and any other waits (`crowded`), or
+        memory is short: to hold it still would give none back.
         """
         if self.course.stands_since is None:
             return math.inf
         left_s = after_s - (self.desk.monotonic() - self.course.stands_since)
-        if left_s > 0 and not pressed and not (crowded and self.row.held):
+        at_once = pressed or (crowded and self.row.held) or MEMORY in self.row.reasons
+        if left_s > 0 and not at_once:
             return left_s
         await self._release()
         return math.inf
