@@ -3,15 +3,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from finetuned.service.machine import Machine
 from finetuned.service.plugins import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 HEAD = "from finetuned.service.plugins import hookimpl\n"
 GOOD = """
@@ -68,11 +69,11 @@ def test_a_plugin_that_breaks_its_contract_is_named_and_the_others_still_load(
 
 
 def test_a_sensor_must_name_a_zone_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fine = "@hookimpl\ndef finetuned_sensors(root): return [Good()]"
+    fine = "@hookimpl\ndef finetuned_sensors(machine): return [Good()]"
     odd = "Good.zone = 'mood'\n@hookimpl\ndef finetuned_sensors(): return [Good()]"
     plugins = load(entries(tmp_path, monkeypatch, odd_one=odd, calm_one=fine))
-    assert [sensor.name for sensor in plugins.sensors(Path("/sys"))] == ["good"]
-    assert "zone is one of thermal" in str(plugins.errors[0])
+    assert [sensor.name for sensor in plugins.sensors(Machine())] == ["good"]
+    assert "zone is one of thermal, gpu" in str(plugins.errors[0])
 
 
 EXECUTOR = """
