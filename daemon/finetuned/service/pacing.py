@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WORTH_S = 0.005
+WORTH_S = 0.02
 """A shorter rest waits until it has grown."""
 CREDIT_S = 0.25
 """So much rest at most is had in advance: a machine that stood still for an hour does not work off an hour."""

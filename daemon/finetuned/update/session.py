@@ -6,6 +6,8 @@ Linux wheels send telemetry by default.  It is set here, where the import is.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -28,6 +30,7 @@ Array = NDArray[Any]
 T = TypeVar("T")
 
 VERSION = str(ort.__version__)
+_NVIDIA = {"cuda", "tensorrt"}
 _SHOWN = 200
 """So much is told of what onnxruntime says."""
 
@@ -100,6 +103,13 @@ class Bound:
         _computed(self._device, lambda: self._session.run_with_iobinding(self._binding))
 
 
+def _find_libraries(device: str) -> None:
+    """Load CUDA's libraries from Python packages of NVIDIA's, where they are: onnxruntime looks elsewhere only."""
+    if device in _NVIDIA and hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            ort.preload_dlls()
+
+
 def _opened(onnx: bytes, device: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -108,6 +118,7 @@ def _opened(onnx: bytes, device: str, threads: int) -> ort.InferenceSession:
     # on an idle machine, two to three times faster on a busy one).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    _find_libraries(device)
     there = available()
     providers: list[Any] = [(there[device], options_of(device, threads=threads))]
     if device != CPU:
