@@ -5,6 +5,7 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test keep
 
 from __future__ import annotations
 
+import math
 import re
 import typing
 from pathlib import Path
@@ -14,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finetuned.edge import verbs
+from finetuned.edge.budget_sections import Budget as BudgetSection
+from finetuned.edge.limits import budget_of
 from finetuned.edge.topics import WAYS
 from finetuned.graph.lower import LOWERINGS
+from finetuned.policy.hysteresis import LADDER
+from finetuned.policy.zones import QUANTITIES, Kind
 from finetuned.service import events
 from finetuned.spec.rules.later import NOT_YET
 from finetuned.spec.rules.layers import TRAINABLE
@@ -24,6 +29,8 @@ from finetuned.states import TERMINAL, TRANSITIONS, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from finetuned.policy.zones import Zone
 
 DOCS = Path(__file__).parents[1] / "docs"
 WORDS: dict[object, str] = {str: "text", float: "numbers", int: "numbers", bool: "true or false"}
@@ -118,6 +125,61 @@ def _sentence(struct: type) -> str:
     return str(struct.__doc__).partition("\n")[0]
 
 
+# ── the budget ──────────────────────────────────────────────────────────────────────────────────
+MEANINGS = {
+    "thermal": "the hottest zone of processor or SoC",
+    "gpu": "the hottest accelerator",
+    "power": "1 while the firmware says that supply or heat limits the processor",
+    "battery": "charge, on battery",
+    "memory": "time in which some process waits for memory (`some avg10`)",
+    "memory/available": "memory that is available",
+    "disk": "space that is free at the state folder",
+    "cpuBusy": "load of other processes, averaged over `grace_s`",
+    "schedule": "1 inside of a window, else 0",
+    "idle": "since a person was last there",
+}
+
+
+def zones() -> str:
+    """The zones with the trips that they have where nobody says otherwise; those that are off stand last."""
+    asked = {
+        "cpu_busy": {"enabled": True},
+        "schedule": {"windows": ("22:00-06:00",)},
+        "idle": {"after_s": 600.0},
+    }
+    on = {zone.name for zone in budget_of(BudgetSection()).zones}
+    rows = [
+        (
+            f"`{zone.name}`{'' if zone.name in on else ' (off)'}",
+            MEANINGS[zone.name],
+            _trip(zone, zone.throttle),
+            _trip(zone, zone.pause),
+            _trip(zone, zone.resume, back=True),
+            "yes" if zone.guards and zone.pause is not None else "no",
+        )
+        for zone in budget_of(BudgetSection.model_validate(asked)).zones
+    ]
+    return table(("zone", "reading", "throttles", "pauses", "goes on", "holds in `always`"), rows)
+
+
+def _trip(zone: Zone, trip: float | None, *, back: bool = False) -> str:
+    if trip is None:
+        return "–"
+    if math.isinf(trip):
+        return "at once"
+    side = "below" if (zone.kind is Kind.below) is not back else ("above" if back else "from")
+    return f"{side} {trip:g} {QUANTITIES[zone.reason].unit}".strip()
+
+
+def ladder() -> str:
+    """The rungs, from full speed down."""
+    rows = [
+        (f"`{rung.pace}`", f"{rung.duty:g}", "all" if rung.cores == 1 else f"{rung.cores:.0%}")
+        for rung in LADDER
+    ]
+    return table(("pace", "duty", "cores"), rows)
+
+
 # ── models ──────────────────────────────────────────────────────────────────────────────────────
 def layers() -> str:
     """What becomes of each layer type that finetuned can run."""
@@ -152,6 +214,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "events": event_types,
     "states": states,
     "requests": requests,
+    "zones": zones,
+    "ladder": ladder,
     "layers": layers,
     "later": later,
 }
