@@ -8,6 +8,7 @@ import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from finetuned.edge import broker
@@ -23,6 +24,7 @@ from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
 from finetuned.errors import ConfigurationError, HostError
+from finetuned.policy.budget import Mode
 from finetuned.service import batch, clock, plugins
 from finetuned.service import ingest as ingestion
 from finetuned.service.decoder import Decoders, Limits
@@ -34,6 +36,7 @@ from finetuned.service.ledger_requests import recall, remember
 from finetuned.service.local import LocalExecutor
 from finetuned.service.making import Settings
 from finetuned.service.models import Entry, Models
+from finetuned.service.modes import Modes
 from finetuned.service.outbox import Outbox
 from finetuned.service.stamps import timestamp
 from finetuned.service.store import Store
@@ -61,6 +64,7 @@ class House:
     desk: Desk
     footing: Footing
     governor: Governor
+    modes: Modes
     tasks: Tasks
     ingest: Ingest
     models: Models
@@ -161,7 +165,8 @@ async def _save_clock(desk: Desk) -> None:
 
 async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: Address, inbox: Path) -> House:
     found = plugins.load()
-    governor = _governor(config, found, desk.store.root)
+    governor = _governor(config, found, desk)
+    modes = Modes(desk=desk, governor=governor, configured=Mode(config.budget.mode))
     workers = LocalExecutor(
         nice=config.worker.nice,
         places=config.worker.max_running,
@@ -183,6 +188,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     tasks.showcase.on_change = stir.set
     ears = Ears(desk=desk, tasks=tasks, models=models, stir=stir)
     ears.ingest = ingest = _ingest(config, desk, decoders, inbox, ears)
+    ingest.closed = partial(_no_room, governor, config.budget.disk.min_free_mb)
 
     async def glance() -> dict[str, Any]:
         return answer_to_status(desk, state_of(governor, tasks, ingest))
@@ -192,10 +198,11 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         desk=desk,
         footing=Footing.of(desk.store.ledger),
         governor=governor,
+        modes=modes,
         tasks=tasks,
         ingest=ingest,
         models=models,
-        bridge=_bridge(config, desk, address, Verbs(tasks, desk.ledger, glance)),
+        bridge=_bridge(config, desk, address, Verbs(tasks, desk.ledger, modes, glance)),
         ears=ears,
         notifier=Notifier.from_environment(),
         stir=stir,
@@ -211,6 +218,15 @@ def chosen_executor(config: Config, found: plugins.Plugins, workers: LocalExecut
             f"worker.executor: {config.worker.executor!r} is not installed; there is {there}{wrong}"
         )
     return known[config.worker.executor]
+
+
+def _no_room(governor: Governor, least_mb: int) -> str:
+    """Say that the disk is too full to take anything, if it is."""
+    if not governor.pauses_for("disk"):
+        return ""
+    return (
+        f"less than {least_mb} MB are free on the disk: nothing is taken from the inbox until there is more"
+    )
 
 
 def _ingest(config: Config, desk: Desk, decoders: Decoders, inbox: Path, ears: Ears) -> Ingest:
@@ -252,10 +268,11 @@ async def _broker(config: Config, runtime: Path, node: str) -> AsyncIterator[Add
         yield address
 
 
-def _governor(config: Config, found: plugins.Plugins, state: Path) -> Governor:
+def _governor(config: Config, found: plugins.Plugins, desk: Desk) -> Governor:
+    """Return the governor; by lived seconds, so that a suspended machine's mode ends when it was to end."""
     budget = config.budget
-    sensors = found.sensors(machine_of(budget, state))
-    return Governor(sensors, budget_of(budget), interval_s=budget.interval_s)
+    sensors = found.sensors(machine_of(budget, desk.store.root))
+    return Governor(sensors, budget_of(budget), interval_s=budget.interval_s, clock=desk.lived)
 
 
 def _settings(config: Config) -> Settings:
