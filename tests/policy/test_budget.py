@@ -261,6 +261,12 @@ def test_after_a_missing_reading_has_paused_any_harmless_one_lets_go() -> None:
     assert paces(history(temperatures(85, LIE, 67, 67, 67, 67), budget))[-1] == PAUSED
 
 
+def test_what_hot_readings_began_and_a_missing_one_completed_waits_for_resume() -> None:
+    budget = Budget(missing=Missing.throttle, min_running_s=0)
+    assert paces(history(temperatures(75, 75, LIE, *[67] * 9), budget))[-1] == HALF
+    assert paces(history(temperatures(LIE, LIE, LIE, *[67] * 9), budget))[-1] == FULL
+
+
 # ── starting ────────────────────────────────────────────────────────────────────────────────────
 def test_no_task_starts_while_a_throttle_trip_holds_although_one_that_runs_goes_on() -> None:
     verdict = history(temperatures(70))[-1]

@@ -28,7 +28,7 @@ from finetuned.policy.budget import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-steady = settings(derandomize=True, deadline=None, max_examples=100)
+steady = settings(derandomize=True, deadline=None, max_examples=60)
 LADDER = [
     ("full", 1.0, 1.0),
     ("cpu", 1.0, 1.0),

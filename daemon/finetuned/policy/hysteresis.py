@@ -74,7 +74,7 @@ class Trace:
     """What the next decision needs to know of a zone: its rung, and readings in a row on either side.
 
     `blind`: it was brought down by missing readings alone, so any valid one that trips nothing lets it up again.
-    `pressed`: the last reading stood at a trip or beyond.  `paused_at`: when its last pause began.
+    `pressed`: the last reading stood at the throttle trip or beyond.  `paused_at`: when its last pause began.
     """
 
     zone: str
@@ -138,7 +138,7 @@ def _count(trace: Trace, at: Position) -> Trace:
         above=trace.above + 1 if pressing else 0,
         below=trace.below + 1 if leaving else 0,
         blind=_blind(trace, at),
-        pressed=at.throttle or at.pause,
+        pressed=at.throttle,
         reading=at.reading,
     )
 
