@@ -139,6 +139,9 @@ class InProcessExecutor:
                 raise OverError(m.Released())
             case m.Adjust(parameters=parameters):
                 self._say(run, run.work.adjust(parameters))
+            case m.Pace(accelerated=accelerated):
+                for moved in run.work.accelerate(accelerated=accelerated):
+                    self._say(run, moved)
             case m.Pause():
                 run.held = True
             case m.Resume():

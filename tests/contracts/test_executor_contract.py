@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from builders import dense_classifier
@@ -38,7 +39,7 @@ SHORT = {"epochs": 1, "miniBatchSize": 4, "learningRate": 0.1}
 LONGER = SHORT | {"epochs": 100}
 ENDLESS = SHORT | {"epochs": 1000}
 CONTROLS: tuple[m.Control, ...] = (
-    m.Pace(duty=0.5),
+    m.Pace(duty=0.5, cores=0.5, accelerated=False),
     m.Pause(),
     m.Resume(),
     m.Adjust(parameters={"learningRate": 0.5}),
@@ -212,6 +213,27 @@ async def test_another_learning_rate_is_told_with_the_step_from_which_it_holds(
     assert (adjusted.step, adjusted.learning_rate) == (held.step, 0.3)
     assert await undisturbed(make, memory.first) != disturbed.sha256
     assert await undisturbed(make, memory.spec) == disturbed.sha256
+
+
+async def test_a_task_leaves_its_device_and_comes_back_to_it_when_it_is_told(
+    make: Make, tmp_path: Path
+) -> None:
+    """The second provider of onnxruntime's own wheel leaves every layer to the CPU: not a byte may differ."""
+    first = material(tmp_path).spec(LONGER)
+    memory = Recollection(first=msgspec.structs.replace(first, devices=("azure", "cpu")))
+    async with listening(executor := make()) as ear:
+        await begin_slowly(executor, memory)
+        begin = await ear.heard(m.TrainingBegin)
+        await executor.control("T", 1, m.Pace(duty=0.05, accelerated=False))
+        await ear.heard(m.Moved)
+        await executor.control("T", 1, m.Pace())
+        disturbed = await ear.completed()
+        moves = [report for report in ear.of("T") if isinstance(report, m.Moved)]
+    assert (begin.device, [(move.device, move.why) for move in moves]) == (
+        "azure",
+        [("cpu", ""), ("azure", "")],
+    )
+    assert await undisturbed(make, first) == disturbed.sha256
 
 
 # ── going on ────────────────────────────────────────────────────────────────────────────────
