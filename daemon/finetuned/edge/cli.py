@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from finetuned.edge import console
+from finetuned.policy.budget import Mode
 
 app = typer.Typer(
     help="On-device personalization: labelled samples in, better Core ML models out.",
@@ -94,6 +95,61 @@ def status(config: ConfigFile = None, json: Json = False) -> None:
 
     with console.told(json=json):
         requests_cli.status(config, json=json)
+
+
+@app.command()
+def watch(config: ConfigFile = None, json: Json = False) -> None:
+    """Look on, over MQTT, for as long as you like: paces, zones, tasks, events.
+
+    Not on a terminal, a line for every event but mini-batches.  With --json every event, as it comes.
+    """
+    from finetuned.edge import watch as watching
+
+    with console.told(json=json):
+        watching.watch(config, json=json)
+
+
+WantedMode = Annotated[
+    Mode | None, typer.Argument(metavar="MODE", help="Left out: say which holds.", show_default=False)
+]
+
+
+@app.command()
+def mode(
+    wanted: WantedMode = None,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Then auto again: 90 (seconds), 90s, 30m, 2h, 1d."),
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Ask the daemon to heed the budget (auto), only what would harm the machine (always), or not to train (never)."""
+    from finetuned.edge import requests_cli
+
+    with console.told(json=json):
+        requests_cli.mode(wanted, duration, config, json=json)
+
+
+@app.command()
+def budget(
+    simulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--simulate",
+            metavar="ZONE=VALUE",
+            help="As if a zone's reading stayed so: thermal=85, battery=20 (on battery), battery=mains, "
+            "schedule=outside, thermal/x86_pkg_temp=missing; repeatable.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Show each zone, its trips, its reading now, and what that makes the daemon do; needs no daemon, touches nothing."""
+    from finetuned.edge import budget_cli
+
+    with console.told(json=json):
+        budget_cli.budget(simulate, config, json=json)
 
 
 @app.command()

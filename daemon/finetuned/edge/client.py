@@ -31,6 +31,7 @@ SYSTEM_RUNTIME = Path("/run/finetuned")
 DISCOVERY_S = 2.0
 # Brokers send what is retained in one go: after the first daemon no other is long in coming.
 DISCOVERY_MORE_S = 0.2
+MAX_TOLD_BYTES = 256 * 1024
 
 
 def find(config: Config, environ: Mapping[str, str] = os.environ) -> Address:
@@ -123,8 +124,9 @@ class Daemon:
     async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Yield (topic below finetuned/<node>, payload): events and states, the retained states first.
 
-        A cleared state's payload is {}; the availability's {"availability": "online"}.  Raises HostError when
-        the connection breaks.
+        A cleared state's payload is {}; the availability's {"availability": "online"}.  What no daemon of ours sends is
+        passed over: a retained event, what is no JSON object, what is larger than `MAX_TOLD_BYTES`.  Raises HostError
+        when the connection breaks.
         """
         while (heard := await self._heard.get()) is not None:
             yield heard
@@ -135,7 +137,8 @@ class Daemon:
         try:
             async for message in self.connection.messages:
                 topic = self.topics.below(str(message.topic))
-                self._sort(topic, _payload(topic, message.payload))
+                if not (message.retain and topic.startswith("event/")):
+                    self._sort(topic, _payload(topic, message.payload))
         except MqttError as error:
             for answer in self._answers.values():
                 if not answer.done():
@@ -163,6 +166,8 @@ class Daemon:
 
 def _payload(topic: str, payload: bytes) -> dict[str, Any] | None:
     """Return the payload as an object; None for what no daemon of ours sends."""
+    if len(payload) > MAX_TOLD_BYTES and not topic.startswith("response/"):
+        return None
     if topic == "availability":
         return {"availability": payload.decode(errors="replace")}
     if not payload:

@@ -86,7 +86,7 @@ def lasting(seconds: float) -> str:
 
 def until(left_s: float | None) -> str:
     """Say for how long a mode still holds; nothing where it has no end."""
-    return "" if left_s is None else f" for another {lasting(left_s)}, then auto"
+    return "" if left_s is None else f" ({lasting(left_s)}, then auto)"
 
 
 def seconds(text: str) -> float:
