@@ -129,6 +129,37 @@ async def test_a_sensor_that_hangs_is_missing_and_its_thread_stays_the_only_one(
     gate.set()
 
 
+async def test_quick_sensors_share_a_thread_until_one_of_them_hangs() -> None:
+    """Those behind it are read all the same, in another; it is missing, and nothing else is."""
+    threads: list[str] = []
+    gate = threading.Event()
+    gate.set()
+
+    def note() -> None:
+        threads.append(threading.current_thread().name)
+        gate.wait()
+
+    sensors = [
+        Thermometer(celsius=celsius, trouble=note, name=str(celsius)) for celsius in (40.0, 50.0, 60.0)
+    ]
+    watched = governor(*sensors, deadline_s=0.2)
+    await watched.look()
+    assert len(set(threads)) == 3, "of a new one nobody knows how long it takes"
+    threads.clear()
+    await watched.look()
+    assert set(threads) == {"sensors 40.0, 50.0, 60.0"}
+    gate.clear()
+    sensors[2].trouble = None
+    threads.clear()
+    await watched.look()
+    assert threads == ["sensors 40.0, 50.0, 60.0", "sensors 50.0, 60.0"]
+    assert watched.warnings == ("thermal sensor 40.0: hangs", "thermal sensor 50.0: hangs")
+    assert watched.readings == {"thermal": 60.0}
+    gate.set()
+    while watched.warnings:
+        await watched.look()
+
+
 async def test_a_sensor_whose_thread_has_returned_is_read_again() -> None:
     gate = threading.Event()
     sensor = Thermometer(trouble=gate.wait)

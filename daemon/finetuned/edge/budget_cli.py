@@ -18,7 +18,7 @@ from finetuned.edge.limits import budget_of, machine_of
 from finetuned.edge.prospect import found
 from finetuned.edge.simulation import simulated
 from finetuned.service import plugins
-from finetuned.service.governor import Probe
+from finetuned.service.probes import Probe, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,6 @@ async def read(sensors: Sequence[Sensor]) -> tuple[Reading, ...]:
     """Read each sensor under the governor's deadline, all at once; those that need it, twice."""
     probes = [Probe(sensor) for sensor in sensors]
     if again := [probe for probe in probes if probe.sensor.zone in TWICE]:
-        await asyncio.gather(*(probe.read(DEADLINE_S) for probe in again))
+        await read_all(again, DEADLINE_S)
         await asyncio.sleep(LOOK_S)
-    answers = await asyncio.gather(*(probe.read(DEADLINE_S) for probe in probes))
-    return tuple(reading for readings in answers for reading in readings)
+    return await read_all(probes, DEADLINE_S)

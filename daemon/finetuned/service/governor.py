@@ -1,22 +1,17 @@
-"""The governor: reads the sensors, lets the policy decide, tells its listeners.
-
-Every sensor is read in a thread of its own under a deadline.  One that hangs is a missing reading, and it is left
-alone until its thread returns: threads never pile up, and being daemonic they hold up no exit either.
-"""
+"""The governor: reads the sensors (`probes.py`), lets the policy decide, tells its listeners."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Budget, Mode, Reading, Verdict, assess, decide, may_start
 from finetuned.policy.hysteresis import PAUSED
-from finetuned.policy.zones import checked, homes, summary
+from finetuned.policy.zones import homes, summary
+from finetuned.service.probes import Probe, read_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -26,58 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-# ── one sensor ──────────────────────────────────────────────────────────────────────────────────
-class Probe:
-    """A sensor and the thread that reads it, of which there is one at most."""
-
-    def __init__(self, sensor: Sensor) -> None:
-        """Nothing is read yet."""
-        self.sensor = sensor
-        self._flight: asyncio.Future[tuple[Reading, ...]] | None = None
-
-    async def read(self, deadline_s: float) -> tuple[Reading, ...]:
-        """Return what the sensor says, or a missing reading where it fails or takes too long."""
-        if self._flight is not None and not self._flight.done():
-            return (_missing(self.sensor, "still hangs"),)
-        self._flight = flight = _in_thread(self.sensor)
-        done, _ = await asyncio.wait({flight}, timeout=deadline_s)
-        return flight.result() if done else (_missing(self.sensor, "hangs"),)
-
-
-def _in_thread(sensor: Sensor) -> asyncio.Future[tuple[Reading, ...]]:
-    """Read the sensor in a new daemonic thread; asyncio's own would be waited for at exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[tuple[Reading, ...]] = loop.create_future()
-
-    def deliver(readings: tuple[Reading, ...]) -> None:
-        if not future.done():
-            future.set_result(readings)
-
-    def work() -> None:
-        readings = _read(sensor)
-        with contextlib.suppress(RuntimeError):  # it took so long that the loop is closed
-            loop.call_soon_threadsafe(deliver, readings)
-
-    threading.Thread(target=work, name=f"sensor {sensor.name}", daemon=True).start()
-    return future
-
-
-def _read(sensor: Sensor) -> tuple[Reading, ...]:
-    """Return the sensor's plausible readings; whatever it raises or returns instead is a missing one."""
-    try:
-        answer = sensor.read()
-        readings = (answer,) if isinstance(answer, Reading) else tuple(answer)
-        return tuple(checked(reading) for reading in readings)
-    except Exception as error:  # noqa: BLE001 - a sensor is a stranger's code and may raise anything
-        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return (_missing(sensor, f"fails: {type(error).__name__}: {said}"),)
-
-
-def _missing(sensor: Sensor, why: str) -> Reading:
-    return Reading(zone=sensor.zone, name=sensor.name, value=None, why=why)
-
-
-# ── all of them ─────────────────────────────────────────────────────────────────────────────────
 class Governor:
     """Looks at the sensors every `interval_s` and keeps the verdict; `clock` never goes back (seconds).
 
@@ -163,8 +106,7 @@ class Governor:
     async def look(self) -> Verdict:
         """Read every sensor once, all at the same time, and decide."""
         async with self._looking:
-            answers = await asyncio.gather(*(probe.read(self._deadline_s) for probe in self._probes))
-            self._readings = tuple(reading for readings in answers for reading in readings)
+            self._readings = await read_all(self._probes, self._deadline_s)
             return self._decide(self._clock())
 
     def _decide(self, now: float) -> Verdict:
