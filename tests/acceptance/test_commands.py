@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import builders
+from acceptance.house import PATIENCE_S, Sysfs, digits
+from bridges import bridged
+from brokers import PASSWORD, USER, running
 from finetuned.edge.demo_data import DROPS, MODEL, TEST
 from finetuned.files import aside
 from shared import shared
 
+if TYPE_CHECKING:
+    from brokers import BrokerProcess
+
 HANDS = ("--label", "rock=✊", "--label", "paper=✋", "--label", "scissors=✌️")
 SHORT = ("-p", "epochs=3")
+TASK_STATE = (
+    b'{"task":"t1","model":"gestures","user":"anna","state":"running","reasons":[],"epoch":1,"epochs":2,"batch":0,'
+    b'"batches":4,"progress":0.5,"etaSeconds":1.5,"lossValue":0.25,"device":"cpu","pace":"full"}'
+)
 
 
 def finetuned(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -294,6 +309,12 @@ def test_predict_names_each_picture_and_goes_on_after_one_that_is_none(tmp_path:
         (("status",), 1, "no daemon"),
         (("models",), 1, "finetuned add"),
         (("frobnicate",), 2, "frobnicate"),
+        (("mode",), 1, "no daemon"),
+        (("mode", "sometimes"), 2, "'auto', 'always', 'never'"),
+        (("mode", "never", "--for", "soon"), 2, "30m, 2h or 1d"),
+        (("mode", "--for", "2h"), 2, "always or never"),
+        (("budget", "--simulate", "warmth=85"), 2, "there are thermal, gpu"),
+        (("budget", "--simulate", "thermal=nan"), 2, "from -55 up to 150"),
     ],
 )
 def test_a_mistake_gets_a_sentence_and_a_status(
@@ -304,6 +325,156 @@ def test_a_mistake_gets_a_sentence_and_a_status(
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+# ── the budget and the mode ─────────────────────────────────────────────────────────────────────
+def test_the_budget_is_read_from_this_machine_without_a_daemon_and_touches_nothing(tmp_path: Path) -> None:
+    Sysfs(tmp_path / "sys").heat(75)
+    config, state = tmp_path / "finetuned.toml", tmp_path / "state"
+    config.write_text(f'state = "{state}"\n[budget]\nsysfs = "{tmp_path / "sys"}"\nproc = "{tmp_path}"\n')
+    for words, reading, pace in (
+        ((), 75.0, "slow"),
+        (("--simulate", "thermal=40"), 40.0, "full"),
+        (("--simulate", "thermal=85"), 85.0, "paused"),
+    ):
+        done = finetuned("budget", "-c", config, *words, "--json")
+        (answer,) = lines(done)
+        thermal = next(zone for zone in answer["zones"] if zone["name"] == "thermal")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (thermal["reading"], answer["verdict"]["pace"]) == (reading, pace)
+    told = finetuned("budget", "-c", config).stderr
+    assert "x86_pkg_temp" in told
+    assert "throttles" in told
+    assert not state.exists()
+
+
+async def test_a_mode_that_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    async with digits(tmp_path) as house:
+        config = tmp_path / "finetuned.toml"
+        asked = await asyncio.to_thread(
+            finetuned, "mode", "never", "--for", "2h", "-c", config, "--json", **house.environ
+        )
+        assert lines(asked) == [{"mode": "never", "forSeconds": 7200.0}]
+        await house.kill()
+        await house.start()
+        told = await asyncio.to_thread(finetuned, "mode", "-c", config, "--json", **house.environ)
+        (answer,) = lines(told)
+        assert answer["mode"] == "never"
+        assert 7000 < answer["modeLeftSeconds"] <= 7200
+        assert "reasons" in (state := house.ear.retained["state"])
+        assert state["reasons"] == ["mode"]
+
+
+# ── looking on ──────────────────────────────────────────────────────────────────────────────────
+def watch_configuration(folder: Path, broker: BrokerProcess) -> Path:
+    """Write a configuration that leads to this broker."""
+    password, config = folder / "password", folder / "watch.toml"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    address = broker.address
+    config.write_text(
+        f'[mqtt]\nhost = "{address.host}"\nport = {address.port}\nusername = "{USER}"\n'
+        f'password_file = "{password}"\n'
+    )
+    return config
+
+
+async def until(stream: asyncio.StreamReader, what: str) -> str:
+    """Read lines until one has this in it, and return that."""
+    async with asyncio.timeout(PATIENCE_S):
+        while line := (await stream.readline()).decode():
+            if what in line:
+                return line
+    raise AssertionError(f"never said: {what}")
+
+
+async def test_watch_goes_on_after_the_broker_was_restarted_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    async with running("mosquitto", tmp_path) as broker, bridged(broker.address, tmp_path) as behind:
+        config = watch_configuration(tmp_path, broker)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "finetuned", "watch", "-c", str(config), "--json"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout
+        assert process.stderr
+        try:
+            await until(process.stderr, "watching n")
+            await behind.happen("one.png")
+            assert json.loads(await until(process.stdout, "one.png"))["type"] == "sampleAccepted"
+            await broker.kill()
+            await until(process.stderr, "not connected")
+            await broker.start()
+            await until(process.stderr, "watching n")
+            await behind.happen("two.png")
+            assert json.loads(await until(process.stdout, "two.png"))["type"] == "sampleAccepted"
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+class Terminal:
+    """A terminal of 80 by 24; `said` is everything that was written to it."""
+
+    def __init__(self) -> None:
+        self.mine, self.its = pty.openpty()
+        fcntl.ioctl(self.its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.said = b""
+        self._news = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self.mine, self._read)
+
+    def _read(self) -> None:
+        self.said += os.read(self.mine, 65536)
+        self._news.set()
+
+    async def until(self, what: bytes) -> None:
+        """Wait until this was written."""
+        async with asyncio.timeout(PATIENCE_S):
+            while what not in self.said:
+                self._news.clear()
+                await self._news.wait()
+
+    def close(self) -> None:
+        """Hang up."""
+        asyncio.get_running_loop().remove_reader(self.mine)
+        os.close(self.mine)
+        os.close(self.its)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_watch_leaves_the_terminal_as_it_was(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    async with running("mosquitto", tmp_path) as broker, bridged(broker.address, tmp_path) as behind:
+        terminal = Terminal()
+        behind.outbox.state("task/t1", TASK_STATE)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "finetuned", "watch"),
+            *("-c", str(watch_configuration(tmp_path, broker))),
+            stdin=terminal.its,
+            stdout=terminal.its,
+            stderr=terminal.its,
+            env=os.environ | {"TERM": "xterm-256color"},
+        )
+        try:
+            await terminal.until(b"gestures anna")
+            await behind.happen("one.png")
+            await terminal.until(b"one.png")
+            process.send_signal(number)
+            async with asyncio.timeout(PATIENCE_S):
+                assert await process.wait() == status
+            await terminal.until(b"\x1b[?1049l")
+            assert terminal.said.count(b"\x1b[?1049h") == 1
+            assert b"Traceback" not in terminal.said
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            terminal.close()
 
 
 def test_a_model_that_cannot_be_updated_is_not_added(tmp_path: Path) -> None:

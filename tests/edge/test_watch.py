@@ -102,8 +102,8 @@ def shown(scene: Scene, *, width: int = 80, height: int = 24, now: float = NOON)
 def test_a_look_shows_the_pace_and_why_the_zones_the_tasks_the_models_and_what_happened() -> None:
     page = shown(a_scene(heard("event/failed", FAILED)))
     assert "pi-3fa2  pace slow (25% of the time)  mode auto  cpu  finetuned 0.2.0" in page
-    assert "because of thermal 83.14 °C (trip 80 °C)" in page
-    assert "thermal 83.14 °C  battery 88 %; 3 samples wait, 2 tasks queued" in page
+    assert "because of thermal 83.1 °C (trip 80 °C)" in page
+    assert "thermal 83.1 °C  battery 88 %; 3 samples wait, 2 tasks queued" in page
     assert "gestures anna" in page
     assert "━━━━╌╌╌╌╌╌  36%  epoch 11/30  1 min 15 s  loss 0.2137 ▁" in page
     assert "version 7, 30 samples, accuracy 80.0%" in page

@@ -32,7 +32,7 @@ COLOURS = {
     Standing.missing: "magenta",
 }
 PACES = {Pace.full: "green", Pace.cpu: "yellow", Pace.slow: "yellow"}
-TRIPS = {"schedule": ("–", "outside", "inside"), "power": ("limited", "–", "not limited")}
+TRIPS = {"schedule": ("–", "outside", "inside"), "power": ("limited", "–", "unlimited")}
 """Trips that are words rather than numbers, by kind of zone: throttle, pause, resume."""
 SIGNS = {Kind.above: ("≥", "<"), Kind.below: ("<", ">")}
 """How a reading stands to a trip that it reaches, and to `resume` when it is clear of it."""
@@ -64,9 +64,9 @@ def parts(prospect: Prospect, errors: Sequence[str] = ()) -> Iterator[Renderable
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────
 def _table(zones: Sequence[Standings]) -> Table:
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        drawn.add_column(column, overflow="fold")
+        drawn.add_column(column, overflow="fold", no_wrap=bool(column))
     for zone in zones:
         for row, style in _rows(zone):
             drawn.add_row(*row, style=style)

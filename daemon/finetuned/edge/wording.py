@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST = 100
 ELLIPSIS = "…"
-LARGE, HUGE = 1e3, 1e12  # between them, no digit behind the point matters
+SMALL, LARGE, HUGE = 10.0, 1e3, 1e12  # from large to huge no digit behind the point matters, below it one
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 MEANINGS = {
@@ -23,7 +23,7 @@ MEANINGS = {
     "always": "only what would harm the machine holds a task",
     "never": "nothing is trained",
 }
-STATED = {("power", 1.0): "limited", ("power", 0.0): "not limited"}
+STATED = {("power", 1.0): "limited", ("power", 0.0): "unlimited"}
 STATED |= {("schedule", 1.0): "inside a window", ("schedule", 0.0): "outside its windows"}
 """Readings that are words rather than numbers, by kind of zone and value."""
 
@@ -54,7 +54,13 @@ def amount(zone: str, value: float) -> str:
     if stated := STATED.get((kind, value)):
         return stated
     unit = QUANTITIES[kind].unit if kind in QUANTITIES else ""
-    return f"{value:.0f} {unit}".rstrip() if LARGE <= abs(value) < HUGE else f"{value:.4g} {unit}".rstrip()
+    return f"{_number(value)} {unit}".rstrip()
+
+
+def _number(value: float) -> str:
+    if LARGE <= abs(value) < HUGE:
+        return f"{value:.0f}"
+    return f"{round(value, 1):g}" if SMALL <= abs(value) < LARGE else f"{value:.3g}"
 
 
 def cause(found: CauseView) -> str:
