@@ -52,6 +52,7 @@ def parts(prospect: Prospect, errors: Sequence[str] = ()) -> Iterator[Renderable
         said = ", ".join(harmless(each) for each in prospect.simulated)
         yield Text(f"simulated, as if it stayed so: {said}; nothing is touched", style="bold yellow")
     yield _table(prospect.zones)
+    yield from _missing(prospect.zones)
     if prospect.off:
         yield Text(f"off in the configuration: {', '.join(prospect.off)}", style=ASIDE)
     yield from (Text(harmless(each, 500), style="yellow") for each in errors)
@@ -73,10 +74,18 @@ def _table(zones: Sequence[Standings]) -> Table:
     return drawn
 
 
+def _missing(zones: Sequence[Standings]) -> Iterator[Text]:
+    """Say why there is no reading where there is a sensor."""
+    for place in (place for zone in zones for place in zone.places if place.is_missing):
+        reading = place.reading
+        said = f"{harmless(reading.zone)} sensor {harmless(reading.name)}: {harmless(reading.why, 200)}"
+        yield Text(said, style=COLOURS[Standing.missing])
+
+
 def _rows(standings: Standings) -> Iterator[tuple[list[Text], str]]:
     zone = standings.zone
     if not standings.places:
-        yield [Text(harmless(zone.name)), Text("–"), Text(""), *_trips(zone), Text("no sensor")], ASIDE
+        yield [Text(harmless(zone.name)), Text("no sensor"), Text(""), *_trips(zone), Text("")], ASIDE
     for index, place in enumerate(standings.places):
         name = "" if index else harmless(zone.name)
         cells = [name, harmless(place.reading.name, 40), _now(place)]
@@ -96,8 +105,6 @@ def _standing(place: Place) -> Text:
     notes = []
     if reading.on_battery is not None:
         notes.append("on battery" if reading.on_battery else "on mains")
-    if place.is_missing:
-        notes.append(harmless(reading.why, 80))
     if place.is_lowered:
         notes.append(f"own trip point {reading.passive:g} °C")
     said = {Standing.missing: "ignored", Standing.between: "below throttle"}
@@ -119,7 +126,7 @@ def _trip(zone: Zone, trip: float | None, sign: str) -> str:
     if trip is None:
         return "–"
     if math.isinf(trip):
-        return "on battery" if sign == SIGNS[Kind.below][0] else "on mains"
+        return "battery" if sign == SIGNS[Kind.below][0] else "mains"
     return f"{sign} {amount(zone.name, trip)}"
 
 
