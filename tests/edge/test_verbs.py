@@ -182,6 +182,16 @@ async def test_a_clock_that_begins_anew_makes_no_mode_longer_than_was_asked_for(
         assert await after_a_start(bench) == (Mode.never, 60.0)
 
 
+async def test_a_mode_in_the_ledger_that_never_was_is_said_and_the_configuration_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await verbs_of(bench)("mode", {"mode": "never"})
+        await bench.desk.ledger.run(lambda db: db.execute("UPDATE mode SET mode = 'sometimes'"))
+        assert await after_a_start(bench) == (Mode.auto, None)
+        assert "what cannot be ('sometimes')" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

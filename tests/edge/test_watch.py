@@ -385,8 +385,21 @@ async def test_each_event_is_a_line_and_so_is_the_daemons_coming_and_going(
     assert [line[9:] for line in err.splitlines()] == ["watching n", "not connected: gone�"]
 
 
+def nested(depth: int) -> list[object]:
+    made: list[object] = []
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
 async def test_json_is_every_event_as_it_came_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    events = [accepted(1), {"type": "of a newer daemon", "ts": TS}, {"type": 7}, {}]
+    events = [
+        accepted(1),
+        {"type": "of a newer daemon", "ts": TS},
+        {"type": 7},
+        {},
+        {"type": "x", "n": 10**300},
+    ]
     await watch.as_json(told(Met(node="n"), heard("state", STATE), *(heard("event/x", e) for e in events)))
     out, err = capsys.readouterr()
     assert [json.loads(line) for line in out.splitlines()] == events[:2]

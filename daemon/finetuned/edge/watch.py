@@ -55,10 +55,11 @@ def watch(config: Path | None, *, json: bool) -> None:
 
 
 async def _shown(news: AsyncIterator[News], *, json: bool) -> None:
+    terminal = console.person()
     if json:
         await as_json(news)
-    elif sys.stdout.isatty() and sys.stderr.isatty():
-        await _live(news, console.person())
+    elif sys.stdout.isatty() and sys.stderr.isatty() and not terminal.is_dumb_terminal:
+        await _live(news, terminal)
     else:
         await as_lines(news)
 
@@ -113,7 +114,8 @@ async def as_json(news: AsyncIterator[News]) -> None:
     async for each in news:
         if isinstance(each, Heard):
             if is_fresh(each):
-                console.line(each.payload)
+                with suppress(RecursionError):  # a stranger's, nested deeper than can be written again
+                    console.line(each.payload)
         else:
             told = _tell(each, told)
 
@@ -132,7 +134,8 @@ async def as_lines(news: AsyncIterator[News]) -> None:
 
 
 def _print(at: str, text: str) -> None:
-    sys.stdout.write(f"{at} {text}\n")
+    encoding = sys.stdout.encoding or "utf-8"  # that of an old locale may have no word for it
+    sys.stdout.write(f"{at} {text}\n".encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
 
 

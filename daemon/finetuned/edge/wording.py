@@ -97,9 +97,10 @@ def until(left_s: float | None) -> str:
 
 def seconds(text: str) -> float:
     """Return the seconds of a duration as people write it: 90, 90s, 30m, 2h, 1d (ParameterError)."""
-    if not (found := DURATION.fullmatch(text.strip())):
+    found = DURATION.fullmatch(text.strip())
+    if found is None or not float(found[1]):
         raise ParameterError(
-            f"--for {harmless(text, 40)!r} is no duration; write 90 (seconds), 90s, 30m, 2h or 1d"
+            f"--for {harmless(text, 40)!r} is no duration; write 90 (seconds), 90s, 30m, 2h or 1d, for instance"
         )
     return float(found[1]) * UNITS_S[found[2] or "s"]
 
