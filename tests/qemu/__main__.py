@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Waves = Sequence[tuple[float, World]]
 CALM = World(charge=80, mains=True, celsius=55)
+WARM = World(charge=50, mains=False, celsius=71)
 HOT = replace(CALM, celsius=90)
 AWAY = [
     (delay_s, replace(CALM, charge=charge, mains=False)) for delay_s, charge in ((4, 80), (24, 50), (32, 25))
@@ -69,6 +70,16 @@ def look(guest: Guest) -> list[str]:
     say(f"\nthe governor looks every {INTERVAL_S:g} s:\n\n{HEAD}")
     began = time.monotonic()
     return [fault for step in STORY for fault in play(guest, step, began)]
+
+
+def ask(guest: Guest) -> list[str]:
+    """Ask the command on battery and in some heat; return what was not as it should be."""
+    guest.monitor.change(WARM)
+    answer = guest.ask("budget")
+    say(f"\n`finetuned budget` at {words(WARM).strip()}:\n\n{answer['table']}")
+    read = {zone["name"]: zone["reading"] for zone in answer["zones"]}
+    right = read["battery"] == WARM.charge and read["thermal"] == WARM.celsius
+    return [] if right else [f"the command reads {read}"]
 
 
 # ── real training ───────────────────────────────────────────────────────────────────────────────
@@ -131,7 +142,7 @@ def run(folder: Path, kernel: Path) -> list[str]:
         say(f"{guest.heard().strip()} after {time.monotonic() - began:.0f} s; it shows:\n")
         for path, value in guest.ask("files").items():
             say(f"  {path:55} {value}")
-        return look(guest) + heat(guest) + drain(guest)
+        return ask(guest) + look(guest) + heat(guest) + drain(guest)
 
 
 def main() -> int:

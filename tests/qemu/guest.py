@@ -1,7 +1,7 @@
 """Inside the guest: lines of JSON for each line that the host sends, over the second serial port.
 
-`files` is answered with what the kernel shows in sysfs, `look` with what the governor makes of it, `update N` and
-`daemon N` with the events of N epochs of training (`training.py`).
+`files` is answered with what the kernel shows in sysfs, `budget` with what the command says, `look` with what the
+governor makes of it, `update N` and `daemon N` with the events of N epochs of training (`training.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import tty
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,24 +62,37 @@ async def look(governor: Governor) -> dict[str, object]:
     }
 
 
+def budget() -> dict[str, object]:
+    """Return what `finetuned budget` says, for people and for machines."""
+    command = (sys.executable, "-m", "finetuned", "budget")
+    people = subprocess.run(command, check=True, capture_output=True, text=True)
+    machines = subprocess.run((*command, "--json"), check=True, capture_output=True, text=True)
+    return {"table": people.stdout + people.stderr, "zones": json.loads(machines.stdout)["zones"]}
+
+
 # ── the line to the host ────────────────────────────────────────────────────────────────────────
+ASKING = {"files": files, "budget": budget}
+
+
 async def answers(line: str, governor: Governor) -> AsyncIterator[object]:
     """Yield the answers to a line."""
     command, _, argument = line.partition(" ")
     if command in TRAINING:
         async for event in TRAINING[command](int(argument)):
             yield event
+    elif command in ASKING:
+        yield ASKING[command]()
     else:
-        yield files() if command == "files" else await look(governor)
+        yield await look(governor)
 
 
 async def main() -> None:
     """Answer for as long as the machine runs."""
     port = os.open(PORT, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(port)
-    budget = Budget()
-    machine = Machine(sysfs=SYS, zones=tuple(zone.name for zone in budget.zones))
-    governor = Governor(load().sensors(machine), budget)
+    governed = Budget()
+    machine = Machine(sysfs=SYS, zones=tuple(zone.name for zone in governed.zones))
+    governor = Governor(load().sensors(machine), governed)
     os.write(port, f"Linux {os.uname().release}\n".encode())
     with os.fdopen(os.dup(port)) as lines:
         while line := lines.readline().strip():
