@@ -398,7 +398,7 @@ async def test_json_is_every_event_as_it_came_and_nothing_else(capsys: pytest.Ca
         {"type": "of a newer daemon", "ts": TS},
         {"type": 7},
         {},
-        {"type": "x", "n": 10**300},
+        {"type": "x", "nested": nested(5000)},
     ]
     await watch.as_json(told(Met(node="n"), heard("state", STATE), *(heard("event/x", e) for e in events)))
     out, err = capsys.readouterr()
