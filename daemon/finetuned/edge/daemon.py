@@ -18,7 +18,7 @@ import msgspec
 from finetuned import __version__
 from finetuned.edge import logs
 from finetuned.edge.exits import DONE, exit_code
-from finetuned.edge.glance import state_of, status_line
+from finetuned.edge.glance import Glance, state_of, status_line
 from finetuned.edge.handover import received
 from finetuned.edge.house import House, build
 from finetuned.edge.logs import get_logger
@@ -124,7 +124,7 @@ async def _show(house: House) -> None:
 
     HostError where the ledger's file is gone: there is nothing left to be true.
     """
-    seen = await house.desk.ledger.run(data_version)
+    seen, shown = await house.desk.ledger.run(data_version), Glance()
     while True:
         await asyncio.to_thread(house.footing.check)
         now = await house.desk.ledger.run(data_version)
@@ -134,8 +134,9 @@ async def _show(house: House) -> None:
         seen = now
         await house.ears.show_models()
         state = state_of(house.governor, house.tasks, house.ingest)
-        house.desk.outbox.state("state", msgspec.json.encode(state))
-        house.notifier.status(status_line(state))
+        if shown.is_news(state, house.desk.monotonic()):
+            house.desk.outbox.state("state", msgspec.json.encode(state))
+            house.notifier.status(status_line(state))
         await asyncio.sleep(BREATH_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(GLANCE_S):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from finetuned import __version__
 from finetuned.service.events import CauseView, DaemonState
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from finetuned.service.governor import Governor
     from finetuned.service.ingest import Ingest
     from finetuned.service.tasks import Tasks
+
+
+IDLE_S = 30.0
+"""An idle daemon costs next to nothing: each message wakes the broker and whoever listens."""
 
 
 def state_of(governor: Governor, tasks: Tasks, ingest: Ingest) -> DaemonState:
@@ -43,6 +50,23 @@ def _cause(cause: Cause) -> CauseView:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
+
+
+@dataclass(slots=True)
+class Glance:
+    """What was shown last; while nothing runs, readings alone are news only every `IDLE_S` seconds."""
+
+    state: DaemonState | None = None
+    at: float = -math.inf
+
+    def is_news(self, state: DaemonState, now: float) -> bool:
+        """Say whether to show the state, and take it as shown then."""
+        known = self.state
+        idle = known is not None and not state.running and now - self.at < IDLE_S
+        if known is not None and idle and replace(state, readings=known.readings) == known:
+            return False
+        self.state, self.at = state, now
+        return True
 
 
 def status_line(state: DaemonState) -> str:

@@ -1,0 +1,51 @@
+"""What is shown of the daemon, and when it is news."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from finetuned.edge.glance import IDLE_S, Glance, status_line
+from finetuned.service.events import CauseView, DaemonState
+
+IDLE = DaemonState(
+    version="0.1.0",
+    mode="auto",
+    pace="full",
+    duty=1.0,
+    device="cpu",
+    reasons=(),
+    running=(),
+    queued=0,
+    waiting_samples=0,
+    readings={"thermal": 50.0},
+    warnings=(),
+)
+WARMER = replace(IDLE, readings={"thermal": 51.0})
+HOT = CauseView(reason="thermal", zone="thermal", reading=83.1, trip=80.0)
+PAUSED = replace(WARMER, pace="paused", duty=0.0, reasons=("thermal",), causes=(HOT,))
+
+
+def test_while_nothing_runs_readings_alone_are_told_now_and_then_and_all_else_at_once() -> None:
+    glance = Glance()
+    told = [(IDLE, 0.0), (WARMER, 5.0), (PAUSED, 6.0), (WARMER, 7.0), (IDLE, 7.0 + IDLE_S)]
+    assert [glance.is_news(state, now) for state, now in told] == [True, False, True, True, True]
+
+
+def test_while_a_task_runs_readings_are_told_as_they_come() -> None:
+    glance = Glance()
+    assert glance.is_news(replace(IDLE, running=("T",)), 0.0)
+    assert glance.is_news(replace(WARMER, running=("T",)), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        (IDLE, "idle, pace full"),
+        (replace(IDLE, running=("T",), queued=2), "training 1, 2 queued, pace full"),
+        (PAUSED, "idle, pace paused (thermal 83.1 (trip 80))"),
+        (replace(IDLE, pace="paused", causes=(CauseView(reason="mode"),)), "idle, pace paused (mode)"),
+    ],
+)
+def test_systemd_is_told_in_a_line(state: DaemonState, line: str) -> None:
+    assert status_line(state) == line
