@@ -6,6 +6,7 @@ markup, and without controls.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -90,8 +91,12 @@ def _daemon(scene: Scene) -> list[Text]:
     head.append(f"  pace {pace_of(state)}", style=f"not bold {PACES.get(state.pace, 'red')}")
     head.append(f"  mode {mode_of(state)}  {harmless(state.device, 20)}", style="not bold")
     head.append(f"  finetuned {harmless(state.version, 20)}", style="not bold dim")
-    counts = f"{_count(state.waiting_samples)} samples wait, {_count(state.queued)} tasks queued"
-    return [head, *_why(state), Text(f"{zones_of(state)}; {counts}"), *_warnings(state)]
+    return [head, *_why(state), Text(zones_of(state)), *_waiting(state), *_warnings(state)]
+
+
+def _waiting(state: DaemonState) -> list[Text]:
+    samples, tasks = _count(state.waiting_samples), _count(state.queued)
+    return [Text(f"{samples} samples wait, {tasks} tasks queued")] if samples or tasks else []
 
 
 def _why(state: DaemonState) -> list[Text]:
@@ -170,12 +175,17 @@ def _standing(task: TaskStateView) -> list[Text]:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Return the values as one line of blocks, from the least to the most; of too many, the mean of each run."""
+    """Return the values as one line of blocks, from the least to the most; of too many, the mean of each run.
+
+    Where all are above 0 by their logarithms: a loss falls by powers of ten.
+    """
     if not values or width <= 0:
         return ""
     runs = min(width, len(values))
     edges = [len(values) * index // runs for index in range(runs + 1)]
     means = [sum(value / (to - begin) for value in values[begin:to]) for begin, to in pairwise(edges)]
+    if min(means) > 0:
+        means = [math.log(mean) for mean in means]
     least, most = min(means), max(means)
     spread = most / 2 - least / 2  # halves: the difference of two floats may be infinite
     return "".join(BLOCKS[_step(mean, least, spread)] for mean in means)
