@@ -113,16 +113,21 @@ def heat(guest: Guest) -> list[str]:
     calm = train(guest, "update 60", {})
     say("\n`finetuned update` through a wave of heat:\n")
     hot = train(guest, "update 60", {"trainingBegin": [(8, HOT)], "paused": [(8, CALM)]})
-    wrong = [] if calm[-1] == hot[-1] and hot[-1]["sha256"] else ["the results differ"]
-    return wrong + held(hot, "thermal", float(HOT.celsius))
+    return unequal(calm, hot) + held(hot, "thermal", float(HOT.celsius))
 
 
 def drain(guest: Guest) -> list[str]:
     """Let the daemon train while the mains is away; return what was not as it should be."""
+    say("\nthe daemon, undisturbed:\n")
+    calm = train(guest, "daemon 400", {})
     say("\nthe daemon, while the mains is away:\n")
-    told = train(guest, "daemon 400", {"trainingBegin": AWAY, "paused": [(8, BACK)]})
-    wrong = [] if told[-1]["sha256"] else ["the daemon saved no model"]
-    return wrong + held(told, "battery", float(BACK.charge))
+    away = train(guest, "daemon 400", {"trainingBegin": AWAY, "paused": [(8, BACK)]})
+    return unequal(calm, away) + held(away, "battery", float(BACK.charge))
+
+
+def unequal(calm: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what is wrong with the bytes of two results."""
+    return [] if calm[-1] == other[-1] and calm[-1]["sha256"] else ["the results differ"]
 
 
 def held(told: Sequence[dict[str, Any]], reason: str, reading: float) -> list[str]:

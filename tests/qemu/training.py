@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from finetuned.edge.broker import Address
     from finetuned.edge.client import Daemon
 
-ROOM = Path("/run/finetuned-guest")  # of the guest alone, and empty at first
 MANY = {"miniBatchEnd", "epochEnd", "sampleAccepted"}
 LAST = {"completed", "failed", "cancelled"}
 START_S = 120.0  # an emulated machine takes its time
@@ -55,28 +55,27 @@ async def update(epochs: int) -> AsyncIterator[dict[str, Any]]:
             yield event
     await process.wait()
     yield _end(out)
-    out.unlink(missing_ok=True)
 
 
 async def daemon(epochs: int) -> AsyncIterator[dict[str, Any]]:
     """Yield what the daemon tells of the task for which pictures are dropped, and its end."""
-    file = _room() / "finetuned.toml"
-    file.write_text(CONFIGURATION.format(room=ROOM, model=MODEL, epochs=epochs))
-    version = 0
+    room, version = _room(), 0
+    file = room / "finetuned.toml"
+    file.write_text(CONFIGURATION.format(room=room, model=MODEL, epochs=epochs))
     async with _running(file) as told:
-        shutil.copytree(DROPS, ROOM / "state" / "inbox" / "digits", dirs_exist_ok=True)
+        shutil.copytree(DROPS, room / "state" / "inbox" / "digits", dirs_exist_ok=True)
         async for topic, event in told.events():
             if topic.startswith("event/") and event["type"] not in MANY:
                 yield event
                 version = event.get("version", 0)
             if topic.startswith("event/") and event["type"] in LAST:
                 break
-    yield _end(ROOM / "state" / "models" / "digits" / "_" / "versions" / str(version) / "model.mlmodel")
+    yield _end(room / "state" / "models" / "digits" / "_" / "versions" / str(version) / "model.mlmodel")
 
 
 def _room() -> Path:
-    ROOM.mkdir(exist_ok=True)
-    return ROOM
+    """Return a new folder, which goes with the guest."""
+    return Path(tempfile.mkdtemp(prefix="finetuned-"))
 
 
 def _end(result: Path) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def _end(result: Path) -> dict[str, Any]:
 @asynccontextmanager
 async def _running(file: Path) -> AsyncIterator[Daemon]:
     """Run a daemon; yield the line to it once it answers."""
-    environ = {**os.environ, "RUNTIME_DIRECTORY": str(ROOM / "run")}
+    environ = {**os.environ, "RUNTIME_DIRECTORY": str(file.parent / "run")}
     process = await create_subprocess_exec(
         sys.executable, "-m", "finetuned", "run", "-c", str(file), env=environ
     )
