@@ -41,11 +41,15 @@ min_new_samples = {least}
 quiet_s = 0.3
 max_wait_s = 3600.0
 [budget]
-interval_s = 0.05
-min_paused_s = 0.2
-min_running_s = 0.2
+interval_s = {interval_s}
+min_paused_s = {min_paused_s}
+min_running_s = {min_running_s}
 release_after_s = {release_after_s}
+missing = "{missing}"
 sysfs = "{sysfs}"
+proc = "{proc}"
+[budget.disk]
+min_free_mb = {min_free_mb}
 [worker]
 threads = 1
 max_running = {max_running}
@@ -62,8 +66,19 @@ level = "info"
 format = "json"
 {more}
 """
-SETTINGS = {"users": "false", "release_after_s": 300.0, "max_running": 1, "warm_s": 60.0}
-"""What tests change of it."""
+SETTINGS = {
+    "users": "false",
+    "interval_s": 0.05,
+    "min_paused_s": 0.2,
+    "min_running_s": 0.2,
+    "release_after_s": 300.0,
+    "missing": "ignore",
+    "min_free_mb": 1,
+    "max_running": 1,
+    "warm_s": 60.0,
+}
+"""What tests change of it; `sysfs` and `proc` are made up where they aren't given, so no test hangs on this machine's state."""
+NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
 
 
 # ── sysfs ───────────────────────────────────────────────────────────────────────────────────────
@@ -156,7 +171,7 @@ class Ear:
 # ── the daemon ──────────────────────────────────────────────────────────────────────────────────
 @dataclass(kw_only=True)
 class House:
-    """Folders, broker, subscriber and process of one daemon."""
+    """Folders, broker, subscriber and process of one daemon; `within` is a program that becomes the daemon's command."""
 
     folder: Path
     broker: Mosquitto
@@ -164,6 +179,7 @@ class House:
     client: aiomqtt.Client
     least: int = 10
     more: str = ""
+    within: tuple[str, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
@@ -220,6 +236,7 @@ class House:
         runtime = {"RUNTIME_DIRECTORY": str(self.folder / "run"), "HOME": str(home)}
         runtime |= {"NOTIFY_SOCKET": str(self.folder / "notify")}
         return {
+            **NO_BUS,
             **os.environ,
             **runtime,
             "XDG_CACHE_HOME": str(home / ".cache"),
@@ -235,19 +252,18 @@ class House:
         text = CONFIGURATION.format(
             state=self.state,
             least=self.least,
-            sysfs=self.sysfs.root,
             port=self.broker.address.port,
             user=USER,
             password=password,
             more=self.more,
-            **SETTINGS | self.settings,
+            **{"sysfs": self.sysfs.root, "proc": self.folder / "proc"} | SETTINGS | self.settings,
         )
         config.write_text(text)
         self.starts += 1
         seen = len(self.ear.heard)
         with (self.folder / f"daemon-{self.starts}.log").open("wb") as stderr:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "finetuned", "run", "-c", str(config)),
+                *(*self.within, sys.executable, "-P", "-m", "finetuned", "run", "-c", str(config)),
                 env=self.environ,
                 stderr=stderr,
             )
@@ -319,7 +335,7 @@ class House:
 
 @asynccontextmanager
 async def a_house(
-    folder: Path, *, least: int = 10, more: str = "", **settings: object
+    folder: Path, *, least: int = 10, more: str = "", within: tuple[str, ...] = (), **settings: object
 ) -> AsyncIterator[House]:
     """Yield a house with a mosquitto and a subscriber; its daemon is not started yet, and killed at the end.
 
@@ -340,6 +356,7 @@ async def a_house(
                 client=client,
                 least=least,
                 more=more,
+                within=within,
                 settings=settings,
             )
             house.sysfs.heat(40)
@@ -359,14 +376,20 @@ async def a_house(
 # ── a daemon that knows the demo's model ────────────────────────────────────────────────────────
 @asynccontextmanager
 async def digits(
-    folder: Path, *, parameters: Mapping[str, int] | None = None, least: int = 100, **settings: object
+    folder: Path,
+    *,
+    parameters: Mapping[str, int] | None = None,
+    least: int = 100,
+    more: str = "",
+    within: tuple[str, ...] = (),
+    **settings: object,
 ) -> AsyncIterator[House]:
     """Yield a started daemon that knows the demo's model as `digits`."""
     if MOSQUITTO is None:
         missing("left out: mosquitto is not installed (apt-get install mosquitto)")
     given = ", ".join(f"{key} = {value}" for key, value in (parameters or {}).items())
     model = f'[models.digits]\npath = "{MODEL}"\nparameters = {{ {given} }}\n'
-    async with a_house(folder, least=least, more=model, **settings) as house:
+    async with a_house(folder, least=least, more=model + more, within=within, **settings) as house:
         await house.start()
         yield house
 

@@ -43,7 +43,7 @@ def test_status_says_the_mode_and_what_is_behind_the_pace(
     told = capsys.readouterr().err
     assert "pi-3fa2  finetuned 0.2.0, mode auto, pace paused" in told
     assert "because of battery 25 % (trip 30 %), thermal 83.1 °C (trip 80 °C)" in told
-    assert "thermal 83.1 °C  battery 25 %; 0 samples wait, 1 tasks queued" in told
+    assert "thermal 83.1 °C  battery 25 %; waiting: 0 samples, 1 tasks" in told
     assert "warning: thermal sensor [bold]x: �hangs" in told
 
 

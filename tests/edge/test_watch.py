@@ -103,7 +103,7 @@ def test_a_look_shows_the_pace_and_why_the_zones_the_tasks_the_models_and_what_h
     page = shown(a_scene(heard("event/failed", FAILED)))
     assert "pi-3fa2  pace slow (25% of the time)  mode auto  cpu  finetuned 0.2.0" in page
     assert "because of thermal 83.1 °C (trip 80 °C)" in page
-    assert "thermal 83.1 °C  battery 88 %\n3 samples wait, 2 tasks queued\n" in page
+    assert "thermal 83.1 °C  battery 88 %\nwaiting: 3 samples, 2 tasks\n" in page
     assert "gestures anna" in page
     assert "━━━━╌╌╌╌╌╌  36%  epoch 11/30  1 min 15 s  loss 0.2137 ▁" in page
     assert "version 7, 30 samples, accuracy 80.0%" in page

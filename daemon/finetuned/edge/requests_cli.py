@@ -91,7 +91,7 @@ def _show(data: dict[str, Any]) -> None:
     if why := view.causes_of(state):
         person.print(f"[{colour}]because of {escape(why)}[/]")
     person.print(
-        f"{escape(view.zones_of(state))}; {state.waiting_samples} samples wait, {state.queued} tasks queued"
+        f"{escape(view.zones_of(state))}; waiting: {state.waiting_samples} samples, {state.queued} tasks"
     )
     for warning in state.warnings:
         person.print(f"[yellow]warning:[/] {escape(harmless(warning, 500))}")

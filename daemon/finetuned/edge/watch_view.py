@@ -96,7 +96,7 @@ def _daemon(scene: Scene) -> list[Text]:
 
 def _waiting(state: DaemonState) -> list[Text]:
     samples, tasks = _count(state.waiting_samples), _count(state.queued)
-    return [Text(f"{samples} samples wait, {tasks} tasks queued")] if samples or tasks else []
+    return [Text(f"waiting: {samples} samples, {tasks} tasks")] if samples or tasks else []
 
 
 def _why(state: DaemonState) -> list[Text]:
@@ -168,7 +168,11 @@ def _standing(task: TaskStateView) -> list[Text]:
     why = ", ".join(harmless(each, 30) for each in task.reasons[:8])
     if task.state == "running" and task.pace == "full" and not why:
         return []
-    pace = "" if task.state == "suspended" and task.pace == "full" else f", pace {harmless(task.pace, 20)}"
+    stands = task.state == "suspended" and task.pace not in {
+        "paused",
+        "released",
+    }  # what it waits for says more
+    pace = "" if stands else f", pace {harmless(task.pace, 20)}"
     on = f" on {harmless(task.device, 20)}" if task.device else ""
     said = f"  {harmless(task.state, 20)}{pace}{on}{f': {why}' if why else ''}"
     return [Text(said, style=STATES.get(task.state, "yellow"))]
