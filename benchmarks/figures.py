@@ -1,7 +1,7 @@
 """The figures that finetuned is measured by: `make bench` prints them and writes docs/figures.md.
 
 A real daemon process is given the demo's material and then left alone; workers are started as the daemon starts them; the trainer is
-compared with PyTorch (where it is installed) in processes of their own, in turns.  It takes about two minutes, of which
+compared with PyTorch (where it is installed) in processes of their own, in turns.  It takes about six minutes, of which
 the daemon idles one.
 """
 
@@ -12,12 +12,10 @@ import asyncio
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,8 +23,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from finetuned.edge import client, config
-from finetuned.edge.demo_data import DROPS, MODEL, pictures
+import governor
+from daemons import NAME, PATIENCE_S, QUIET_S, SETTLE_S, cpu_s, daemon, drop
+from governor import Figure
+
+from finetuned.edge import client
+from finetuned.edge.demo_data import DROPS, pictures
 from finetuned.errors import HostError
 from finetuned.files import sha256_of
 from finetuned.service.ledger import opened
@@ -43,81 +45,22 @@ if TYPE_CHECKING:
     from finetuned.service.messages import Report
 
 OUT = Path(__file__).parents[1] / "docs" / "figures.md"
-NAME = "digits"
-QUIET_S, SETTLE_S = 1.0, 0.2
 IDLE_S = 30.0
 STARTS, ROUNDS = 5, 5
 LONG_EPOCHS = 1000
-PATIENCE_S = 90.0
-CONFIGURATION = f"""
-state = "{{state}}"
-[ingest]
-settle_s = {SETTLE_S}
-[trigger]
-quiet_s = {QUIET_S}
-[budget.battery]
-throttle_on_battery = false
-[worker]
-warm_s = 1
-[models.{NAME}]
-path = "{MODEL}"
-"""
 # What a process has in its memory of these shows in its maps.
 FORBIDDEN = ("numpy", "onnxruntime", "onnx", "google/_upb", "PIL")
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 # The head that is trained: 1280 numbers in, 10 labels out, by Adam.
 INPUTS, LABELS, SAMPLES, BATCH, EPOCHS = 1280, 10, 512, 32, 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A line of the table; `remark` says how it was measured."""
-
-    what: str
-    value: str
-    remark: str = ""
-
-
 # ── the daemon ──────────────────────────────────────────────────────────────────────────────────
-@asynccontextmanager
-async def daemon(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Address, float]]:
-    """Run one; yield it, its address, and the seconds that it took to answer."""
-    file = folder / "finetuned.toml"
-    file.write_text(CONFIGURATION.format(state=folder / "state"))
-    environ = {**os.environ, "RUNTIME_DIRECTORY": str(folder / "run")}
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "finetuned", "run", "-c", str(file)),
-        env=environ,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            address = await _answering(config.load(file), environ)
-        yield process, address, time.monotonic() - began
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def _answering(loaded: config.Config, environ: dict[str, str]) -> Address:
-    while True:
-        try:
-            address = client.find(loaded, environ)
-            async with client.connected(address, timeout=1.0) as known:
-                await known.request("status", timeout=1.0)
-        except HostError:
-            await asyncio.sleep(0.02)
-        else:
-            return address
-
-
 async def drop_and_wait(address: Address, inbox: Path) -> tuple[float, float]:
     """Drop the demo's pictures; return the seconds from the last one to `completed`, and those of the task."""
     async with client.connected(address, events=True) as known:
-        await asyncio.to_thread(_drop, inbox)
+        await asyncio.to_thread(drop, inbox)
         dropped = time.monotonic()
         async with asyncio.timeout(PATIENCE_S):
             async for topic, payload in known.events():
@@ -126,20 +69,7 @@ async def drop_and_wait(address: Address, inbox: Path) -> tuple[float, float]:
     raise HostError("the daemon said nothing of an end")
 
 
-def _drop(inbox: Path) -> None:
-    for picture in pictures(DROPS):
-        aside = inbox / picture.label / f".{picture.path.name}"
-        aside.write_bytes(picture.path.read_bytes())
-        aside.rename(inbox / picture.label / picture.path.name)
-
-
 # ── a process from outside ──────────────────────────────────────────────────────────────────────
-def cpu_s(pid: int) -> float:
-    """Return the seconds of CPU that the process has used: utime and stime of proc(5)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 def memory_mb(pid: int) -> dict[str, float]:
     """Return Rss and Pss in MB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -443,6 +373,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="finetuned-figures-") as folder:
         figures = asyncio.run(measured(Path(folder)))
+        print("the governor: two minutes …", file=sys.stderr)
+        figures += asyncio.run(governor.measured(Path(folder) / "governor"))
+    print("the duty of a worker: two minutes …", file=sys.stderr)
+    figures += governor.duties()
     print("training against PyTorch …", file=sys.stderr)
     figures += duel(1)
     text = page(figures)
