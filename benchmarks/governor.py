@@ -131,10 +131,17 @@ async def _training_s(known: Daemon) -> float:
 
 
 def duties() -> list[Figure]:
-    """Return what `duty.py` prints, line by line."""
+    """Return what `duty.py` prints: lines that begin with spaces, below headings that don't."""
     done = subprocess.run([sys.executable, DUTY], capture_output=True, text=True, check=True)  # noqa: S603 - a file beside this
-    lines = (line.rpartition(": ") for line in done.stdout.splitlines())
-    return [Figure(what=what, value=value, remark="`benchmarks/duty.py`") for what, _, value in lines]
+    found, heading = [], ""
+    for line in done.stdout.splitlines():
+        if not line.startswith(" "):
+            heading = line
+            continue
+        what, _, said = line.strip().partition(": ")
+        value, _, remark = said.partition(" (")
+        found.append(Figure(what=f"{heading}: {what}", value=value, remark=remark.removesuffix(")")))
+    return found
 
 
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────
