@@ -152,12 +152,35 @@ async def test_quick_sensors_share_a_thread_until_one_of_them_hangs() -> None:
     sensors[2].trouble = None
     threads.clear()
     await watched.look()
-    assert threads == ["sensors 40.0, 50.0, 60.0", "sensors 50.0, 60.0"]
+    assert threads == ["sensors 40.0, 50.0, 60.0", "sensors 50.0"]
     assert watched.warnings == ("thermal sensor 40.0: hangs", "thermal sensor 50.0: hangs")
     assert watched.readings == {"thermal": 60.0}
     gate.set()
     while watched.warnings:
         await watched.look()
+
+
+async def test_a_sensor_that_is_only_slow_for_once_is_heard_within_the_deadline() -> None:
+    """The shared thread is left alone with it, and its reading is waited for."""
+    gate = threading.Event()
+    gate.set()
+    sensors = [Thermometer(celsius=85.0, trouble=gate.wait, name="slow"), Thermometer(name="fine")]
+    watched = governor(*sensors)
+    await watched.look()
+    gate.clear()
+    asyncio.get_running_loop().call_later(0.7, gate.set)
+    assert (await watched.look()).pace is Pace.paused
+    assert (watched.warnings, watched.readings) == ((), {"thermal": 85.0})
+
+
+async def test_a_sensor_that_wants_to_end_the_program_is_a_missing_reading() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    watched = governor(Thermometer(trouble=leave))
+    for _ in range(2):
+        await watched.look()
+    assert watched.warnings == ("thermal sensor cpu: fails: SystemExit: 3",)
 
 
 async def test_a_sensor_whose_thread_has_returned_is_read_again() -> None:

@@ -1,9 +1,10 @@
 """Sensors read in threads, under a deadline: one that hangs, fails or returns nonsense is a missing reading.
 
 Theory of operation.  What a look costs is mostly its threads.  So sensors that are quick share one, which reads them in
-turn, and those that are slow have each their own.  Where the shared one meets a sensor that hangs, it is left alone with
-it; the sensors behind are read in another.  A sensor is not read again before its thread returns: threads never pile up,
-and being daemonic they hold up no exit either.
+turn, and those that are slow, or of which nobody knows yet, have each their own.  Where the shared one takes too long, it
+is left alone with the sensor that it is at, and those behind have each their own: however many hang, and wherever, all of
+it is over at the deadline.  A sensor is not read again before its thread returns: threads never pile up, and being
+daemonic they hold up no exit either.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contextlib
 import math
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finetuned.policy.zones import Reading, checked
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 QUICK_S = 0.05
 """A sensor that takes longer has a thread of its own from then on."""
+SHARED_S = 0.5
+"""The patience with a shared thread; so many quick sensors take that long together that hardly one of them hangs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +51,7 @@ class Probe:
             answer = self.sensor.read()
             readings = (answer,) if isinstance(answer, Reading) else tuple(answer)
             return tuple(checked(reading) for reading in readings)
-        except Exception as error:  # noqa: BLE001 - a sensor is a stranger's code and may raise anything
+        except BaseException as error:  # noqa: BLE001 - a sensor is a stranger's code; even SystemExit ends this thread only
             said = (error.strerror if isinstance(error, OSError) else None) or str(error)
             return self.missing(f"fails: {type(error).__name__}: {said}")
         finally:
@@ -56,65 +59,90 @@ class Probe:
 
 
 async def read_all(probes: Sequence[Probe], deadline_s: float) -> Readings:
-    """Read every sensor once, and return what all of them say; none may take longer than `deadline_s`."""
+    """Read every sensor once, all of them within `deadline_s`, and return what they say."""
     free = [probe for probe in probes if not probe.busy]
     quick = [probe for probe in free if probe.took_s <= QUICK_S]
-    rounds = [quick, *([probe] for probe in free if probe.took_s > QUICK_S)]
+    alone = [probe for probe in free if probe.took_s > QUICK_S]
     said = [probe.missing("still hangs") for probe in probes if probe.busy]
-    said += await asyncio.gather(*(_read_in_turn(each, deadline_s) for each in rounds if each))
+    said += await asyncio.gather(
+        _read_in_turn(quick, deadline_s), *(_Turn([probe]).ended(deadline_s) for probe in alone)
+    )
     return tuple(reading for readings in said for reading in readings)
 
 
 async def _read_in_turn(probes: Sequence[Probe], deadline_s: float) -> Readings:
-    """Read these in one thread; where one hangs, those behind it in another."""
-    said: list[Reading] = []
-    while probes:
-        turn = _Turn(probes)
-        done, _ = await asyncio.wait({turn.begun()}, timeout=deadline_s)
-        readings = turn.readings if done else turn.given_up()
-        said += (reading for each in readings for reading in each)
-        probes = probes[len(readings) :]
-    return tuple(said)
+    """Read these in one thread; where that takes too long, those behind in threads of their own."""
+    if not probes:
+        return ()
+    patience_s = min(SHARED_S, deadline_s / 2)
+    turn = _Turn(probes)
+    if await turn.waited(patience_s):
+        return turn.said()
+    behind = turn.left_alone()
+    left_s = deadline_s - patience_s
+    rest = await asyncio.gather(turn.ended(left_s), *(_Turn([probe]).ended(left_s) for probe in behind))
+    return tuple(reading for readings in rest for reading in readings)
 
 
-@dataclass(slots=True, eq=False)
 class _Turn:
-    """One thread's turn at some sensors."""
+    """One thread's turn at some sensors, which begins at once."""
 
-    probes: Sequence[Probe]
-    readings: list[Readings] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, probes: Sequence[Probe]) -> None:
+        self._probes = list(probes)
+        self._readings: list[Readings] = []
+        self._lock = threading.Lock()
+        self._met = 0
+        self._ended = self._begun()
 
-    def begun(self) -> asyncio.Future[None]:
-        """Begin in a new daemonic thread (asyncio's own would be waited for at exit); the future ends with it."""
+    def _begun(self) -> asyncio.Future[None]:
+        """Begin in a new daemonic thread; asyncio's own would be waited for at exit."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        ended: asyncio.Future[None] = loop.create_future()
 
         def tell() -> None:
-            if not future.done():
-                future.set_result(None)
+            if not ended.done():
+                ended.set_result(None)
 
         def work() -> None:
             self._read()
             with contextlib.suppress(RuntimeError):  # it took so long that the loop is closed
                 loop.call_soon_threadsafe(tell)
 
-        names = ", ".join(probe.sensor.name for probe in self.probes)
+        names = ", ".join(probe.sensor.name for probe in self._probes)
         threading.Thread(target=work, name=f"sensors {names}", daemon=True).start()
-        return future
+        return ended
 
     def _read(self) -> None:
-        for probe in self.probes:
-            if self.over.is_set():
-                return
+        while (probe := self._next()) is not None:
             probe.busy = True
-            readings = probe.read()
-            if not self.over.is_set():
-                self.readings.append(readings)
-            probe.busy = False
+            try:
+                self._readings.append(probe.read())
+            finally:
+                probe.busy = False
 
-    def given_up(self) -> list[Readings]:
-        """Leave the thread alone with the sensor that it is at; return what came before, and what is said of that one."""
-        self.over.set()
-        came = list(self.readings)
-        return [*came, *(probe.missing("hangs") for probe in self.probes[len(came) :][:1])]
+    def _next(self) -> Probe | None:
+        with self._lock:
+            self._met += 1
+            return self._probes[self._met - 1] if self._met <= len(self._probes) else None
+
+    def left_alone(self) -> list[Probe]:
+        """Let the thread end with the sensor that it is at; return those behind it."""
+        with self._lock:
+            behind, self._probes = self._probes[self._met :], self._probes[: self._met]
+        return behind
+
+    async def waited(self, timeout_s: float) -> bool:
+        """Wait for the thread's end; False where it does not come in time."""
+        done, _ = await asyncio.wait({self._ended}, timeout=timeout_s)
+        return bool(done)
+
+    async def ended(self, timeout_s: float) -> Readings:
+        """Return what was read; what has not been by then hangs."""
+        await self.waited(timeout_s)
+        return self.said()
+
+    def said(self) -> Readings:
+        """Return what was read, and of the rest that it hangs."""
+        came = [*self._readings]
+        came += [probe.missing("hangs") for probe in self._probes[len(came) :]]
+        return tuple(reading for readings in came for reading in readings)
