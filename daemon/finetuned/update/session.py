@@ -1,5 +1,9 @@
 """The one importer of onnxruntime: programs become sessions with fixed threads and bound buffers.
 
+Buffers are bound in the sense of onnxruntime on the CPU only, where a run computes in this very memory.  Elsewhere it would
+copy what goes in when it is bound, once for all runs; so there every run is given what is to be read, and what came of it
+is copied to where it is wanted.
+
 `ORT_DISABLE_TELEMETRY=1` must stand in the environment before the import: later it is too late, and onnxruntime's
 Linux wheels send telemetry by default.  It is set here, where the import is.
 """
@@ -33,6 +37,8 @@ VERSION = str(ort.__version__)
 _NVIDIA = {"cuda", "tensorrt"}
 _SHOWN = 200
 """So much is told of what onnxruntime says."""
+_NO_MEMORY = ("bad_alloc", "Failed to allocate")
+"""What onnxruntime says of the machine, where it has no class for it."""
 
 
 class DeviceError(HostError):
@@ -54,6 +60,7 @@ class Session:
 
     Raises:
         DeviceError: another device than the CPU cannot be used.
+        HostError: there is no memory for it.
         ModelError: the CPU cannot run this.
     """
 
@@ -65,6 +72,10 @@ class Session:
         except Exception as error:  # onnxruntime raises a dozen classes of its own, all "cannot run this"
             if device != CPU:
                 raise DeviceError(f"it cannot run the compiled model: {_short(error)}") from error
+            if _is_of_memory(error):
+                raise HostError(
+                    f"there is not enough memory for the compiled model: {_short(error)}"
+                ) from error
             raise ModelError(f"onnxruntime cannot run the compiled model: {error}") from error
         # onnxruntime goes on with others of its providers where it cannot load one, and says so on the standard error.
         if device_of(self._session.get_providers()[0]) != device:
@@ -77,30 +88,42 @@ class Session:
         return dict(zip(names, results, strict=True))
 
     def bind(self, feeds: Mapping[str, Array], results: Mapping[str, Array]) -> Bound:
-        """Bind buffers once; every run then reads and writes this very memory."""
+        """Bind buffers once; every run then reads what is in `feeds` by then, and writes into `results`."""
+        read, written = _chosen(feeds, self.program.inputs), _chosen(results, self.program.outputs)
+        if self.device != CPU:
+            return Bound(lambda: self._copied(read, written), (feeds, results))
+        binding = _computed(self.device, lambda: self._binding(read, written))
+        return Bound(
+            lambda: _computed(self.device, lambda: self._session.run_with_iobinding(binding)),
+            (feeds, results),
+        )
+
+    def _binding(self, read: dict[str, Array], written: dict[str, Array]) -> Any:  # noqa: ANN401 - onnxruntime has no types
         binding = self._session.io_binding()
-        for name, array in _chosen(feeds, self.program.inputs):
+        for name, array in read.items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in _chosen(results, self.program.outputs):
+        for name, array in written.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        return Bound(self.device, self._session, binding, (feeds, results))
+        return binding
+
+    def _copied(self, read: dict[str, Array], written: dict[str, Array]) -> None:
+        for name, array in self.run(read).items():
+            written[name][...] = array
 
 
 class Bound:
     """Buffers bound to a session; `run` is one step, on the CPU without a copy."""
 
-    __slots__ = ("_binding", "_device", "_kept", "_session")
+    __slots__ = ("_compute", "_kept")
 
-    def __init__(self, device: str, session: ort.InferenceSession, binding: Any, kept: Any) -> None:  # noqa: ANN401 - onnxruntime has no types
-        self._device = device
-        self._session = session
-        self._binding = binding
+    def __init__(self, compute: Callable[[], None], kept: object) -> None:
+        self._compute = compute
         # onnxruntime knows addresses only: the arrays must live as long as this object.
         self._kept = kept
 
     def run(self) -> None:
-        """Run on the bound memory; DeviceError where another device than the CPU fails."""
-        _computed(self._device, lambda: self._session.run_with_iobinding(self._binding))
+        """Run on what the memory holds now; DeviceError where another device than the CPU fails."""
+        self._compute()
 
 
 def _find_libraries(device: str) -> None:
@@ -123,9 +146,8 @@ def _opened(onnx: bytes, device: str, threads: int) -> ort.InferenceSession:
     providers: list[Any] = [(there[device], options_of(device, threads=threads))]
     if device != CPU:
         providers.append(there[CPU])
-    session = ort.InferenceSession(onnx, options, providers=providers, enable_fallback=0)
-    session.disable_fallback()  # a provider that fails is not changed behind our back
-    return session
+    # A provider that fails is not changed behind our back.
+    return ort.InferenceSession(onnx, options, providers=providers, enable_fallback=0)
 
 
 def _computed(device: str, compute: Callable[[], T]) -> T:
@@ -142,9 +164,13 @@ def _short(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1][-_SHOWN:].strip()
 
 
-def _chosen(arrays: Mapping[str, Array], names: Iterable[str]) -> list[tuple[str, Array]]:
-    chosen = [(name, arrays[name]) for name in names]
-    for name, array in chosen:
-        if not array.flags.c_contiguous or not isinstance(array, np.ndarray):
+def _is_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
+def _chosen(arrays: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
+    chosen = {name: arrays[name] for name in names}
+    for name, array in chosen.items():
+        if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             raise ValueError(f"the buffer for {name!r} is not contiguous")
     return chosen
