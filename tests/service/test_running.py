@@ -13,6 +13,7 @@ import pytest
 
 from benches import a_desk, with_samples
 from fakes import GOES_ON, STANDS, ScriptedExecutor, ScriptedRun, a_spec, batch, begin
+from finetuned.errors import HostError
 from finetuned.policy.budget import Cause, Pace, Verdict
 from finetuned.service import messages as m
 from finetuned.service.events import MiniBatchEnd
@@ -46,6 +47,7 @@ class Trial:
 
     attempt: Attempt
     run: ScriptedRun
+    says: list[Verdict]
 
     async def hears(self, *reports: m.Report) -> None:
         """Let the worker say these, and wait until they are taken."""
@@ -54,7 +56,13 @@ class Trial:
 
     async def held(self, verdict: Verdict, *, held: bool) -> None:
         """Let a person say so."""
-        await self.attempt.hold(verdict, held=held)
+        self.says[:] = [verdict]
+        await self.attempt.hold(held=held)
+
+    async def follow(self, verdict: Verdict) -> None:
+        """Let the budget say so."""
+        self.says[:] = [verdict]
+        await self.attempt.follow()
 
     @property
     def view(self) -> dict[str, Any]:
@@ -85,24 +93,27 @@ async def a_trial(folder: Path, *, most: float = 1.0) -> AsyncIterator[Trial]:
         assert row is not None
         spec = a_spec(row.id, desk.store.task(row.id))
         executor = ScriptedExecutor()
-        attempt = Attempt(desk=desk, row=row, spec=spec, executor=executor, most=most)
+        says = [FINE]
+        attempt = Attempt(
+            desk=desk, row=row, spec=spec, executor=executor, verdict=lambda: says[-1], most=most
+        )
         run = executor.engage(spec, row.attempt)
         run.heard_by = attempt.hear
-        yield Trial(attempt=attempt, run=run)
+        yield Trial(attempt=attempt, run=run, says=says)
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────
 async def test_a_worker_is_told_only_what_is_new_to_it(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial:
         for verdict in (FINE, FINE, SLOW, SLOW, TOO_HOT, HOT_AND_FLAT, SLOW, FINE):
-            await trial.attempt.follow(verdict)
+            await trial.follow(verdict)
         assert trial.run.commands == [FULL, HALF, PAUSE, HALF, RESUME, FULL]
 
 
 async def test_a_worker_that_is_held_from_the_start_has_a_pace_when_it_goes_on(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(TOO_HOT)
-        await trial.attempt.follow(SLOW)
+        await trial.follow(TOO_HOT)
+        await trial.follow(SLOW)
         assert trial.run.commands == [PAUSE, HALF, RESUME]
 
 
@@ -125,7 +136,7 @@ async def test_a_task_that_stands_in_the_way_lets_go(
     tmp_path: Path, verdict: Verdict, *, by_user: bool, look: Look, leaves: bool
 ) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(verdict)
+        await trial.follow(verdict)
         if verdict is not FINE:
             await trial.held(verdict, held=by_user)
             await trial.hears(STANDS)
@@ -133,11 +144,69 @@ async def test_a_task_that_stands_in_the_way_lets_go(
         assert (m.Release() in trial.run.commands, math.isinf(looked)) == (leaves, leaves or verdict is FINE)
 
 
+async def test_what_the_budget_says_while_a_persons_word_is_written_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_trial(tmp_path) as trial:
+        await trial.follow(FINE)
+        await trial.held(FINE, held=True)
+        ledger = trial.attempt.desk.ledger
+        run = ledger.run
+
+        async def slowly(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the ledger takes
+            trial.says[:] = [TOO_HOT]
+            return await run(*arguments, **named)
+
+        monkeypatch.setattr(ledger, "run", slowly)
+        await trial.attempt.hold(held=False)
+        assert trial.run.commands == [FULL, PAUSE]
+
+
+@pytest.mark.parametrize("before", [(), (FINE,)])
+async def test_a_slowed_task_says_why_and_its_first_pace_is_a_change_too(
+    tmp_path: Path, before: tuple[Verdict, ...]
+) -> None:
+    async with a_trial(tmp_path) as trial:
+        for verdict in (*before, SLOW):
+            await trial.follow(verdict)
+        assert (trial.view["state"], trial.view["reasons"], trial.view["pace"]) == (
+            "running",
+            ["thermal"],
+            "slow",
+        )
+        assert await trial.told() == [("paceChanged", ("thermal",), 85.0)]
+        await trial.follow(TOO_HOT)
+        await trial.hears(STANDS)
+        await trial.follow(SLOW)
+        await trial.hears(GOES_ON)
+        assert (trial.view["state"], trial.view["reasons"], trial.view["pace"]) == (
+            "running",
+            ["thermal"],
+            "slow",
+        )
+
+
+async def test_a_change_of_pace_that_cannot_be_written_is_told_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise HostError("the disk is full")
+
+    async with a_trial(tmp_path) as trial:
+        await trial.follow(FINE)
+        with monkeypatch.context() as patched:
+            patched.setattr(trial.attempt.desk.ledger, "run", refuse)
+            with pytest.raises(HostError):
+                await trial.follow(SLOW)
+        await trial.follow(SLOW)
+        assert await trial.told() == [("paceChanged", ("thermal",), 85.0)]
+
+
 async def test_two_who_follow_at_once_do_not_mix_up_their_commands(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(TOO_HOT)
+        await trial.follow(TOO_HOT)
         trial.run.takes.clear()
-        both = [asyncio.create_task(trial.attempt.follow(verdict)) for verdict in (SLOW, TOO_HOT)]
+        both = [asyncio.create_task(trial.follow(verdict)) for verdict in (SLOW, TOO_HOT)]
         await asyncio.sleep(0)
         trial.run.takes.set()
         await asyncio.gather(*both)
@@ -147,12 +216,12 @@ async def test_two_who_follow_at_once_do_not_mix_up_their_commands(tmp_path: Pat
 async def test_a_start_in_spite_of_the_budget_is_slow_until_nothing_holds_it_any_more(tmp_path: Path) -> None:
     pressed = Verdict(holds=(HOT,))
     async with a_trial(tmp_path, most=0.5) as trial:
-        await trial.attempt.follow(pressed)
+        await trial.follow(pressed)
         assert trial.view["pace"] == "slow"
-        await trial.attempt.follow(TOO_HOT)
-        await trial.attempt.follow(pressed)
-        await trial.attempt.follow(FINE)
-        await trial.attempt.follow(pressed)
+        await trial.follow(TOO_HOT)
+        await trial.follow(pressed)
+        await trial.follow(FINE)
+        await trial.follow(pressed)
         assert trial.run.commands == [HALF, PAUSE, HALF, RESUME, FULL]
         assert trial.view["pace"] == "full"
 
@@ -160,10 +229,10 @@ async def test_a_start_in_spite_of_the_budget_is_slow_until_nothing_holds_it_any
 # ── holds ───────────────────────────────────────────────────────────────────────────────────────
 async def test_a_hold_is_told_when_the_worker_stands_with_what_led_to_it(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(FINE)
-        await trial.attempt.follow(TOO_HOT)
+        await trial.follow(FINE)
+        await trial.follow(TOO_HOT)
         assert await trial.reasons() == (TaskState.running, ())
-        await trial.attempt.follow(FINE)
+        await trial.follow(FINE)
         await trial.hears(STANDS)
         assert await trial.told() == [("paused", ("thermal",), 85.0)]
         assert await trial.reasons() == (TaskState.suspended, ("thermal",))
@@ -176,15 +245,15 @@ async def test_a_task_is_held_by_whatever_holds_it_when_it_stands_and_by_what_co
     tmp_path: Path,
 ) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(FINE)
-        await trial.attempt.follow(TOO_HOT)
+        await trial.follow(FINE)
+        await trial.follow(TOO_HOT)
         await trial.held(TOO_HOT, held=True)
         await trial.hears(STANDS)
         assert await trial.told() == [("paused", ("thermal",), 85.0)]
         assert await trial.reasons() == (TaskState.suspended, ("thermal", "user"))
-        await trial.attempt.follow(HOT_AND_FLAT)
+        await trial.follow(HOT_AND_FLAT)
         assert await trial.reasons() == (TaskState.suspended, ("battery", "thermal", "user"))
-        await trial.attempt.follow(FINE)
+        await trial.follow(FINE)
         assert await trial.reasons() == (TaskState.suspended, ("user",))
         await trial.held(TOO_FLAT, held=False)
         assert await trial.reasons() == (TaskState.suspended, ("battery",))
@@ -193,9 +262,9 @@ async def test_a_task_is_held_by_whatever_holds_it_when_it_stands_and_by_what_co
 
 async def test_a_word_of_a_hold_that_nobody_asked_for_or_that_is_over_changes_nothing(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(FINE)
+        await trial.follow(FINE)
         await trial.hears(STANDS, GOES_ON)
-        await trial.attempt.follow(TOO_HOT)
+        await trial.follow(TOO_HOT)
         await trial.attempt.cancel()
         await trial.hears(STANDS)
         assert await trial.told() == []
@@ -204,16 +273,16 @@ async def test_a_word_of_a_hold_that_nobody_asked_for_or_that_is_over_changes_no
 
 async def test_a_new_duty_is_an_event_with_its_reading(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial:
-        await trial.attempt.follow(FINE)
-        await trial.attempt.follow(SLOW)
-        await trial.attempt.follow(FINE)
+        await trial.follow(FINE)
+        await trial.follow(SLOW)
+        await trial.follow(FINE)
         assert await trial.told() == [("paceChanged", ("thermal",), 85.0), ("paceChanged", (), None)]
 
 
 # ── reports ─────────────────────────────────────────────────────────────────────────────────────
 async def test_reports_become_events_and_a_state_and_what_comes_twice_is_dropped(tmp_path: Path) -> None:
     async with a_trial(tmp_path) as trial, trial.attempt.desk.outbox.subscribe("ear") as heard:
-        await trial.attempt.follow(FINE)
+        await trial.follow(FINE)
         task = trial.attempt.row.id
         await trial.hears(
             begin(epochs=2, batches=3),

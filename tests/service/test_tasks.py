@@ -221,8 +221,14 @@ async def test_a_task_that_the_budget_held_back_for_long_enough_starts_at_half_d
         await bench.ear.state(f"task/{task}", state="running", pace="slow")
         await bench.feel(40)
         await run.told(HALF, FULL)
-        changed = await bench.ear.event("paceChanged")
-        assert (changed["pace"], changed["duty"]) == ("full", 1.0)
+        slow, full = [await bench.ear.event("paceChanged", number) for number in (1, 2)]
+        assert (slow["pace"], slow["duty"], slow["reasons"], slow["reading"]) == (
+            "slow",
+            0.5,
+            ["thermal"],
+            72.0,
+        )
+        assert (full["pace"], full["duty"], full.get("reasons")) == ("full", 1.0, None)
 
 
 async def test_only_the_time_that_the_budget_held_a_task_back_counts_as_held(tmp_path: Path) -> None:
@@ -284,6 +290,25 @@ async def test_an_urgent_task_heeds_only_what_would_harm_the_machine(tmp_path: P
         await run.told(FULL, Pause())  # between the trips a pause lasts
         await bench.feel(40, looks=3)
         await run.told(FULL, Pause(), FULL, Resume())
+
+
+async def test_what_is_prepared_for_an_urgent_task_goes_on_while_the_budget_holds_the_others(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path, replace(NEVER, urgent=frozenset({MODEL}))) as bench:
+        bench.inputs.opens.clear()
+        await bench.train()
+        await bench.inputs.asked.wait()
+        assert bench.tasks.queued == 1
+        bench.sensor.zone = "battery"
+        await bench.feel(20)
+        assert bench.governor.verdict.pace == "paused"
+        for _ in range(20):  # the governor's word goes round
+            await asyncio.sleep(0)
+        bench.inputs.asked.clear()
+        bench.inputs.opens.set()
+        await (await bench.executor.run()).told(FULL)
+        assert not bench.inputs.asked.is_set(), "its samples were asked for once"
 
 
 async def test_a_task_that_leaves_its_accelerator_for_the_budget_comes_back_to_it(tmp_path: Path) -> None:

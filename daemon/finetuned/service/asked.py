@@ -55,12 +55,14 @@ def wanted(verdict: Verdict, *, by_user: bool, most: float = 1.0) -> Wanted:
 
     `most` is the duty at which the task was allowed to start.
     """
-    held = by_user or verdict.pace in STANDSTILL
-    causes = (*verdict.causes, *((USER,) if by_user else ()))
-    if held:
+    if by_user or verdict.pace in STANDSTILL:
+        causes = (*verdict.causes, *((USER,) if by_user else ()))
         return Wanted(held=True, pace=Pace.paused, duty=0.0, causes=causes)
-    pace = Pace.slow if most < verdict.duty else verdict.pace
-    return Wanted(held=False, pace=pace, duty=min(verdict.duty, most), cores=verdict.cores, causes=causes)
+    if most < verdict.duty:
+        return Wanted(held=False, pace=Pace.slow, duty=most, cores=verdict.cores, causes=verdict.holds)
+    return Wanted(
+        held=False, pace=verdict.pace, duty=verdict.duty, cores=verdict.cores, causes=verdict.causes
+    )
 
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ import msgspec
 
 from finetuned import files
 from finetuned.errors import HostError
+from finetuned.policy.budget import Pace as BudgetPace
 from finetuned.service import events
 from finetuned.service.asked import Wanted, wanted
 from finetuned.service.ledger_checkpoints import record_checkpoint, refuse_checkpoints
@@ -46,7 +47,7 @@ from finetuned.service.views import Course, task_key, task_state
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from finetuned.policy.budget import Verdict
     from finetuned.service.desk import Desk
@@ -69,8 +70,8 @@ MISSED_BY_NOBODY = (Checkpointed, Restored)
 class Attempt:
     """A worker at work on a task.
 
-    `most` is the duty at most, where it started although the budget would rather have had it wait; an `urgent` one heeds only
-    what would harm the machine.  Until it is `submitted`
+    `most` is the duty at most, where it started although the budget would rather have had it wait.  `verdict` gives the
+    budget's present word on this task.  Until it is `submitted`
     there is nobody to tell; it has `ended` with its worker's last word; once it is `over` nothing more is told of it.
     `stirred` is called when it stands or goes on.
     """
@@ -79,8 +80,8 @@ class Attempt:
     row: TaskRow
     spec: TaskSpec
     executor: Executor
+    verdict: Callable[[], Verdict]
     most: float = 1.0
-    urgent: bool = False
     submitted: bool = False
     over: bool = False
     ended: bool = False
@@ -96,39 +97,49 @@ class Attempt:
     _unreachable: bool = False
 
     # ── what it is told ─────────────────────────────────────────────────────────────────────────
-    async def follow(self, verdict: Verdict) -> None:
+    async def follow(self) -> None:
         """Pass on what is wanted now, if that is something new."""
         async with self._turns:  # two that follow at once would mix up their commands
-            await self._follow(verdict)
+            await self._follow(self.verdict())
 
     async def _follow(self, verdict: Verdict) -> None:
         if not verdict.holds:
             self.most = 1.0
         want, before = wanted(verdict, by_user=self.row.held, most=self.most), self._told
         self._told = want
-        if before is None or want.held != before.held:
-            await self._turn(want, first=before is None)
-        elif not want.held and want.speed != before.speed:
-            await self._control(_pace(want))
-            await self._write(self._pace_event(events.PaceChanged, want))
-        elif want.reasons != self.row.reasons:
-            self.row = await self.desk.ledger.run(explain, self.row.id, want.reasons)
-        self._show()
+        try:
+            await self._pass_on(want, before)
+        except HostError:
+            self._told = before  # nobody has heard of it: the next time it is told again
+            raise
+        finally:
+            self._show()
 
-    async def _turn(self, want: Wanted, *, first: bool) -> None:
+    async def _pass_on(self, want: Wanted, before: Wanted | None) -> None:
+        turns = want.held if before is None else want.held != before.held
+        if turns:
+            await self._turn(want)
+        elif not want.held and (before is None or want.speed != before.speed):
+            await self._control(_pace(want))
+            if before is not None or want.pace is not BudgetPace.full:
+                await self._write(self._pace_event(events.PaceChanged, want))
+        # That it stands is written with its reasons when the worker says so.
+        if not turns and want.reasons != self.row.reasons:
+            self.row = await self.desk.ledger.run(explain, self.row.id, want.reasons)
+
+    async def _turn(self, want: Wanted) -> None:
         """Hold the worker, or let it go on at its pace."""
         if want.held:
             self._hold = want
             await self._control(Pause())
         else:
             await self._control(_pace(want))
-            if not first:
-                await self._control(Resume())
+            await self._control(Resume())
 
-    async def hold(self, verdict: Verdict, *, held: bool) -> None:
-        """Take a person's word, durably, and obey it."""
+    async def hold(self, *, held: bool) -> None:
+        """Take a person's word, durably, and obey it: with the verdict that holds by then."""
         self.row = await self.desk.ledger.run(hold, self.row.id, held=held)
-        await self.follow(verdict)
+        await self.follow()
 
     async def adjust(self, learning_rate: float) -> None:
         """Change the learning rate from the next mini-batch on."""
@@ -319,23 +330,27 @@ class Attempt:
         self.desk.outbox.progress(event)
 
     def _pace_event(self, kind: type[events.PaceEvent], want: Wanted) -> Outcome:
-        cause = want.measured
-        trip = cause.trip if cause.trip is not None and math.isfinite(cause.trip) else None
-        return kind(
-            **self.desk.about(self.row),
-            pace=want.pace,
-            duty=want.duty,
-            cores=want.cores,
-            reasons=want.reasons,
-            zone=cause.zone,
-            reading=cause.reading,
-            trip=trip,
-        )
+        return pace_event(kind, self.desk.about(self.row), want)
 
     def _show(self) -> None:
         if self._told is not None and not self.over:
             view = task_state(self.row, self.course, self._told, self.desk.monotonic())
             self.desk.outbox.state(task_key(self.row.id), msgspec.json.encode(view))
+
+
+def pace_event(kind: type[events.PaceEvent], about: Mapping[str, Any], want: Wanted) -> Outcome:
+    """Return the event that tells of a pace, with what is behind it."""
+    cause = want.measured
+    return kind(
+        **about,
+        pace=want.pace,
+        duty=want.duty,
+        cores=want.cores,
+        reasons=want.reasons,
+        zone=cause.zone,
+        reading=cause.reading,
+        trip=cause.trip if cause.trip is not None and math.isfinite(cause.trip) else None,
+    )
 
 
 def _pace(want: Wanted) -> Pace:

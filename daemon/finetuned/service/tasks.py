@@ -14,13 +14,13 @@ import contextlib
 import logging
 import math
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from finetuned.errors import FinetunedError, HostError, RequestError
-from finetuned.policy.budget import Pace
 from finetuned.service import events
-from finetuned.service.asked import STANDSTILL, asked_adjustment
+from finetuned.service.asked import STANDSTILL, asked_adjustment, wanted
 from finetuned.service.cancellation import uninterrupted
 from finetuned.service.ending import SHUTDOWN, Endings
 from finetuned.service.guarded import Guarded
@@ -41,14 +41,14 @@ from finetuned.service.ledger_tasks import (
 from finetuned.service.making import DISK_S, Maker
 from finetuned.service.messages import Kill, Lost
 from finetuned.service.preparing import Preparations
-from finetuned.service.running import Attempt, release_idle
+from finetuned.service.running import Attempt, pace_event, release_idle
 from finetuned.service.showcase import Showcase
 from finetuned.service.specs import Order, samples_of, write_spec
 from finetuned.service.waiting import Queue
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from finetuned.policy.budget import Verdict
     from finetuned.service.desk import Desk
@@ -99,15 +99,14 @@ class Tasks:
 
     @property
     def queued(self) -> int:
-        """The tasks that wait for one."""
-        return self._queue.length
+        """The tasks that wait for one, or for their samples."""
+        return self._queue.length + len(set(self._under_way) - set(self._running))
 
     @property
     def device(self) -> str:
         """Where the running task computes."""
-        return next(
-            (attempt.course.device for attempt in self._running.values() if attempt.course.device), "cpu"
-        )
+        devices = (attempt.course.device for attempt in self._running.values())
+        return next(filter(None, devices), "cpu")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -157,18 +156,16 @@ class Tasks:
             return DISK_S
 
     async def _obey_governor(self) -> None:
-        async for verdict in self._governor.changes():
-            if verdict.pace in STANDSTILL:
-                self._preparations.break_off()
+        async for _ in self._governor.changes():
+            for row in list(self._under_way.values()):
+                if self._verdict_for(row)().pace in STANDSTILL:
+                    self._preparations.break_off(row.id)
             for attempt in [each for each in self._running.values() if each.submitted]:
                 try:
-                    await attempt.follow(self._verdict_of(attempt))
+                    await attempt.follow()
                 except HostError as error:
                     log.warning("a change of pace cannot be written: %s", error)
             self.wake()
-
-    def _verdict_of(self, attempt: Attempt) -> Verdict:
-        return self._governor.verdict_for(urgent=attempt.urgent)
 
     async def _hear_executor(self) -> None:
         """Pass on what attempts say; an executor that fails has lost all of them."""
@@ -204,12 +201,11 @@ class Tasks:
         look = await self._queue.look(self._under_way.values(), places)
         for row, duty in look.starts:
             self._under_way[row.id] = row
-            self._queue.length -= 1
             group.create_task(self._attempt(row, duty), name=f"task {row.id}")
         if look.starts:
             self.showcase.on_change()
-        after_s = self._settings.release_after_s
-        return min(look.next_s, await release_idle(tuple(self._running.values()), after_s, look))
+        attempts = tuple(self._running.values())
+        return min(look.next_s, await release_idle(attempts, self._settings.release_after_s, look))
 
     async def _attempt(self, row: TaskRow, duty: float) -> None:
         """Run one attempt to its end, whatever that is."""
@@ -244,32 +240,37 @@ class Tasks:
             checkpoints = await self._desk.ledger.run(list_checkpoints, row.id)
             await self._executor.submit(spec, started.attempt, checkpoints)
             attempt.submitted = True
-        await attempt.follow(self._verdict_of(attempt))
+        await attempt.follow()
         report = await attempt.listen()
         async with self._turn(row.id):
             await uninterrupted(self._end(attempt, report))
 
     async def _begin(self, row: TaskRow, duty: float) -> TaskRow | None:
-        pace = Pace.full if duty == 1.0 else Pace.slow
-        resumed = events.Resumed(**self._desk.about(row), pace=pace, duty=duty)
-        moment = self._desk.moment()
-        started = await self._desk.ledger.run(begin_attempt, row.id, moment=moment, resumed=resumed)
+        want = wanted(self._verdict_for(row)(), by_user=False, most=duty)
+        resumed = pace_event(events.Resumed, self._desk.about(row), want)
+        begun = await self._desk.ledger.run(
+            begin_attempt, row.id, moment=self._desk.moment(), resumed=resumed
+        )
         self._desk.outbox.outcomes_written()
-        return started
+        return begun
 
     def _staffed(self, row: TaskRow, spec: TaskSpec, duty: float) -> Attempt:
         """Return the attempt, to which the executor's reports go from now on."""
+        self.showcase.courses[row.id].forget_device()
         attempt = self._running[row.id] = Attempt(
             desk=self._desk,
             row=row,
             spec=spec,
             executor=self._executor,
             most=duty,
-            urgent=row.model in self._settings.urgent,
+            verdict=self._verdict_for(row),
             course=self.showcase.courses[row.id],
             stirred=self.wake,
         )
         return attempt
+
+    def _verdict_for(self, row: TaskRow) -> Callable[[], Verdict]:
+        return partial(self._governor.verdict_for, urgent=row.model in self._settings.urgent)
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
     async def _end(self, attempt: Attempt, report: Report) -> None:
@@ -342,7 +343,7 @@ class Tasks:
         async with self._turn(task):
             row = await self._alive(task)
             if attempt := self._running.get(task):
-                await attempt.hold(self._verdict_of(attempt), held=True)
+                await attempt.hold(held=True)
                 return attempt.row
             self._preparations.break_off(task)
             about = self._desk.about(row)
@@ -358,7 +359,7 @@ class Tasks:
             if attempt := self._running.get(task):
                 for rate in rates:
                     await attempt.adjust(rate)
-                await attempt.hold(self._verdict_of(attempt), held=False)
+                await attempt.hold(held=False)
                 return attempt.row
             for rate in rates:
                 await self._desk.ledger.run(adjust, task, rate)

@@ -9,6 +9,7 @@ import msgspec
 
 from finetuned.service.events import Card, ModelState, TaskStateView
 from finetuned.service.ledger_pairs import get_pair, list_pairs
+from finetuned.states import TaskState
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,11 +63,16 @@ class Course:
         """It computes somewhere else."""
         self._compute_on(report.device)
         if report.why:
-            self.trouble, self.accelerated = report.why, report.device != CPU
+            self.trouble = "; ".join(filter(None, (self.trouble, report.why)))
+            self.accelerated = report.device != CPU
 
     def _compute_on(self, device: str) -> None:
         self.device = device
         self.accelerated = self.accelerated or device != CPU
+
+    def forget_device(self) -> None:
+        """Another attempt begins, perhaps somewhere else."""
+        self.trouble, self.accelerated = "", False
 
     def stand(self, now: float) -> None:
         """It is held from now on."""
@@ -101,7 +107,7 @@ class Course:
 
 
 def task_state(row: TaskRow, course: Course, want: Wanted, now: float) -> TaskStateView:
-    """Return what is shown of a task that lives."""
+    """Return what is shown of a task that lives; the reasons of one that runs are those of its pace."""
     epoch, batch = divmod(course.step, course.batches) if course.batches else (0, 0)
     eta = course.eta(now)
     return TaskStateView(
@@ -109,7 +115,7 @@ def task_state(row: TaskRow, course: Course, want: Wanted, now: float) -> TaskSt
         model=row.model,
         user=row.user,
         state=row.state,
-        reasons=row.reasons,
+        reasons=want.reasons if row.state is TaskState.running and not want.held else row.reasons,
         epoch=epoch,
         epochs=course.epochs,
         batch=batch,

@@ -69,12 +69,12 @@ class Queue:
         """Return what starts now, and say of the others why they don't."""
         busy = {row.id for row in under_way}
         rows = [row for row in await self.desk.ledger.run(alive_tasks) if row.id not in busy]
-        self.length = len(rows)
         free = [row for row in rows if row.state is TaskState.suspended and not row.held]
         starts = {row.id: self._may_start(row) for row in free}
         waiting = [self._waiting(row) for row in free if starts[row.id].allowed]
         served = await self._served()
         chosen = choose(waiting, [(row.model, row.user) for row in under_way], served, places)
+        self.length = len(rows) - len(chosen)
         by_id = {row.id: row for row in free}
         for row in rows:
             if row.id not in chosen and row.state is TaskState.suspended:
