@@ -1,7 +1,7 @@
-"""A process in which onnxruntime has OpenVINO: it trains and moves in the middle, or tests the compiler on it.
+"""A process in which onnxruntime has another provider: it trains and moves in the middle, or tests the compiler on it.
 
-`python second_provider_child.py train OPTIMIZER ACTIVATION` prints what came of a training as JSON; `… graph` runs tests/graph
-with every session on OpenVINO and exits as pytest does.
+`python second_provider_child.py train DEVICE OPTIMIZER ACTIVATION` prints what came of a training as JSON; `… graph DEVICE`
+runs tests/graph with every session on the device and exits as pytest does.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from finetuned.update.network import MiniBatch  # noqa: E402
 from finetuned.update.session import Session  # noqa: E402
 from update.trainings import blobs, moved_model, update  # noqa: E402
 
-DEVICES = ("cuda", "openvino", "cpu")
 MOVES = {7: False, 15: True}
 """After so many steps it is accelerated or not."""
-NOT_IN_OPENVINO = "not GlobalLpPool and not (L2 and everywhere)"
-"""The one primitive that it refuses for a batch of any size, and says so."""
+NOT_THERE = {"openvino": "not GlobalLpPool and not (L2 and everywhere)"}
+"""What a provider refuses, and says so: of OpenVINO's the one primitive that it does not have for a batch of any size."""
 
 
-def train(optimizer: str, activation: str) -> None:
-    """Train on OpenVINO, move to the CPU and back."""
+def train(device: str, optimizer: str, activation: str) -> None:
+    """Train on the device, move to the CPU and back."""
     data, asked = moved_model(optimizer, activation)
-    chosen, samples = update(data, devices=DEVICES, **asked), blobs()
+    chosen, samples = update(data, devices=("npu", device, "cpu"), **asked), blobs()
     losses, devices, moves = [], [], chosen.news()
     for event in chosen.steps(samples):
         if not isinstance(event, MiniBatch):
@@ -50,13 +49,15 @@ def train(optimizer: str, activation: str) -> None:
     print(json.dumps(told))  # noqa: T201 - this is what it is for
 
 
-def graph() -> int:
-    """Run the compiler's tests on OpenVINO."""
-    setattr(Session, "__init__", partialmethod(Session.__init__, device="openvino"))  # noqa: B010 - mypy forbids the plain form
-    return pytest.main([str(TESTS / "graph"), "-q", "-p", "no:cacheprovider", "-k", NOT_IN_OPENVINO])
+def graph(device: str) -> int:
+    """Run the compiler's tests on the device."""
+    setattr(Session, "__init__", partialmethod(Session.__init__, device=device))  # noqa: B010 - mypy forbids the plain form
+    return pytest.main(
+        [str(TESTS / "graph"), "-q", "-p", "no:cacheprovider", "-k", NOT_THERE.get(device, "")]
+    )
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "graph":
-        sys.exit(graph())
+        sys.exit(graph(sys.argv[2]))
     train(*sys.argv[2:])

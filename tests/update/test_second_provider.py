@@ -1,6 +1,7 @@
-"""A provider that computes by itself: OpenVINO, in a process of its own, since its wheel replaces onnxruntime's.
+"""Providers that compute by themselves, each in a process of its own, since their wheels replace onnxruntime's.
 
-`FINETUNED_OPENVINO` names the folder into which `pip install --no-deps --target` has put `onnxruntime-openvino`.
+`FINETUNED_PROVIDERS` lists them, `openvino=FOLDER,webgpu=FOLDER`: the device, and the folder into which
+`pip install --no-deps --target` has put `onnxruntime-openvino` and the like.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,41 +21,46 @@ from finetuned.update.network import MiniBatch
 from shared import missing
 from update.trainings import blobs, moved_model, reference_run, trained, update
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 CHILD = Path(__file__).with_name("second_provider_child.py")
 
 
-def environment() -> Mapping[str, str]:
-    """Return the environment of a process that has OpenVINO, or skip."""
-    folder = os.environ.get("FINETUNED_OPENVINO", "")
-    if not folder and platform.machine() != "x86_64":
+FOLDERS = dict(each.split("=", 1) for each in os.environ.get("FINETUNED_PROVIDERS", "").split(",") if each)
+
+
+@pytest.fixture(params=FOLDERS or [""])
+def device(request: pytest.FixtureRequest) -> str:
+    """The device of each provider that is listed, or a skip."""
+    found: str = request.param
+    if not found and platform.machine() != "x86_64":
         pytest.skip("left out: there is no OpenVINO for this machine")
-    if not folder:
-        missing("left out: FINETUNED_OPENVINO names no folder with onnxruntime-openvino")
-    return {**os.environ, "PYTHONPATH": folder}
+    if not found:
+        missing("left out: FINETUNED_PROVIDERS lists none, like openvino=FOLDER with onnxruntime-openvino")
+    return found
 
 
-def child(*arguments: str) -> subprocess.CompletedProcess[str]:
+def child(what: str, device: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, CHILD, *arguments], env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, CHILD, what, device, *arguments],
+        env={**os.environ, "PYTHONPATH": FOLDERS[device]},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 @pytest.mark.parametrize("activation", ["tanh", "ReLU"])
 @pytest.mark.parametrize("optimizer", ["sgdOptimizer", "adamOptimizer"])
 def test_a_training_that_moves_to_the_cpu_and_back_follows_an_undisturbed_one(
-    optimizer: str, activation: str
+    device: str, optimizer: str, activation: str
 ) -> None:
-    done = child("train", optimizer, activation)
+    done = child("train", device, optimizer, activation)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert found["devices"] == ["openvino"] * 7 + ["cpu"] * 8 + ["openvino"] * 15
+    assert found["devices"] == [device] * 7 + ["cpu"] * 8 + [device] * 15
     begin, *moves = found["moves"]
-    assert begin[0] == "openvino"
-    assert begin[1].startswith("cuda: this onnxruntime has openvino, cpu")
-    assert moves == [["cpu", ""], ["openvino", ""]]
+    assert begin[0] == device
+    assert begin[1].startswith(f"npu: this onnxruntime has {device}, ")
+    assert moves == [["cpu", ""], [device, ""]]
 
     data, asked = moved_model(optimizer, activation)
     undisturbed = update(data, **asked)
@@ -70,6 +76,6 @@ def test_a_training_that_moves_to_the_cpu_and_back_follows_an_undisturbed_one(
         np.testing.assert_allclose(found["losses"], exact, rtol=1e-4, atol=1e-5)
 
 
-def test_every_primitive_and_every_gradient_is_on_it_what_it_is_on_the_cpu() -> None:
-    done = child("graph")
+def test_every_primitive_and_every_gradient_is_on_it_what_it_is_on_the_cpu(device: str) -> None:
+    done = child("graph", device)
     assert done.returncode == 0, done.stdout
