@@ -28,8 +28,9 @@ PAUSED = replace(WARMER, pace="paused", duty=0.0, reasons=("thermal",), causes=(
 
 def test_while_nothing_runs_readings_alone_are_told_now_and_then_and_all_else_at_once() -> None:
     glance = Glance()
-    told = [(IDLE, 0.0), (WARMER, 5.0), (PAUSED, 6.0), (WARMER, 7.0), (IDLE, 7.0 + IDLE_S)]
-    assert [glance.is_news(state, now) for state, now in told] == [True, False, True, True, True]
+    hotter = replace(PAUSED, causes=(replace(HOT, reading=84.0),), mode_left_seconds=9.0)
+    told = [(IDLE, 0.0), (WARMER, 5.0), (PAUSED, 6.0), (hotter, 7.0), (WARMER, 8.0), (IDLE, 8.0 + IDLE_S)]
+    assert [glance.is_news(state, now) for state, now in told] == [True, False, True, False, True, True]
 
 
 def test_while_a_task_runs_readings_are_told_as_they_come() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Budget, Mode, Pace, Reading, Verdict
+from finetuned.policy.kinds import disk_zone
 from finetuned.service.governor import Governor
 
 if TYPE_CHECKING:
@@ -258,3 +259,34 @@ async def test_an_accelerator_in_use_is_left_first() -> None:
     watched = governor(Thermometer(celsius=75.0))
     watched.accelerator = True
     assert [str((await watched.look()).pace) for _ in range(3)] == ["full", "full", "cpu"]
+
+
+async def test_who_waits_for_room_on_the_disk_hears_of_it_in_every_mode() -> None:
+    room, told = Thermometer(celsius=100.0, zone="disk", name="free space"), Told()
+    watched = Governor([room], Budget(zones=(disk_zone(min_free_mb=200.0),), min_paused_s=0), clock=Clock())
+    watched.set_mode(Mode.never)
+    listening = asyncio.create_task(told.listen(watched.changes()))
+    await told.next()
+    await watched.look()
+    await told.next()
+    assert watched.pauses_for("disk")
+    room.celsius = 300.0
+    for _ in range(3):
+        await watched.look()
+    await told.next()
+    assert not watched.pauses_for("disk")
+    listening.cancel()
+
+
+async def test_an_urgent_task_is_released_by_its_own_time() -> None:
+    """What has held the others for long has not held it at all."""
+    clock = Clock()
+    charge = Thermometer(celsius=10.0, zone="battery", name="BAT0")
+    heat = Thermometer(celsius=50.0)
+    budget = Budget(min_paused_s=0, release_after_s=60)
+    watched = Governor([charge, heat], budget, clock=clock)
+    await watched.look()
+    clock.now += 100
+    heat.celsius = 90.0
+    await watched.look()
+    assert (watched.verdict.pace, watched.verdict_for(urgent=True).pace) == (Pace.released, Pace.paused)

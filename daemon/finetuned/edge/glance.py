@@ -63,10 +63,16 @@ class Glance:
         """Say whether to show the state, and take it as shown then."""
         known = self.state
         idle = known is not None and not state.running and now - self.at < IDLE_S
-        if known is not None and idle and replace(state, readings=known.readings) == known:
+        if known is not None and idle and _without_numbers(state) == _without_numbers(known):
             return False
         self.state, self.at = state, now
         return True
+
+
+def _without_numbers(state: DaemonState) -> DaemonState:
+    """Return the state without what changes all the time."""
+    causes = tuple(replace(cause, reading=None) for cause in state.causes)
+    return replace(state, readings={}, causes=causes, mode_left_seconds=None)
 
 
 def status_line(state: DaemonState) -> str:

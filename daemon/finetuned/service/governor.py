@@ -141,7 +141,7 @@ class Governor:
 
     def _face(self) -> object:
         """What listeners can see of the governor, readings aside."""
-        return (self._verdict.effect, self._urgent.effect, self.mode, self.warnings)
+        return (self._verdict.effect, self._urgent.effect, self.pauses_for("disk"), self.mode, self.warnings)
 
     def _tell(self, verdict: Verdict, now: float) -> None:
         """Take the verdict; wake the listeners, who compare for themselves."""
