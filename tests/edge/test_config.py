@@ -113,6 +113,8 @@ def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
         ("budget.battery.pause = 40", "budget.battery.pause: 40 must be below resume (40)"),
         ("budget.battery.on_battery = 'slow'", "budget.battery.on_battery: 'slow' is not known (allowed: 'ignore', 'throttle' or 'pause')"),
         ("budget.memory.available_pause = 10", "budget.memory.available_pause: 10 must be below available_throttle (10)"),
+        ("budget.memory.resume = 0", "budget.memory.resume: 0 is too low (allowed: above 0)"),
+        ("budget.memory.available_resume = 100", "budget.memory.available_resume: 100 is too high (allowed: below 100)"),
         ("budget.schedule.windows = ['night']", "budget.schedule.windows.0: 'night' is no window; write it as 22:00-06:00, mon-fri 22:00-06:00 or sat,sun 09:00-18:00"),
         ("budget.thermal.places.nvme = {throttle = 60, pause = 50, resume = 40}", "budget.thermal.places.nvme.throttle: 60 must be below pause (50)"),
         ("budget.thermal.places.nvme = {thottle = 60, throttle = 60, pause = 70, resume = 40}", "budget.thermal.places.nvme.thottle: unknown; did you mean budget.thermal.places.nvme.throttle?"),
@@ -234,6 +236,12 @@ def test_a_syntax_error_says_its_line() -> None:
 
 
 # ── where things are ────────────────────────────────────────────────────────────────────────────
+def test_a_section_that_is_written_twice_comes_with_a_hint() -> None:
+    text = "[budget]\nbattery.on_battery = 'pause'\n[budget.battery]\npause = 20"
+    with pytest.raises(ConfigurationError, match=r"write `c` below the head"):
+        parse(text)
+
+
 def test_a_default_file_that_is_missing_means_the_defaults(tmp_path: Path) -> None:
     assert load(environ={"CONFIGURATION_DIRECTORY": str(tmp_path)}) == Config()
 

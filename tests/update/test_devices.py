@@ -16,7 +16,7 @@ import onnxruntime as ort
 import pytest
 
 from builders import dense_classifier
-from finetuned.errors import HostError
+from finetuned.errors import FinetunedError, HostError
 from finetuned.update.devices import choose, device_of, in_words, options_of
 from finetuned.update.network import MiniBatch, NetworkUpdate
 from finetuned.update.sessions import Move
@@ -218,6 +218,29 @@ def test_a_device_that_onnxruntime_silently_goes_on_without_is_passed_over(
     assert news.why.startswith("azure: onnxruntime cannot load it")
 
 
+@pytest.mark.parametrize("name", ["_create_inference_session", "run"])
+def test_onnxruntime_does_not_go_over_to_another_provider_by_itself(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked: list[object] = []
+    made = ort.InferenceSession._create_inference_session  # noqa: SLF001 - where onnxruntime would do it
+
+    def make(self: ort.InferenceSession, providers: list[Any], *rest: Any) -> None:  # noqa: ANN401 - as above
+        asked.append(providers)
+        made(self, providers, *rest)
+        if name == "run":
+            self._sess = Failing()
+        else:
+            raise RuntimeError("the card is gone")
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", make)
+    program = moving().training.step
+    asked.clear()
+    with pytest.raises(DeviceError, match="the card is gone"):
+        Session(program, device="azure").run({})
+    assert len(asked) == 1, "by us"
+
+
 @pytest.mark.parametrize("name", ["io_binding", "run_with_iobinding"])
 def test_what_fails_on_the_cpu_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def fail(*_: object) -> None:
@@ -226,6 +249,36 @@ def test_what_fails_on_the_cpu_is_the_machines_fault(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ort.InferenceSession, name, fail)
     with pytest.raises(HostError, match="onnxruntime failed: broken"):
         trained(update(), blobs())
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (MemoryError("std::bad_alloc"), "host"),
+        (RuntimeError("Exception during initialization: std::bad_alloc"), "host"),
+        (RuntimeError("Failed to allocate memory for requested buffer of size 1"), "host"),
+        (RuntimeError("a node of no kind"), "model"),
+    ],
+)
+def test_a_move_that_fails_says_whose_fault_it_is_and_what_is_asked_next_makes_up_for_it(
+    monkeypatch: pytest.MonkeyPatch, undisturbed: bytes, error: Exception, fault: str
+) -> None:
+    chosen = moving()
+    steps = chosen.steps(blobs())
+    next(steps)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ort, "InferenceSession", refuse)
+        for ask in (lambda: chosen.accelerate(accelerated=False), lambda: chosen.measure(blobs())):
+            with pytest.raises(FinetunedError) as raised:
+                ask()
+            assert raised.value.fault == fault
+    assert [type(each).__name__ for each in steps][-1] == "Epoch"
+    assert chosen.encode() == undisturbed
+    assert chosen.news() == [Move(device="cpu")]
 
 
 # ── devices with memory of their own ────────────────────────────────────────────────────────────

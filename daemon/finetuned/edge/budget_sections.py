@@ -59,16 +59,21 @@ class Battery(Section):
     resume: Percent = 40.0
 
 
+Low = Annotated[float, Field(gt=0, le=100)]
+High = Annotated[float, Field(ge=0, lt=100)]
+"""Percentages beyond which a reading can lie: one that none can pass would hold a task for ever."""
+
+
 class Memory(Section):
     """Trip points in % of the time that somebody waits for memory, and in % of it that is available."""
 
     ascending = ("resume", "throttle", "pause")
     throttle: Percent = 20.0
     pause: Percent = 60.0
-    resume: Percent = 10.0
+    resume: Low = 10.0
     available_throttle: Percent = 10.0
     available_pause: Percent = 5.0
-    available_resume: Percent = 15.0
+    available_resume: High = 15.0
 
     def mistakes(self) -> list[tuple[str, str]]:
         """What is available has its trips the other way around."""
@@ -83,7 +88,7 @@ class CpuBusy(Section):
     enabled: bool = False
     throttle: Percent = 25.0
     pause: Percent = 75.0
-    resume: Percent = 15.0
+    resume: Low = 15.0
     grace_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
 
 

@@ -60,15 +60,23 @@ def _table(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:  # also of a number with more digits than Python reads
-        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+        raise ConfigurationError(f"{name}: not TOML: {error}{_hint(str(error))}") from error
     except RecursionError:
         raise ConfigurationError(f"{name}: tables or arrays are nested too deeply to be read") from None
+
+
+def _hint(error: str) -> str:
+    """Say what is meant where a table is written twice, once by a dotted key and once by its head."""
+    if not error.startswith(("Cannot declare", "Cannot overwrite", "Cannot mutate")):
+        return ""
+    return "; a key `a.b.c` and a head `[a.b]` do not go together: write `c` below the head"
 
 
 # ── what is wrong ───────────────────────────────────────────────────────────────────────────────
 SENTENCES = {
     "greater_than_equal": "{value} is too low (allowed: from {ge:g})",
     "greater_than": "{value} is too low (allowed: above {gt:g})",
+    "less_than": "{value} is too high (allowed: below {lt:g})",
     "less_than_equal": "{value} is too high (allowed: up to {le:g})",
     "literal_error": "{value} is not known (allowed: {expected})",
     "string_too_short": "must not be empty",

@@ -42,7 +42,10 @@ class Sessions:
         threads: threads of one run.
         accelerated: False: on the CPU, whatever is wanted.
 
+    `device` is where they are: "" where the last move failed, and then the next that is asked of them tries it again.
+
     Raises:
+        HostError: there is no memory for them.
         ModelError: not even the CPU can run a program.
     """
 
@@ -54,7 +57,7 @@ class Sessions:
         threads: int = 1,
         accelerated: bool = True,
     ) -> None:
-        self.device = ""
+        self.device = self._left = ""
         self._programs = dict(programs)
         self._devices = tuple(devices)
         self._threads = threads
@@ -94,6 +97,8 @@ class Sessions:
     def tried(self, compute: Callable[[], T]) -> T:
         """Compute, on the next device where this one fails; the CPU's own errors are final."""
         while True:
+            if not self._sessions:
+                self._settle()
             try:
                 return compute()
             except DeviceError as error:
@@ -103,7 +108,6 @@ class Sessions:
     # ── moving ──────────────────────────────────────────────────────────────────────────────────
     def _settle(self) -> None:
         """Move to where it shall be computed now, if that is elsewhere."""
-        before = self.device
         while (choice := self._choice()).device != self.device:
             self._let_go()
             try:
@@ -114,8 +118,9 @@ class Sessions:
                 self.device = choice.device
         untold = {device: why for device, why in choice.passed.items() if device not in self._told}
         self._told.update(untold)
-        if untold or before not in ("", self.device):
+        if untold or self._left not in ("", self.device):
             self._news.append(Move(device=self.device, why=in_words(untold)))
+        self._left = self.device
 
     def _choice(self) -> Choice:
         return choose(self._devices if self._accelerated else (), available(), self._failed)
