@@ -5,13 +5,15 @@ The second provider is `azure`, which leaves every node to the CPU, so that noth
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 
 from builders import dense_classifier
-from finetuned.graph.program import LOSS
+from finetuned.graph.program import FEATURES, LOSS
 from finetuned.service import inputs
 from finetuned.service import messages as m
 from finetuned.service.work import Work
@@ -19,6 +21,8 @@ from specs import Material, vectors
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 MODEL = dense_classifier(train_hidden=False, optimizer="adamOptimizer")
 SHORT = {"epochs": 3, "miniBatchSize": 4, "learningRate": 0.1}
@@ -127,18 +131,65 @@ def test_a_checkpoint_made_on_one_device_is_gone_on_from_on_another(tmp_path: Pa
     assert (device(said), digest(said)) == ("cpu", whole)
 
 
-def test_features_are_kept_for_the_devices_of_the_spec_and_the_cpus_under_the_name_that_they_had(
+def kept(data: Material) -> dict[str, set[bytes]]:
+    """Return the features that are kept, by their key."""
+    with inputs.opened(data.database) as db:
+        rows = db.execute("SELECT model_digest, digest FROM features").fetchall()
+    return {key: {digest for each, digest in rows if each == key} for key, _ in rows}
+
+
+def test_features_are_kept_for_the_device_that_computes_and_the_cpus_under_the_name_that_they_had(
     tmp_path: Path,
 ) -> None:
     data = material(tmp_path)
-
-    def keys() -> set[str]:
-        with inputs.opened(data.database) as db:
-            return {key for (key,) in db.execute("SELECT DISTINCT model_digest FROM features")}
-
     reports(Work(data.spec(SHORT)))
-    (plain,) = keys()
+    (plain,) = kept(data)
     reports(Work(data.spec(SHORT, devices=("cpu",))))
-    assert keys() == {plain}
+    assert set(kept(data)) == {plain}
     reports(Work(data.spec(SHORT, devices=BOTH)))
-    assert keys() == {f"{plain}:azure,cpu"}
+    assert set(kept(data)) == {f"{plain}:azure"}
+    work = Work(data.spec(SHORT, devices=BOTH))
+    work.accelerate(accelerated=False)
+    reports(work)
+    assert set(kept(data)) == {plain}
+
+
+def otherwise(monkeypatch: pytest.MonkeyPatch, *, failing: int = -1) -> None:
+    """Let azure round otherwise than the CPU, and fail from a run of the frozen part on."""
+    run, runs = ort.InferenceSession.run, itertools.count()
+
+    def rounded(
+        self: ort.InferenceSession, names: list[str], *arguments: object
+    ) -> list[NDArray[np.float32]]:
+        if AZURE not in self.get_providers():
+            return run(self, names, *arguments)  # type: ignore[no-any-return]
+        if FEATURES in names and next(runs) == failing:
+            raise RuntimeError("out of its memory")
+        return [array * np.float32(1.001) for array in run(self, names, *arguments)]
+
+    monkeypatch.setattr(ort.InferenceSession, "run", rounded)
+
+
+@pytest.mark.parametrize(
+    ("paces", "failing", "count"),
+    [({0: False}, -1, 20), ({1: False}, -1, 1), ({5: False, 9: True}, -1, 16), ({}, 3, 3)],
+    ids=["moved before", "moved", "there and back", "failed"],
+)
+def test_what_a_moved_task_keeps_is_no_other_than_what_an_undisturbed_one_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paces: dict[int, bool], failing: int, count: int
+) -> None:
+    data = material(tmp_path)
+    plain = digest(reports(Work(data.spec(SHORT))))
+    with monkeypatch.context() as patch:
+        otherwise(patch)
+        whole = digest(reports(Work(data.spec(SHORT, devices=BOTH))))
+        assert whole != plain
+    with inputs.opened(data.database) as db:
+        inputs.keep_features_of(db, "")
+    with monkeypatch.context() as patch:
+        otherwise(patch, failing=failing)
+        reports(Work(data.spec(SHORT, devices=BOTH)), paces)
+    assert sum(len(each) for each in kept(data).values()) == count
+    otherwise(monkeypatch)
+    said = reports(Work(data.spec(SHORT, devices=BOTH)))
+    assert (digest(said), moves(said)) == (whole, [])

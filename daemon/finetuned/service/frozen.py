@@ -4,6 +4,9 @@ One sample at a time.  So a pause takes effect after one of them, however large 
 sample alone, not on which others were missing when it was computed: a task that was interrupted in the middle of them
 ends in the same bytes.  (onnxruntime 1.32 on x86-64 gives the same bits for any batch, but promises nothing.  A MobileNet
 is even faster so; a small dense layer costs 10 to 50 µs a sample, once.)
+
+Features are kept under the name of the device that computed them, since another rounds otherwise: a move changes the bytes
+of the task that moves, and of no other.
 """
 
 from __future__ import annotations
@@ -36,7 +39,10 @@ AT_ONCE = 16
 
 
 class Frozen:
-    """Gives the features of samples, by the frozen part of the model that is updated."""
+    """Gives the features of samples, by the frozen part of the model that is updated.
+
+    It reads and keeps those of the device where it was made; what another computes is used, and not kept.
+    """
 
     def __init__(self, db: sqlite3.Connection, update: NetworkUpdate, spec: TaskSpec) -> None:
         self._db = db
@@ -45,7 +51,8 @@ class Frozen:
         self._signature = spec.input_signature
         # What features depend on beside the sample; the frozen part is the same in every version of a base.
         known = (spec.base_digest, spec.input_signature, str(spec.threads), __version__, VERSION)
-        self._key = ":".join((*known, *_elsewhere(spec.devices)))
+        self._device = update.device
+        self._key = ":".join((*known, *_elsewhere(self._device)))
         inputs.keep_features_of(db, self._key)
 
     def of(self, digests: Sequence[str]) -> Generator[Report | None, None, NDArray[np.float32]]:
@@ -67,7 +74,8 @@ class Frozen:
                     row[...] = np.frombuffer(data, np.float32).reshape(row.shape)
                     continue
                 row[...] = self._computed(digest)
-                made.append((digest, row.tobytes()))
+                if self._update.device == self._device:  # also after a device failed in this very one
+                    made.append((digest, row.tobytes()))
                 yield
         finally:
             with contextlib.suppress(
@@ -82,9 +90,9 @@ class Frozen:
         return features
 
 
-def _elsewhere(devices: tuple[str, ...]) -> tuple[str, ...]:
-    """Other devices round otherwise; what the CPU alone has computed is kept under the name that it always had."""
-    return () if devices == (CPU,) else (",".join(devices),)
+def _elsewhere(device: str) -> tuple[str, ...]:
+    """What the CPU has computed is kept under the name that it always had."""
+    return () if device == CPU else (device,)
 
 
 def _one_input(model: Model) -> InputSpec:
