@@ -12,26 +12,34 @@ from finetuned.service.pacing import CREDIT_S, WORTH_S, Duty
 
 @dataclass
 class Clock:
-    """Seconds that pass when they are told to."""
+    """Seconds that pass when they are told to, and those of the processor among them."""
 
     now: float = 100.0
+    computed: float = 5.0
 
     def __call__(self) -> float:
         """Return the seconds."""
         return self.now
 
+    def processor(self) -> float:
+        """Return the processor's seconds."""
+        return self.computed
+
 
 def paced(share: float) -> tuple[Duty, Clock]:
     clock = Clock()
-    duty = Duty(clock)
+    duty = Duty(clock, clock.processor)
     duty.set(share)
     return duty, clock
 
 
-def work(duty: Duty, clock: Clock, seconds: float) -> float:
+def work(
+    duty: Duty, clock: Clock, seconds: float, *, computed: float | None = None, on_cpu: bool = True
+) -> float:
     """Work, and return the rest that is due then."""
     clock.now += seconds
-    duty.worked()
+    clock.computed += seconds if computed is None else computed
+    duty.worked(on_cpu=on_cpu)
     return duty.rest_s
 
 
@@ -90,3 +98,24 @@ def test_who_begins_owes_nothing_and_what_was_before_is_neither_work_nor_rest() 
     duty.begin()
     assert duty.rest_s == 0
     assert work(duty, clock, 2.0) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("computed_s", "on_cpu", "due_s"),
+    [(4.0, True, 4.0), (0.5, True, 0.5), (8.0, True, 4.0), (0.5, False, 4.0)],
+    ids=["alone", "stood still, or others had the processor", "two threads", "waited for an accelerator"],
+)
+def test_work_is_the_processors_time_and_no_more_than_passed_but_on_an_accelerator_all_that_passed(
+    *, computed_s: float, on_cpu: bool, due_s: float
+) -> None:
+    duty, clock = paced(0.5)
+    clock.computed += 60
+    duty.begin()
+    assert work(duty, clock, 4.0, computed=computed_s, on_cpu=on_cpu) == pytest.approx(due_s)
+
+
+def test_the_processors_time_in_a_rest_is_not_that_of_the_next_work() -> None:
+    duty, clock = paced(0.5)
+    clock.computed += work(duty, clock, 1.0)
+    assert rest(duty, clock, 1.0) == 0
+    assert work(duty, clock, 1.0, computed=0.25) == pytest.approx(0.25)

@@ -52,6 +52,8 @@ class World:
     accelerated: list[tuple[float, bool]] = field(default_factory=list)
     shares: list[tuple[float, float]] = field(default_factory=list)
     move_s: float = 0.0
+    on_cpu: bool = True
+    idle_s: float = 0.0
     closed: bool = False
     step: int = 0
 
@@ -59,6 +61,10 @@ class World:
     def monotonic(self) -> float:
         """Return the made-up seconds."""
         return self.now
+
+    def process_time(self) -> float:
+        """Return those of the processor."""
+        return self.now - self.idle_s
 
     # the channel
     def receive(self, timeout: float | None = None) -> m.Command | None:
@@ -197,6 +203,19 @@ def test_a_duty_is_the_share_of_the_time_that_is_worked(
     assert steps(world) == pytest.approx(told)
 
 
+@pytest.mark.parametrize(("on_cpu", "told"), [(True, [1, 3, 9, 11]), (False, [1, 3, 9, 15])])
+def test_what_others_have_of_the_processor_is_no_work_unless_an_accelerator_works_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, *, on_cpu: bool, told: list[float]
+) -> None:
+    def stand_still() -> None:
+        if world.step == 3:
+            world.now += 4
+            world.idle_s += 4
+
+    world = World([(0, START), (0, m.Pace(duty=0.5))], trouble=stand_still, on_cpu=on_cpu)
+    assert steps(served(monkeypatch, world)) == pytest.approx(told)
+
+
 def test_a_new_duty_shortens_the_rest_that_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
     world = served(monkeypatch, World([(0, START), (0, m.Pace(duty=0.01)), (10, m.Pace(duty=1.0))]))
     assert steps(world) == pytest.approx([1, 11, 12, 13])
@@ -234,6 +253,20 @@ def test_a_pace_is_also_a_share_of_the_cores_and_a_device_and_a_move_is_told(
     assert world.accelerated == [(2, False), (3, False), (3.5, True)]
     moved = [(at, r.device, r.step) for at, r in world.said if isinstance(r, m.Moved)]
     assert moved == [(2, "cpu", 2), (3.5, "cuda", 3)]
+
+
+def test_of_several_paces_that_come_together_the_newest_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces: list[Timed] = [(1.5, m.Pace(accelerated=False)), (1.5, m.Pace(duty=0.1)), (1.5, m.Pace(duty=0.5))]
+    world = served(monkeypatch, World([(0, START), *paces]))
+    assert world.accelerated == [(2, True)]
+    assert steps(world) == [1, 2, 3, 5]
+
+
+def test_memory_is_given_back_after_a_move_and_after_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, given = World([(0, START), (0.5, m.Pace()), (2.5, m.Pace(accelerated=False))]), []
+    monkeypatch.setattr(worker, "free_memory", lambda: given.append(world.now))
+    served(monkeypatch, world)
+    assert given == [3, 4]
 
 
 def test_a_move_during_a_rest_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:

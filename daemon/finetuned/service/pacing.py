@@ -4,6 +4,10 @@ Theory of operation.  Work makes a debt of rest: w seconds at the duty d make w 
 milliseconds, since a shorter one costs more than it saves and lasts as long as the kernel pleases: so a mini-batch of
 0.1 ms makes no sleep of its own, and one of a second makes one of seconds.  A sleep that was too long is work that may be
 done without a rest.  Whoever has a hold behind it owes nothing.
+
+Work is the processor's time, and no more than passed.  What passes while a machine stands still, a debugger looks or others
+have the processor makes no debt; nor does a second thread, which the duty slows as well as the first.  An accelerator works
+while the process waits for it: there, all that passes is work.
 """
 
 from __future__ import annotations
@@ -21,13 +25,16 @@ LEAST_DUTY = 0.01
 
 
 class Duty:
-    """What is owed, by a clock (in seconds); each of its verbs says what was done since the last of them."""
+    """What is owed; each of its verbs says what was done since the last of them.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Both clocks are in seconds: `clock` shows the time, `processor` how much of it this process has had the processor.
+    """
+
+    def __init__(self, clock: Callable[[], float], processor: Callable[[], float]) -> None:
         self.share = 1.0
-        self._clock = clock
+        self._clocks = (clock, processor)
         self._owed_s = 0.0
-        self._since = clock()
+        self._since = (clock(), processor())
 
     def set(self, share: float) -> None:
         """Work so much of the time from now on; what is owed already gets less by that, never more."""
@@ -36,13 +43,14 @@ class Duty:
             self._owed_s *= (1 / share - 1) / (1 / self.share - 1)
         self.share = share
 
-    def worked(self) -> None:
-        """It was work."""
-        self._owed_s += self._passed() * (1 / self.share - 1)
+    def worked(self, *, on_cpu: bool = True) -> None:
+        """It was work, on the CPU or on an accelerator."""
+        passed_s, computed_s = self._passed()
+        self._owed_s += (min(passed_s, computed_s) if on_cpu else passed_s) * (1 / self.share - 1)
 
     def rested(self) -> None:
         """It was rest."""
-        self._owed_s = max(self._owed_s - self._passed(), -CREDIT_S)
+        self._owed_s = max(self._owed_s - self._passed()[0], -CREDIT_S)
 
     def begin(self) -> None:
         """It was neither, and nothing is owed."""
@@ -54,6 +62,6 @@ class Duty:
         """How long to rest now."""
         return self._owed_s if self._owed_s >= WORTH_S else 0.0
 
-    def _passed(self) -> float:
-        since, self._since = self._since, self._clock()
-        return self._since - since
+    def _passed(self) -> tuple[float, float]:
+        since, self._since = self._since, (self._clocks[0](), self._clocks[1]())
+        return self._since[0] - since[0], self._since[1] - since[1]

@@ -47,6 +47,7 @@ from finetuned.service.messages import (
 )
 from finetuned.spec import check, codec
 from finetuned.update import checkpoint
+from finetuned.update.devices import CPU
 from finetuned.update.features import Encoded, targets_of
 from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import adjusted, resolve, update_of
@@ -118,6 +119,11 @@ class Work:
             return []
         self.update.accelerate(accelerated=accelerated)
         return self._moves(self.update)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU computes, and no accelerator."""
+        return self.update is None or self.update.device == CPU
 
     def _moves(self, update: NetworkUpdate) -> list[Moved]:
         return [Moved(device=move.device, why=move.why, step=self.step) for move in update.news()]

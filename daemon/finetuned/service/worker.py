@@ -104,7 +104,7 @@ class Worker:
         self._work: Work | None = None
         self._seq = self._step = 0
         self._held = False
-        self._duty = Duty(time.monotonic)
+        self._duty = Duty(time.monotonic, time.process_time)
         self._cores.use(1.0)
         self._spoke = time.monotonic()
 
@@ -137,7 +137,7 @@ class Worker:
                 self._tell(report)
                 if isinstance(report, Completed):
                     return  # what comes now is for the next task
-                self._duty.worked()
+                self._worked()
                 self._rest()
                 self._listen()
 
@@ -164,9 +164,15 @@ class Worker:
 
     # ── being told ──────────────────────────────────────────────────────────────────────────────
     def _listen(self) -> None:
-        """Obey what is there; stay for as long as the task is held."""
+        """Obey what is there, of several paces the newest; stay for as long as the task is held."""
+        pace: Pace | None = None
         while (command := self._channel.poll()) is not None:
-            self._obey(command)
+            if isinstance(command, Pace):
+                pace = command
+            else:
+                self._obey(command)
+        if pace is not None:
+            self._pace(pace)
         if self._held:
             self._say(Held(held=True))
             self._stay()
@@ -187,8 +193,11 @@ class Worker:
             self._duty.rested()
             if command is not None:
                 self._obey(command)
-                self._duty.worked()
+                self._worked()
             self._beat()
+
+    def _worked(self) -> None:
+        self._duty.worked(on_cpu=self._work is None or self._work.on_cpu)
 
     def _obey(self, command: Command) -> None:
         if obey := self._obeying.get(type(command)):
