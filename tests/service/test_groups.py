@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from finetuned.service.groups import join, worker_group
+from finetuned.service.groups import JOINS, join, worker_group
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +82,7 @@ def test_in_a_delegated_group_the_daemon_makes_room_for_a_workers_group_that_com
     assert tree.worker_group() == tree.unit / "worker"
     assert tree.read("daemon/cgroup.procs") == f"{PID}{DECODER}", "one after the other; the stranger stays"
     assert tree.read("cgroup.subtree_control") == "+cpu+memory+io"
-    assert [tree.read(f"worker/{name}") for name in FILES[2:]] == ["10", "10", "1"]
+    assert [tree.read(f"worker/{name}") for name in FILES[2:]] == ["10", "10", ""], "one may go alone"
     assert tree.read("daemon/cpu.weight") == ""
 
 
@@ -114,6 +117,20 @@ def test_a_group_in_which_nothing_can_be_made_is_none(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     (tree.unit / "cgroup.procs").unlink()
     assert tree.worker_group() is None
+
+
+def test_a_worker_that_is_named_a_group_joins_it_before_anything_else(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    ours, its = socket.socketpair()
+    ours.close()
+    subprocess.run(
+        [sys.executable, "-m", "finetuned.service.worker", str(its.fileno())],
+        env={**os.environ, JOINS: str(tree.unit / "worker")},
+        pass_fds=[its.fileno()],
+        check=True,
+    )
+    its.close()
+    assert tree.read("worker/cgroup.procs") == "0"
 
 
 def test_a_worker_joins_a_group_and_one_that_is_not_there_is_nobodys_loss(tmp_path: Path) -> None:

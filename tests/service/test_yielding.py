@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from finetuned.service.yielding import Cores, chosen_cores
 from shared import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ALIKE = dict.fromkeys(range(4), 0)
 BIG_LITTLE = {0: 446, 1: 446, 2: 446, 3: 446, 4: 1024, 5: 1024}
@@ -77,6 +77,36 @@ def test_every_thread_is_confined_also_later_ones_and_all_are_free_again(all_cor
     assert os.sched_getaffinity(0) == all_cores
 
 
+class Growing:
+    """The folder of the threads; something happens when it has been listed for the first time."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happening = [happens]
+
+    def iterdir(self) -> list[Path]:
+        """List it."""
+        listed = list(Path("/proc/self/task").iterdir())
+        while self._happening:
+            self._happening.pop()()
+        return listed
+
+
+def test_a_thread_that_is_made_while_the_others_are_confined_is_confined_too(all_cores: set[int]) -> None:
+    done = threading.Event()
+    late = threading.Thread(target=done.wait)
+    tasks: Any = Growing(late.start)
+    Cores(tasks=tasks).use(0.01)
+    assert late.native_id is not None
+    assert os.sched_getaffinity(late.native_id) == {max(all_cores)}
+    done.set()
+    late.join()
+
+
+def test_where_threads_are_not_shown_the_own_one_is_confined(tmp_path: Path, all_cores: set[int]) -> None:
+    Cores(tasks=tmp_path / "nowhere").use(0.01)
+    assert os.sched_getaffinity(0) == {max(all_cores)}
+
+
 def test_slow_cores_are_found_in_sysfs(tmp_path: Path, all_cores: set[int]) -> None:
     for core in all_cores:
         folder = tmp_path / f"cpu{core}"
@@ -86,14 +116,27 @@ def test_slow_cores_are_found_in_sysfs(tmp_path: Path, all_cores: set[int]) -> N
     assert os.sched_getaffinity(0) == {min(all_cores)}
 
 
-def test_a_worker_is_the_last_to_compute_read_and_write_and_the_first_to_be_taken_for_its_memory() -> None:
-    # ioprio_get(2) and getpriority(2) are the kernel's own words; 252 and 31 are its numbers beside ioprio_set's.
-    script = """
+# ioprio_get(2) and getpriority(2) are the kernel's own words; 252 and 31 are its numbers beside ioprio_set's.
+SHOW = """
 import ctypes, os, pathlib, platform
 from finetuned.service.yielding import step_back
+nice = os.nice
+{before}
 step_back(7)
-number = {"x86_64": 252, "aarch64": 31, "riscv64": 31}[platform.machine()]
-print(os.nice(0), ctypes.CDLL(None).syscall(number, 1, 0) >> 13, pathlib.Path("/proc/self/oom_score_adj").read_text())
+number = {{"x86_64": 252, "aarch64": 31, "riscv64": 31}}[platform.machine()]
+print(nice(0), ctypes.CDLL(None).syscall(number, 1, 0) >> 13, pathlib.Path("/proc/self/oom_score_adj").read_text())
 """
+REFUSE = """
+def refuse(_):
+    raise PermissionError
+os.nice = refuse
+"""
+
+
+@pytest.mark.parametrize(("before", "nicer"), [("", 7), (REFUSE, 0)], ids=["allowed", "refused"])
+def test_a_worker_is_the_last_to_compute_read_and_write_and_the_first_to_be_taken_for_its_memory(
+    before: str, nicer: int
+) -> None:
+    script = SHOW.format(before=before)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(os.nice(0) + 7), "3", "900"]
+    assert done.stdout.split() == [str(os.nice(0) + nicer), "3", "900"]

@@ -1,9 +1,10 @@
-"""A control group of their own for the workers, where the daemon's has been delegated to it (systemd's `Delegate=yes`).
+"""A control group for the workers, where the daemon's has been delegated to it (systemd's `Delegate=yes`).
 
 Theory of operation.  In cgroup v2 only a group without processes can share out among the groups in it.  So the daemon and
 its other children move into `daemon`, and workers, who join by themselves (`yielding.py`), into `worker` beside it.  Then,
-within what the unit has, a worker comes after the daemon; what it takes is counted apart; and where its memory is too
-much, it goes whole.  Whether the unit comes after the rest of the machine is the unit's to say.
+within what the unit has, workers come after the daemon, and what they take is counted apart.  They share the group, so
+where memory runs out one of them goes, and not all (no `memory.oom.group`).  Whether the unit comes after the rest of the
+machine is the unit's to say.
 
 None of this is needed: without a delegation, with cgroup v1, or where the kernel refuses, workers stay where they are.
 """
@@ -24,7 +25,7 @@ JOINS = "FINETUNED_CGROUP"
 """The environment variable that names a worker its group."""
 DAEMON, WORKER = "daemon", "worker"
 CONTROLLERS = ("cpu", "memory", "io")
-LIMITS = {"cpu.weight": "10", "io.weight": "10", "memory.oom.group": "1"}
+LIMITS = {"cpu.weight": "10", "io.weight": "10"}
 """A weight is 100 where nothing is said."""
 MARKS = ("user.delegate", "trusted.delegate")
 """The extended attributes by which systemd marks a group that is delegated."""

@@ -39,7 +39,8 @@ def step_back(nice: int) -> None:
     """Be the first whom the kernel takes where memory runs out, and the last whom it lets compute, read and write."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")
-    os.nice(nice)
+    with contextlib.suppress(OSError):  # a filter of system calls refuses it
+        os.nice(nice)
     if (number := IOPRIO_SET.get((platform.machine(), sys.maxsize.bit_length() + 1))) is not None:
         ctypes.CDLL(None).syscall(number, _WHO_PROCESS, 0, _CLASS_IDLE)
 
@@ -66,11 +67,18 @@ class Cores:
     def _confine(self, cores: frozenset[int]) -> None:
         """Confine the threads, and those that one that was not yet confined has made meanwhile."""
         done: set[str] = set()
-        while threads := {task.name for task in self._tasks.iterdir()} - done:
+        while threads := self._threads() - done:
             for thread in threads:
                 with contextlib.suppress(OSError):  # it has ended
                     os.sched_setaffinity(int(thread), cores)
             done |= threads
+
+    def _threads(self) -> set[str]:
+        """Return the threads of this process; the one that calls, in the kernel's word, where it does not show them."""
+        try:
+            return {task.name for task in self._tasks.iterdir()}
+        except OSError:
+            return {"0"}
 
 
 def chosen_cores(share: float, capacities: Mapping[int, int]) -> frozenset[int]:
