@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -493,3 +495,21 @@ def test_the_demo_tells_its_story(tmp_path: Path) -> None:
     assert [entry["name"] for entry in summary["samples"]["rejected"]] == ["broken.png"]
     assert summary["accuracy"]["after"] > 0.85 > summary["accuracy"]["before"]
     assert Path(summary["model"]).is_file()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_demo_that_is_ended_from_outside_takes_its_daemon_along(
+    tmp_path: Path, sign: signal.Signals
+) -> None:
+    command = [sys.executable, "-P", "-m", "finetuned", "demo", "--keep", str(tmp_path / "kept")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        while "daemon " not in process.stdout.readline():
+            pass
+        (daemon,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(sign)
+        process.wait(PATIENCE_S)
+    with contextlib.suppress(ProcessLookupError):
+        ended = os.pidfd_open(int(daemon))
+        assert select.select([ended], [], [], PATIENCE_S)[0], "its daemon lives on"
+        os.close(ended)

@@ -329,11 +329,18 @@ async def test_a_task_that_leaves_its_accelerator_for_the_budget_comes_back_to_i
 async def test_a_device_that_cannot_be_had_is_a_warning_and_no_pace_of_its_own(tmp_path: Path) -> None:
     async with a_bench(tmp_path) as bench:
         task, run = await bench.started()
-        run.say(Moved(device="cpu", why="cuda: this onnxruntime has azure, cpu"), begin())
+        lacking, failed = "rocm: this onnxruntime has cuda, cpu", "cuda: out of memory"
+        run.say(Moved(device="cuda", why=lacking), replace_struct(begin(), device="cuda"))
+        await bench.ear.state(f"task/{task}", device="cuda")
+        run.say(Moved(device="cpu", why=failed))
         await bench.ear.state(f"task/{task}", device="cpu")
-        assert bench.tasks.warnings == ("cuda: this onnxruntime has azure, cpu",)
+        assert bench.tasks.warnings == (f"{lacking}; {failed}",)
         await bench.feel(72, looks=3)
         await run.told(FULL, HALF)
+        run.die()
+        second = await bench.executor.run(2)
+        assert bench.tasks.warnings == (), "it may be there again"
+        await second.told(HALF)
 
 
 async def test_a_daemon_that_is_never_to_work_holds_its_tasks_until_it_may_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ pictures that were not trained on.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import os
 import shutil
@@ -15,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "digits"
 START_S, END_S = 20.0, 120.0
+PR_SET_PDEATHSIG = 1
 CONFIGURATION = """\
 # What `finetuned demo` runs with: a person waits.
 state = "{state}"
@@ -72,8 +74,13 @@ async def tell(keep: Path | None, *, json: bool) -> int:
     began = time.monotonic()
     folder = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="finetuned-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if (telling := asyncio.current_task()) is not None:
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the daemon must not be left behind
+            asyncio.get_running_loop().add_signal_handler(number, telling.cancel)
     try:
         summary = await _tell(folder, began)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +118,10 @@ async def _daemon(file: Path, runtime: Path) -> AsyncIterator[Address]:
     log = file.with_name("daemon.log")
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "finetuned", "run", "-c", str(file)), env=environ, stderr=stderr
+            *(sys.executable, "-P", "-m", "finetuned", "run", "-c", str(file)),
+            env=environ,
+            stderr=stderr,
+            preexec_fn=_end_with_us,
         )
     try:
         yield await _address(file, environ, process, log)
@@ -124,6 +134,12 @@ async def _daemon(file: Path, runtime: Path) -> AsyncIterator[Address]:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _end_with_us() -> None:
+    """Have the kernel end the daemon, should the demo be killed."""
+    with suppress(OSError, AttributeError):  # another libc than glibc or musl
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _address(
@@ -177,7 +193,7 @@ async def _listen(address: Address, story: Story, artist: Artist) -> None:
         async for topic, payload in daemon.events():
             artist.draw(topic, payload)
             if topic == "state":
-                story.reasons = payload.get("reasons", [])
+                artist.hold(payload.get("reasons", []))
             if story.end:
                 return
 
@@ -211,6 +227,12 @@ class Artist:
         }
         if kind != topic and kind in drawers:
             drawers[kind](payload)
+
+    def hold(self, reasons: list[str]) -> None:
+        """Say what holds the task, if anything does: `always` leaves only what would harm the machine."""
+        if reasons or self.story.reasons:
+            self.bars.update(self.training, said=f"held: {', '.join(reasons)}" if reasons else "goes on")
+        self.story.reasons = reasons
 
     def _accepted(self, event: dict[str, Any]) -> None:
         self.story.accepted += event.get("count", 1)

@@ -116,6 +116,7 @@ class Tasks:
 
     def wake(self) -> None:
         """Something has changed: look again."""
+        self._governor.accelerator = any(each.course.accelerated for each in self._running.values())
         self._wake.set()
 
     def _turn(self, task: str) -> asyncio.Lock:
@@ -147,7 +148,6 @@ class Tasks:
         """Make and start what may be; return the seconds to the next look."""
         if self._leaving:
             return math.inf
-        self._governor.accelerator = any(each.course.accelerated for each in self._running.values())
         try:
             look = min(await self._make_due(), await self._start_next(group))
             return await self._queue.keep_time(look)
