@@ -13,6 +13,7 @@ import pytest
 from benches import Clock, a_desk, with_samples
 from fakes import BASE, GOOD, MODEL, POOR, ScriptedExecutor, a_spec, begin
 from finetuned.errors import HostError, StateError
+from finetuned.policy.budget import Verdict
 from finetuned.service import messages as m
 from finetuned.service.events import Card
 from finetuned.service.ledger_outcomes import unsent
@@ -45,7 +46,8 @@ async def a_result(folder: Path) -> AsyncIterator[Attempt]:
         result = m.result_path(spec, row.attempt)
         result.parent.mkdir()
         result.write_bytes(RESULT)
-        yield Attempt(desk=desk, row=row, spec=spec, executor=ScriptedExecutor(), began=begin())
+        executor = ScriptedExecutor()
+        yield Attempt(desk=desk, row=row, spec=spec, executor=executor, verdict=Verdict, began=begin())
 
 
 def completed(before: m.Metrics = POOR, after: m.Metrics = GOOD, sha256: str = DIGEST) -> m.Completed:

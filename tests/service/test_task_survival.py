@@ -120,6 +120,8 @@ async def released_by_heat(bench: Bench) -> str:
     bench.tasks.wake()
     await run.told(FULL, Pause(), Release())
     run.release(4)
+    told = await bench.ear.event("paceChanged")
+    assert (told["pace"], told["zone"], told["reading"], told["trip"]) == ("released", "thermal", 90.0, 80.0)
     return task
 
 

@@ -10,7 +10,7 @@ from finetuned.policy.budget import Cause, Pace
 from finetuned.service.ledger_tasks import PERSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from finetuned.policy.budget import Verdict
     from finetuned.service.messages import ModelInfo
@@ -63,6 +63,12 @@ def wanted(verdict: Verdict, *, by_user: bool, most: float = 1.0) -> Wanted:
     return Wanted(
         held=False, pace=verdict.pace, duty=verdict.duty, cores=verdict.cores, causes=verdict.causes
     )
+
+
+def released(told: Wanted, reasons: Iterable[str]) -> Wanted:
+    """Return how a task is held that has let go of its worker; `reasons` where it was told to go on meanwhile."""
+    causes = told.causes if told.held else tuple(Cause(reason=reason) for reason in reasons)
+    return Wanted(held=True, pace=Pace.released, duty=0.0, causes=causes)
 
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from finetuned import files
 from finetuned.errors import HostError
 from finetuned.service import events
+from finetuned.service.asked import released
 from finetuned.service.ledger_tasks import QUEUED, explain, get_task, lose, transition
 from finetuned.service.messages import Cancelled, Completed, Failed, Lost, Released
 from finetuned.service.retention import trim
+from finetuned.service.running import pace_event
 from finetuned.service.saving import save
 from finetuned.service.waiting import BACK_OFF, RETRY
 from finetuned.states import TaskState, Verb
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from finetuned.errors import FinetunedError
+    from finetuned.service.asked import Wanted
     from finetuned.service.desk import Desk
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.making import Settings
@@ -70,12 +73,12 @@ class Endings:
     async def _released(self, attempt: Attempt, *, leaving: bool) -> None:
         """Let a task wait again; where nobody has asked its executor to let go, not at once."""
         if leaving:
-            await self.put_back(attempt.row.id, (SHUTDOWN,), released=True)
+            await self.put_back(attempt.row.id, (SHUTDOWN,))
         elif attempt.releasing:
-            await self.put_back(attempt.row.id, QUEUED, released=True)
+            await self.put_back(attempt.row.id, QUEUED, held=attempt.told)
         else:
             self.queue.back_off(attempt.row.id, self.settings.retry_s)
-            await self.put_back(attempt.row.id, (*QUEUED, RETRY), released=True)
+            await self.put_back(attempt.row.id, (*QUEUED, RETRY), held=attempt.told)
 
     async def of_error(self, task: str, error: FinetunedError, *, leaving: bool) -> None:
         """Write what an error does to a task: the machine's may pass, any other ends it."""
@@ -115,8 +118,11 @@ class Endings:
             self.desk.outbox.outcomes_written()
             await self.clear(lost)
 
-    async def put_back(self, task: str, reasons: tuple[str, ...], *, released: bool = False) -> None:
-        """Suspend a task that has no worker any more; one that has ended, or is being cancelled, is left alone."""
+    async def put_back(self, task: str, reasons: tuple[str, ...], *, held: Wanted | None = None) -> None:
+        """Suspend a task that has no worker any more; one that has ended, or is being cancelled, is left alone.
+
+        `held` is how one was held that has let go.
+        """
         row = await self.desk.ledger.run(get_task, task)
         about = self.desk.about(row)
         if row.state is TaskState.running:
@@ -126,8 +132,10 @@ class Endings:
                 transition, task, Verb.suspend, moment=moment, reasons=reasons, outcomes=[paused]
             )
         elif row.state is TaskState.suspended:
-            changed = events.PaceChanged(**about, pace="released", duty=0.0, reasons=row.reasons)
-            kept, told = (row.reasons, [changed]) if released and SHUTDOWN not in reasons else ((), [])
+            told = (
+                [] if held is None else [pace_event(events.PaceChanged, about, released(held, row.reasons))]
+            )
+            kept = () if held is None else row.reasons
             back = await self.desk.ledger.run(explain, task, (*reasons, *kept), told)
         else:
             return

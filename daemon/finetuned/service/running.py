@@ -96,6 +96,11 @@ class Attempt:
     _seq: int = 0
     _unreachable: bool = False
 
+    @property
+    def told(self) -> Wanted | None:
+        """What it was told last."""
+        return self._told
+
     # ── what it is told ─────────────────────────────────────────────────────────────────────────
     async def follow(self) -> None:
         """Pass on what is wanted now, if that is something new."""
