@@ -25,6 +25,9 @@ quiet_s = 0.3
 [budget]
 mode = "always"
 sysfs = "{sysfs}"
+proc = "{sysfs}"
+[budget.disk]
+min_free_mb = 0
 [worker]
 threads = 1
 max_running = {max_running}
