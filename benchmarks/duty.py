@@ -3,7 +3,8 @@
 `python benchmarks/duty.py` prints a line for each; it takes about two minutes.  A real worker trains as an executor lets it
 train; what it takes is the scheduler's own count, against full speed in turns, and of these the median.  On a machine that has
 nothing else to do, both numbers of a line are the duty: the share of the time that the worker runs or waits for a core, and
-its CPU time, of what it takes at full speed.  On a busy one the second is as good as the machine is steady.
+its CPU time, of what it takes at full speed.  On a busy one it waits for cores, which is not the work that it rests for: then
+the first is more than the duty, and the second is as good as the machine is steady.
 """
 
 from __future__ import annotations

@@ -107,6 +107,27 @@ def test_a_primitive_computes_what_it_says_in_the_shape_that_it_promised(
     np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6)
 
 
+EDGES = [0.0, -0.0, 2e-38, -2e-38, 1e-30, -1e-30, 1e30, -1e30, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("count", [1, len(EDGES)], ids=["alone", "vectorised"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_step_is_exact_at_zero_next_to_it_and_at_infinity(edge: float, count: int) -> None:
+    graph, _ = built("Step", (V,), {})
+    program = Program(onnx=emit(graph), inputs={"i0": ()}, outputs={"y": ()})
+    rows = np.full((count, 4), edge, np.float32)
+    np.testing.assert_array_equal(Session(program).run({"i0": rows})["y"], (rows > 0).astype(np.float32))
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.5), (1.0, 0.0), (0.0, 0.0), (-1.0, 0.0)])
+def test_a_hard_sigmoid_takes_a_nought_at_its_word(alpha: float, beta: float) -> None:
+    graph, _ = built("HardSigmoid", (V,), {"alpha": alpha, "beta": beta})
+    program = Program(onnx=emit(graph), inputs={"i0": ()}, outputs={"y": ()})
+    rows = np.array([[0.0, -0.0, 0.25, -0.25], [2.0, -2.0, 1e30, -1e30]], np.float32)
+    found = Session(program).run({"i0": rows})["y"]
+    np.testing.assert_allclose(found, np.clip(alpha * rows + beta, 0, 1), rtol=0, atol=1e-7)
+
+
 def test_every_primitive_has_a_row_here() -> None:
     assert set(CASES) == set(PRIMITIVES)
 

@@ -97,9 +97,10 @@ def test_a_thread_that_is_made_while_the_others_are_confined_is_confined_too(all
     tasks: Any = Growing(late.start)
     Cores(tasks=tasks).use(0.01)
     assert late.native_id is not None
-    assert os.sched_getaffinity(late.native_id) == {max(all_cores)}
+    found = os.sched_getaffinity(late.native_id)
     done.set()
     late.join()
+    assert found == {max(all_cores)}
 
 
 def test_where_threads_are_not_shown_the_own_one_is_confined(tmp_path: Path, all_cores: set[int]) -> None:
