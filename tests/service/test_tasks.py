@@ -341,7 +341,7 @@ async def test_a_device_that_cannot_be_had_is_a_warning_and_no_pace_of_its_own(t
         await bench.feel(40, looks=12)
         second = await bench.executor.run(2)
         await second.told(FULL)
-        assert bench.tasks.warnings == (), "it may be there again"
+        assert not bench.tasks.warnings, "it may be there again"
 
 
 async def test_a_daemon_that_is_never_to_work_holds_its_tasks_until_it_may_again(tmp_path: Path) -> None:
