@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -18,10 +18,11 @@ from finetuned.service import messages as m
 from finetuned.service.events import Card
 from finetuned.service.ledger_outcomes import unsent
 from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task, transition
-from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.ledger_versions import complete_task, current_version, list_versions
 from finetuned.service.outbox import OutcomeItem
 from finetuned.service.running import Attempt
 from finetuned.service.saving import save
+from finetuned.service.store import Store
 from finetuned.states import TaskState, Verb
 from ledgers import a_task, at, cancelled, moment
 
@@ -124,6 +125,33 @@ async def test_a_version_that_the_ledger_refuses_leaves_no_folder(tmp_path: Path
         assert list(attempt.desk.store.versions(MODEL, "").iterdir()) == []
         assert await told(attempt) == ["cancelled"]
         assert not attempt.desk.store.current(MODEL, "").is_symlink()
+
+
+async def test_a_folder_that_a_refusing_disk_has_left_gives_way_to_the_same_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_result(tmp_path) as attempt:
+        store, ledger = attempt.desk.store, attempt.desk.ledger
+        run = ledger.run
+
+        async def refuses_versions(work: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the ledger takes
+            if work is complete_task:
+                raise HostError("disk I/O error")
+            return await run(work, *arguments, **named)
+
+        def refuses(*_: object) -> None:
+            raise HostError("Input/output error")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, "run", refuses_versions)
+            patched.setattr(Store, "drop_version", refuses)
+            with pytest.raises(HostError, match="Input/output error"):
+                await save(attempt.desk, attempt, completed())
+        assert store.version(MODEL, "", 1).is_dir()
+        m.result_path(attempt.spec, attempt.row.attempt).write_bytes(RESULT)
+        await save(attempt.desk, attempt, completed())
+        assert (store.version(MODEL, "", 1) / "model.mlmodel").read_bytes() == RESULT
+        assert [row.version for row in await ledger.run(list_versions)] == [1]
 
 
 async def test_a_link_that_the_disk_refuses_is_put_right_at_the_next_start(tmp_path: Path) -> None:

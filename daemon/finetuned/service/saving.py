@@ -37,6 +37,7 @@ async def save(desk: Desk, attempt: Attempt, report: Completed) -> TaskRow:
     card = _card(desk, attempt, report, number, promotion)
     text = msgspec.json.format(msgspec.json.encode(card), indent=1).decode()
     row = attempt.row
+    await asyncio.to_thread(desk.store.drop_leftover, row.model, row.user, number, task=row.id)
     await asyncio.to_thread(desk.store.save_version, row.model, row.user, number, result=result, card=text)
     version = VersionRow(
         model=row.model,
@@ -61,7 +62,7 @@ async def save(desk: Desk, attempt: Attempt, report: Completed) -> TaskRow:
         )
     except FinetunedError:
         # The ledger does not know this version: its folder would stand in the way of the next one.
-        await asyncio.to_thread(files.remove, desk.store.version(row.model, row.user, number))
+        await asyncio.to_thread(desk.store.drop_version, row.model, row.user, number)
         raise
     try:
         if promoted:

@@ -180,6 +180,11 @@ class Store:
             files.fsync_folder(folder.parent)
         return folder
 
+    def drop_leftover(self, model: str, user: str, version: int, *, task: str) -> None:
+        """Remove what a task has left of a version that the ledger does not know: a disk may refuse that, and once more later."""
+        if _task_of(self.version(model, user, version)) == task:
+            self.drop_version(model, user, version)
+
     def drop_version(self, model: str, user: str, version: int) -> None:
         """Remove a version's folder, if it is there: gone in one step, and durably, before its content goes."""
         folder = self.version(model, user, version)
