@@ -44,7 +44,7 @@ def test_while_a_task_runs_readings_are_told_as_they_come() -> None:
     [
         (IDLE, "idle, pace full"),
         (replace(IDLE, running=("T",), queued=2), "training 1, 2 queued, pace full"),
-        (PAUSED, "idle, pace paused (thermal 83.1 (trip 80))"),
+        (PAUSED, "idle, pace paused (thermal 83.1 °C (trip 80 °C))"),
         (replace(IDLE, pace="paused", causes=(CauseView(reason="mode"),)), "idle, pace paused (mode)"),
     ],
 )

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from finetuned import __version__
+from finetuned.edge import wording
 from finetuned.service.events import CauseView, DaemonState
 
 if TYPE_CHECKING:
@@ -77,17 +78,9 @@ def _without_numbers(state: DaemonState) -> DaemonState:
 
 def status_line(state: DaemonState) -> str:
     """Return one line for `systemctl status`."""
-    why = f" ({', '.join(map(told, state.causes))})" if state.causes else ""
+    why = f" ({', '.join(map(wording.cause, state.causes))})" if state.causes else ""
     doing = f"training {len(state.running)}, {state.queued} queued" if state.running else "idle"
     return f"{doing}, pace {state.pace}{why}"
-
-
-def told(cause: CauseView) -> str:
-    """Say a cause in words: `thermal 83.1 (trip 80)`."""
-    if cause.reading is None:
-        return cause.reason
-    trip = "" if cause.trip is None else f" (trip {cause.trip:g})"
-    return f"{cause.zone} {cause.reading:g}{trip}"
 
 
 def answer_to_status(desk: Desk, state: DaemonState) -> dict[str, Any]:

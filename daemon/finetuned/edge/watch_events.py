@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.edge.wording import amount, harmless, listed, tripped
+from finetuned.edge.wording import cause, harmless, listed
+from finetuned.policy.zones import kind_of
 from finetuned.service import events
+from finetuned.service.events import CauseView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,9 +106,9 @@ def _pace(event: events.PaceEvent) -> str:
     """Say the pace and why."""
     found = [harmless(reason, 30) for reason in event.reasons[:5]]
     if event.reading is not None:
-        where = harmless(event.zone, 40)
-        told = f"{where} {amount(event.zone, event.reading)}{tripped(event.zone, event.trip)}"
-        found = [told, *(each for each in found if each != event.zone.partition("/")[0])]
+        kind = kind_of(event.zone)
+        measured = CauseView(reason=kind, zone=event.zone, reading=event.reading, trip=event.trip)
+        found = [cause(measured), *(each for each in found if each != kind)]
     return f", {listed(found)}" if found else ""
 
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ParameterError
-from finetuned.policy.zones import QUANTITIES
+from finetuned.policy.zones import QUANTITIES, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ JOINERS = frozenset("\u200d\ufe0e\ufe0f")
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────────
 def amount(zone: str, value: float) -> str:
     """Say a reading or a trip of a zone with its unit: `83.1 °C`."""
-    kind = zone.partition("/")[0]
+    kind = kind_of(zone)
     if stated := STATED.get((kind, value)):
         return stated
     unit = QUANTITIES[kind].unit if kind in QUANTITIES else ""
@@ -72,7 +72,7 @@ def cause(found: CauseView) -> str:
 
 def tripped(zone: str, trip: float | None) -> str:
     """Say the trip behind a reading; nothing where there is none, or the reading says it all."""
-    if trip is None or any(kind == zone.partition("/")[0] for kind, _ in STATED):
+    if trip is None or any(kind == kind_of(zone) for kind, _ in STATED):
         return ""
     return f" (trip {amount(zone, trip)})"
 

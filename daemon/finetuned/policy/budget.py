@@ -21,6 +21,7 @@ from finetuned.policy.zones import (
     Zone,
     battery_zone,
     homes,
+    kind_of,
     thermal_zone,
 )
 
@@ -207,9 +208,9 @@ def _holding(budget: Budget, verdict: Verdict) -> tuple[Cause, ...]:
 
 def _causes(traces: Iterable[Trace]) -> tuple[Cause, ...]:
     """Return what is behind the traces, the lowest rung of each reason first."""
-    ranked = sorted(traces, key=lambda trace: (trace.zone.partition("/")[0], -trace.rung, trace.zone))
+    ranked = sorted(traces, key=lambda trace: (kind_of(trace.zone), -trace.rung, trace.zone))
     return tuple(
-        Cause(reason=trace.zone.partition("/")[0], zone=trace.zone, reading=trace.reading, trip=trace.trip)
+        Cause(reason=kind_of(trace.zone), zone=trace.zone, reading=trace.reading, trip=trace.trip)
         for trace in ranked
     )
 

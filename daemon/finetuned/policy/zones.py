@@ -100,6 +100,11 @@ class Sensor(Protocol):
         """Return a reading, or one for each place; a missing one has the value None and a `why`."""
 
 
+def kind_of(zone: str) -> str:
+    """Return the kind of a zone of this name, which is the reason that it gives: `thermal` of `thermal/nvme*`."""
+    return zone.partition("/")[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
     """The trips of one zone; None: no such trip.
@@ -119,7 +124,7 @@ class Zone:
     @property
     def reason(self) -> str:
         """The kind of zone: the word that people are told."""
-        return self.name.partition("/")[0]
+        return kind_of(self.name)
 
     @property
     def place(self) -> str:

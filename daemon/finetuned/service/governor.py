@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from finetuned.policy.budget import Budget, Mode, Reading, Verdict, assess, decide, may_start
 from finetuned.policy.hysteresis import PAUSED
-from finetuned.policy.zones import homes, summary
+from finetuned.policy.zones import homes, kind_of, summary
 from finetuned.service.probes import Probe, read_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from finetuned.policy.budget import Sensor, Start, Zone
+    from finetuned.policy.budget import Sensor, Start
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +77,10 @@ class Governor:
         found = (f"{r.zone} sensor {r.name}: {r.why}" for r in self._readings if r.value is None)
         return tuple(sorted(set(found)))
 
-    @property
-    def zones(self) -> tuple[Zone, ...]:
-        """The zones of the budget."""
-        return self._budget.zones
-
     def pauses_for(self, reason: str) -> bool:
         """Say whether a zone of this kind stands at its pause trip, whatever the mode makes of it."""
         traces = self._verdict.traces.values()
-        return any(trace.rung == PAUSED and trace.zone.partition("/")[0] == reason for trace in traces)
+        return any(trace.rung == PAUSED and kind_of(trace.zone) == reason for trace in traces)
 
     @property
     def mode_left_s(self) -> float | None:
