@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -152,3 +153,13 @@ def test_no_daemon_to_be_seen_says_where_was_looked(tmp_path: Path) -> None:
 
 def test_a_configured_broker_is_taken_at_its_word() -> None:
     assert find(parse('mqtt = {host = "broker.local", port = 8883}'), {}).port == 8883
+
+
+async def test_no_message_waits_for_the_acknowledgement_of_the_one_before(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
+    """Nagle's algorithm and a broker's delayed acknowledgement make 40 ms of every small message."""
+    async with bridged(broker.address, tmp_path), connected(broker.address) as daemon:
+        sock = daemon.connection._client.socket()  # noqa: SLF001 - nobody else has it
+        assert isinstance(sock, socket.socket)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
