@@ -75,6 +75,7 @@ async def test_an_outcome_whose_acknowledgement_is_lost_is_sent_again_with_the_s
             await subscriber.online()
             await behind.happen("one.png")
             await subscriber.hear("event/sampleAccepted")
+            await behind.outbox.drained()  # its acknowledgement, too, is through
             line.deaf = True
             await behind.happen("two.png", "three.png")
             first = (await subscriber.hear("event/sampleAccepted")).json

@@ -123,6 +123,21 @@ class Connection(aiomqtt.Client):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super()._on_socket_open(client, userdata, sock)
 
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401, ARG002 - paho's
+        # aiomqtt takes the number at once and the writer later: by then the socket may be closed, its number another's.
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - as aiomqtt's own
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def register() -> None:
+            if sock.fileno() >= 0 and client.want_write():
+                self._loop.add_writer(sock, write)
+
+        self._loop.call_soon_threadsafe(register)
+
     async def close(self) -> None:
         """Disconnect; whoever leaves has a reason of their own, which trouble at the door must not hide."""
         try:
