@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.edge import verbs
 from finetuned.edge.budget_sections import Budget as BudgetSection
 from finetuned.edge.limits import budget_of
+from finetuned.edge.payloads import VERBS
 from finetuned.edge.topics import WAYS
 from finetuned.graph.lower import LOWERINGS
 from finetuned.policy.hysteresis import LADDER
@@ -92,10 +92,7 @@ def states() -> str:
 
 def requests() -> str:
     """What each verb takes."""
-    rows = [
-        (f"`{struct.__name__.lower()}`", _body(struct), _sentence(struct))
-        for struct in verbs.Body.__subclasses__()
-    ]
+    rows = [(f"`{name}`", _body(verb.body), _sentence(verb.body)) for name, verb in VERBS.items()]
     return table(("verb", "body, besides `transaction` and `expires`", "does"), rows)
 
 
@@ -108,6 +105,8 @@ def _body(struct: type[msgspec.Struct]) -> str:
 
 
 def _in_words(kind: Any) -> str:  # noqa: ANN401 - a type or a generic alias
+    if typing.get_origin(kind) is typing.Annotated:
+        return _in_words(typing.get_args(kind)[0])
     if typing.get_origin(kind) is dict:
         values = typing.get_args(kind)[1]
         names = typing.get_args(values) if isinstance(values, UnionType) else (values,)

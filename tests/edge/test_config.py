@@ -141,7 +141,7 @@ def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
         ("ingest.settle_s = nan", "ingest.settle_s: nan is not a number"),
         ('state = "here"', "state: 'here' is relative; give an absolute path, or one that begins with ~/"),
         ('mqtt.prefix = "a/b"', "mqtt.prefix: 'a/b' is no topic level (1 to 64 characters, no / + # $ and no control characters)"),
-        ('mqtt.allow = ["forget"]', "mqtt.allow.0: 'forget' is not known (allowed: 'train', 'pause', 'resume', 'cancel', 'mode' or 'status')"),
+        ('mqtt.allow = ["reboot"]', "mqtt.allow.0: 'reboot' is not known (allowed: 'train', 'pause', 'resume', 'cancel', 'promote', 'rollback', 'mode', 'rescan', 'forget' or 'status')"),
         ('mqtt.username = "u"', "mqtt.username: is for an external broker: set mqtt.host"),
         ('mqtt.host = "h"\nmqtt.password_file = "/p"', "mqtt.password_file: needs username as well"),
         ('mqtt.tls.key_file = "/k"', "mqtt.tls.key_file: needs cert_file as well"),

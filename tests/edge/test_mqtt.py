@@ -342,7 +342,10 @@ async def test_what_cannot_be_obeyed_is_answered_with_a_sentence(
         "error": "65555 bytes are too many (allowed: up to 65536)",
     }
     assert garbage["error"].startswith("the payload is not a JSON object")
-    assert other["error"] == "'forget' is not obeyed; allowed: train, pause, resume, cancel, mode, status"
+    assert (
+        other["error"]
+        == "'forget' is not obeyed; allowed: train, pause, resume, cancel, promote, rollback, mode, rescan, status"
+    )
     assert unknown == {
         "transaction": "u",
         "status": "error",

@@ -20,19 +20,28 @@ from finetuned.service.modes import Modes
 from ledgers import a_sample, at
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from finetuned.edge.payloads import StatusAnswer
 
-async def at_no_glance() -> dict[str, Any]:
-    return {}
+
+async def at_no_glance() -> StatusAnswer:
+    raise AssertionError
 
 
 def modes_of(bench: Bench, configured: Mode = Mode.auto) -> Modes:
     return Modes(desk=bench.desk, governor=bench.governor, configured=configured)
 
 
-def verbs_of(bench: Bench) -> Desk:
-    return Desk(bench.tasks, bench.desk.ledger, modes_of(bench), at_no_glance)
+def verbs_of(bench: Bench) -> Callable[[str, dict[str, Any]], Awaitable[Any]]:
+    """Return what answers as a subscriber would hear it."""
+    desk = Desk(bench.tasks, bench.desk.ledger, modes_of(bench), at_no_glance)
+
+    async def ask(verb: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        return msgspec.to_builtins(await desk(verb, body))
+
+    return ask
 
 
 async def after_a_start(bench: Bench, configured: Mode = Mode.auto) -> tuple[Mode, float | None]:

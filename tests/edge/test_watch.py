@@ -65,6 +65,11 @@ MODEL = {
     "samples": {"rock": 10, "paper": 20},
     "metrics": {"samples": 6, "lossValue": 0.3, "accuracy": 0.8},
     "task": None,
+    "taskState": "running",
+    "reasons": [],
+    "progress": 0.36,
+    "lossValue": 0.2137,
+    "etaSeconds": 75,
 }
 FAILED = {"type": "failed", "id": 5, "ts": TS, "node": "n", "model": "gestures", "fault": "training"}
 FAILED |= {"task": "t1", "error": "it diverged"}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from finetuned import __version__
 from finetuned.edge import wording
-from finetuned.service.events import CauseView, DaemonState
+from finetuned.edge.payloads import StatusAnswer
+from finetuned.service.events import CauseView, DaemonState, ModelState, TaskStateView
 
 if TYPE_CHECKING:
     from finetuned.policy.budget import Cause
@@ -83,12 +84,20 @@ def status_line(state: DaemonState) -> str:
     return f"{doing}, pace {state.pace}{why}"
 
 
-def answer_to_status(desk: Desk, state: DaemonState) -> dict[str, Any]:
+def answer_to_status(desk: Desk, state: DaemonState) -> StatusAnswer:
     """Return the daemon, its models and its tasks, as they are on their topics."""
-    states = {key: msgspec.json.decode(payload) for key, payload in desk.outbox.states.items()}
-    return {
-        "node": desk.node,
-        "state": msgspec.to_builtins(state),
-        "models": [shown for key, shown in sorted(states.items()) if key.startswith("model/")],
-        "tasks": [shown for key, shown in sorted(states.items()) if key.startswith("task/")],
-    }
+    states = sorted(desk.outbox.states.items())
+    return StatusAnswer(
+        node=desk.node,
+        state=state,
+        models=tuple(
+            msgspec.json.decode(payload, type=ModelState)
+            for key, payload in states
+            if key.startswith("model/")
+        ),
+        tasks=tuple(
+            msgspec.json.decode(payload, type=TaskStateView)
+            for key, payload in states
+            if key.startswith("task/")
+        ),
+    )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from finetuned.edge.broker import Address
     from finetuned.edge.config import Config
+    from finetuned.edge.payloads import StatusAnswer
     from finetuned.service.executor import Executor
     from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.messages import InputSpec
@@ -190,7 +191,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     ears.ingest = ingest = _ingest(config, desk, decoders, inbox, ears)
     ingest.closed = partial(_no_room, governor, config.budget.disk.min_free_mb)
 
-    async def glance() -> dict[str, Any]:
+    async def glance() -> StatusAnswer:
         return answer_to_status(desk, state_of(governor, tasks, ingest))
 
     return House(

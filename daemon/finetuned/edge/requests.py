@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finetuned.edge.logs import get_logger
+from finetuned.edge.payloads import MAX_TRANSACTION, Response
 from finetuned.errors import FinetunedError, RequestError
 from finetuned.service.ledger_requests import Answer
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 MAX_BYTES = 64 * 1024
-MAX_TRANSACTION = 128
 SHOWN = 40
 log = get_logger("requests")
 
@@ -32,15 +32,6 @@ class Memory:
 
     recall: Callable[[str], Awaitable[Answer | None]]
     remember: Callable[[str, Answer], Awaitable[Answer]]
-
-
-class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The payload of response/<verb>; `transaction` is "" where the request had none that could be read."""
-
-    transaction: str
-    status: str
-    data: Any = None
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Device = Annotated[str, matching(r"[a-z0-9]{1,32}", "device, such as cpu, cuda or openvino")]
-RequestVerb = Literal["train", "pause", "resume", "cancel", "mode", "status"]
+RequestVerb = Literal[
+    "train", "pause", "resume", "cancel", "promote", "rollback", "mode", "rescan", "forget", "status"
+]
+OBEYED = tuple(verb for verb in get_args(RequestVerb) if verb != "forget")
+"""What cannot be undone is obeyed only where somebody says so."""
 
 
 def _number(value: object) -> object:
@@ -116,7 +120,9 @@ class Mqtt(Section):
     prefix: Level = "finetuned"
     batch_events_per_second: Annotated[float, Field(ge=0, le=1000)] = 5.0
     # TOML has arrays only, hence not strict.
-    allow: Annotated[tuple[RequestVerb, ...], Field(strict=False)] = get_args(RequestVerb)
+    allow: Annotated[tuple[RequestVerb, ...], Field(strict=False)] = OBEYED
+    # What payloads and topics tell of labels, users and file names (`disclosure`).
+    disclose: Literal["all", "counts", "none"] = "all"
     tls: Tls = Tls()
 
     def mistakes(self) -> list[tuple[str, str]]:
@@ -134,6 +140,14 @@ class Mqtt(Section):
         if self.host and self.password_file and not self.username:
             found.append(("password_file", "needs username as well"))
         return found
+
+
+class HomeAssistant(Section):
+    """Discovery by Home Assistant, on an external broker only."""
+
+    enabled: bool = True
+    prefix: Level = "homeassistant"
+    language: Literal["en", "de", "es", "fr", "nl"] = "en"
 
 
 class Log(Section):
@@ -168,6 +182,7 @@ class Config(Section):
     worker: Worker = Worker()
     history: History = History()
     mqtt: Mqtt = Mqtt()
+    homeassistant: HomeAssistant = HomeAssistant()
     log: Log = Log()
     models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
 

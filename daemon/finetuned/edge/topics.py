@@ -11,21 +11,25 @@ ONLINE, OFFLINE = b"online", b"offline"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How a message travels."""
+    """How a message travels; with MQTT 5 the broker throws away what has waited for longer than `expiry_s`."""
 
     qos: int
     retain: bool
+    expiry_s: int | None = None
+    content: str = "application/json"
 
 
 # By the first level below finetuned/<node>, or the first two.
 WAYS = MappingProxyType(
     {
-        "availability": Way(qos=1, retain=True),
+        "availability": Way(qos=1, retain=True, content="text/plain"),
         "state": Way(qos=1, retain=True),
         "model": Way(qos=1, retain=True),
         "task": Way(qos=1, retain=True),
         "event": Way(qos=1, retain=False),
-        "event/miniBatchEnd": Way(qos=0, retain=False),
+        "event/trainingBegin": Way(qos=1, retain=False, expiry_s=60),
+        "event/miniBatchEnd": Way(qos=0, retain=False, expiry_s=10),
+        "event/epochEnd": Way(qos=1, retain=False, expiry_s=60),
         "request": Way(qos=1, retain=False),
         "response": Way(qos=1, retain=False),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from finetuned.edge.payloads import ALL, VERBS, ModeAnswer, TaskAnswer, TasksAnswer
 from finetuned.errors import ParameterError, RequestError, StateError
 from finetuned.service.asked import asked_adjustment
 from finetuned.service.ledger_models import get_model
@@ -18,54 +19,11 @@ from finetuned.service.ledger_tasks import alive_tasks
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from finetuned.edge.payloads import Answer, Cancel, Mode, Pause, Resume, Status, StatusAnswer, Train
     from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.modes import Modes
     from finetuned.service.tasks import Tasks
-
-ALL = "all"
-
-
-class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """The base of the bodies; `transaction` and `expires` are read before."""
-
-
-class Train(Body, frozen=True, kw_only=True):
-    """Start a task now."""
-
-    model: str
-    user: str = ""
-    parameters: dict[str, float | int | bool | str] = {}
-
-
-class Pause(Body, frozen=True, kw_only=True):
-    """Hold a task, or all."""
-
-    task: str
-
-
-class Resume(Body, frozen=True, kw_only=True):
-    """Let a task, or all, go on."""
-
-    task: str
-    parameters: dict[str, float | int] = {}
-
-
-class Cancel(Body, frozen=True, kw_only=True):
-    """End a task."""
-
-    task: str
-
-
-class Mode(Body, frozen=True, kw_only=True):
-    """Heed the budget (auto), only what would harm the machine (always), or do not train (never)."""
-
-    mode: str
-    for_seconds: float | None = None
-
-
-class Status(Body, frozen=True, kw_only=True):
-    """Ask for everything at a glance."""
 
 
 class Desk:
@@ -76,52 +34,49 @@ class Desk:
         tasks: Tasks,
         ledger: Ledger,
         modes: Modes,
-        glance: Callable[[], Awaitable[dict[str, Any]]],
+        glance: Callable[[], Awaitable[StatusAnswer]],
     ) -> None:
         self._tasks = tasks
         self._ledger = ledger
         self._modes = modes
         self._glance = glance
-        self._verbs: dict[str, tuple[type[Body], Callable[[Any], Awaitable[Any]]]] = {
-            "train": (Train, self._train),
-            "pause": (Pause, self._pause),
-            "resume": (Resume, self._resume),
-            "cancel": (Cancel, self._cancel),
-            "mode": (Mode, self._mode),
-            "status": (Status, self._status),
+        self._actions: dict[str, Callable[[Any], Awaitable[Answer]]] = {
+            "train": self._train,
+            "pause": self._pause,
+            "resume": self._resume,
+            "cancel": self._cancel,
+            "mode": self._mode,
+            "status": self._status,
         }
 
-    async def __call__(self, verb: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    async def __call__(self, verb: str, body: dict[str, Any]) -> Answer:
         """Do what is asked; RequestError (or ParameterError, StateError) says why not."""
-        if verb not in self._verbs:
-            raise RequestError(f"there is no request {verb!r}; there are {', '.join(self._verbs)}")
-        kind, action = self._verbs[verb]
+        if verb not in VERBS:
+            raise RequestError(f"there is no request {verb!r}; there are {', '.join(VERBS)}")
+        kind = VERBS[verb].body
         try:
             request = msgspec.convert(body, kind)
         except msgspec.ValidationError as error:
             takes = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "nothing"
             raise RequestError(f"{verb}: {error}; it takes {takes}") from None
-        return await action(request)
+        return await self._actions[verb](request)
 
-    async def _train(self, request: Train) -> dict[str, Any]:
+    async def _train(self, request: Train) -> TaskAnswer:
         return shown(await self._tasks.train(request.model, request.user, request.parameters))
 
-    async def _pause(self, request: Pause) -> dict[str, Any]:
-        return {"tasks": await self._each(request.task, self._tasks.pause)}
+    async def _pause(self, request: Pause) -> TasksAnswer:
+        return TasksAnswer(tasks=await self._each(request.task, self._tasks.pause))
 
-    async def _resume(self, request: Resume) -> dict[str, Any]:
+    async def _resume(self, request: Resume) -> TasksAnswer:
         if request.task == ALL:
             await self._check(request.parameters)
-        return {
-            "tasks": await self._each(
-                request.task, partial(self._tasks.resume, parameters=request.parameters)
-            )
-        }
+        resume = partial(self._tasks.resume, parameters=request.parameters)
+        return TasksAnswer(tasks=await self._each(request.task, resume))
 
-    async def _each(self, task: str, do: Callable[[str], Awaitable[TaskRow]]) -> list[dict[str, Any]]:
+    async def _each(self, task: str, do: Callable[[str], Awaitable[TaskRow]]) -> tuple[TaskAnswer, ...]:
         """Do it to the task, or to all; of all, those that have ended meanwhile are left out."""
         if task != ALL:
-            return [shown(await do(task))]
+            return (shown(await do(task)),)
         done = []
         for each in await self._tasks.all_alive():
             try:
@@ -129,7 +84,7 @@ class Desk:
             except (RequestError, StateError):
                 if each in await self._tasks.all_alive():
                     raise
-        return done
+        return tuple(done)
 
     async def _check(self, parameters: Mapping[str, object]) -> None:
         """Refuse for all what the model of one refuses, before anything is changed."""
@@ -140,17 +95,17 @@ class Desk:
             except ParameterError as error:
                 raise ParameterError(f"model {name}: {error}; no task was changed") from error
 
-    async def _cancel(self, request: Cancel) -> dict[str, Any]:
+    async def _cancel(self, request: Cancel) -> TaskAnswer:
         return shown(await self._tasks.cancel(request.task))
 
-    async def _mode(self, request: Mode) -> dict[str, Any]:
+    async def _mode(self, request: Mode) -> ModeAnswer:
         wish = await self._modes.ask(request.mode, request.for_seconds)
-        return {"mode": wish.mode, "forSeconds": wish.for_s}
+        return ModeAnswer(mode=wish.mode, for_seconds=wish.for_s)
 
-    async def _status(self, _: Status) -> dict[str, Any]:
+    async def _status(self, _: Status) -> StatusAnswer:
         return await self._glance()
 
 
-def shown(row: TaskRow) -> dict[str, Any]:
+def shown(row: TaskRow) -> TaskAnswer:
     """Return what an answer says of a task."""
-    return {"task": row.id, "model": row.model, "user": row.user, "state": row.state, "reasons": row.reasons}
+    return TaskAnswer(task=row.id, model=row.model, user=row.user, state=row.state, reasons=row.reasons)

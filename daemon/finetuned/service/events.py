@@ -146,6 +146,22 @@ class Promoted(Outcome, tag=tag, frozen=True, kw_only=True):
     parent: int
 
 
+class RolledBack(Outcome, tag=tag, frozen=True, kw_only=True):
+    """`version` is used again, and `from_version` no more; 0 is the base."""
+
+    version: int
+    from_version: int
+
+
+class Forgotten(Outcome, tag=tag, frozen=True, kw_only=True):
+    """So many samples and versions are gone: of a model, of a user, of a label, or one sample (its SHA-256)."""
+
+    label: str = ""
+    sample: str = ""
+    samples: int
+    versions: int
+
+
 AnyOutcome = (
     TaskCompleted
     | TaskFailed
@@ -158,6 +174,8 @@ AnyOutcome = (
     | SampleWaiting
     | ModelSaved
     | Promoted
+    | RolledBack
+    | Forgotten
 )
 AnyProgress = TrainingBegin | MiniBatchEnd | EpochEnd
 
@@ -191,7 +209,7 @@ class DaemonState(Value, frozen=True, kw_only=True):
 
 
 class ModelState(Value, frozen=True, kw_only=True):
-    """What a card shows of a model and user."""
+    """What a card shows of a model and user; what follows `task` is of its living task, `idle` where there is none."""
 
     model: str
     user: str
@@ -201,6 +219,11 @@ class ModelState(Value, frozen=True, kw_only=True):
     samples: dict[str, int]
     metrics: Metrics | None
     task: str | None
+    task_state: str
+    reasons: tuple[str, ...]
+    progress: float
+    loss_value: float | None
+    eta_seconds: float | None
 
 
 class TaskStateView(Value, frozen=True, kw_only=True):

@@ -149,4 +149,9 @@ def _model_state(model: ModelRow, pair: Pair) -> ModelState:
         samples=pair.samples,
         metrics=None if pair.card is None else msgspec.json.decode(pair.card, type=Card).after,
         task=pair.task,
+        task_state="idle",
+        reasons=(),
+        progress=0.0,
+        loss_value=None,
+        eta_seconds=None,
     )
