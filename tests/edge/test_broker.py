@@ -99,7 +99,7 @@ def test_an_external_brokers_address_is_the_configurations(tmp_path: Path) -> No
 def test_a_file_for_tls_that_is_not_there_is_named(tmp_path: Path, key: str) -> None:
     files = {"cert_file": __file__, "key_file": __file__} | {key: str(tmp_path / "none.pem")}
     mqtt = Mqtt(host="h", tls=Tls(enabled=True, **files))
-    with pytest.raises(ConfigurationError, match=rf"mqtt\.tls\.{key}: .*none\.pem is not there"):
+    with pytest.raises(ConfigurationError, match=rf"mqtt\.tls\.{key}: .*none\.pem cannot be read"):
         external(mqtt, {})
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finetuned.edge import tls
 from finetuned.edge.passwords import password
-from finetuned.errors import ConfigurationError, HostError
+from finetuned.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -56,10 +57,8 @@ def external(mqtt: Mqtt, environ: Mapping[str, str] = os.environ, node: str = ""
     Raises:
         ConfigurationError: the password, or a file for TLS, cannot be had.
     """
-    for key in ("ca_file", "cert_file", "key_file") if mqtt.tls.enabled else ():
-        path = getattr(mqtt.tls, key)
-        if path and not os.access(path, os.R_OK):
-            raise ConfigurationError(f"mqtt.tls.{key}: {path} is not there, or may not be read")
+    if mqtt.tls.enabled:
+        tls.context(mqtt.tls)
     secret = password(mqtt, environ)
     return Address(
         host=mqtt.host,

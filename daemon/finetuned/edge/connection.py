@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,14 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from finetuned.edge import tls
+from finetuned.errors import ConfigurationError
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from finetuned.edge.broker import Address
-    from finetuned.edge.config import Tls
 
 # A packet above this is not sent to us (MQTT 5); requests may have 64 KiB, and are answered above that.
 MAX_PACKET_BYTES = 1 << 20
@@ -30,6 +32,7 @@ KEEPALIVE_S = 30
 # 0x84, which paho also makes of 3.1.1's return code 1.
 UNSUPPORTED_PROTOCOL = 132
 SUBSCRIBE_FAILED = 128
+HUNG_UP = "the broker hung up instead of answering"
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the broker's, not an error of the connection
@@ -48,6 +51,8 @@ class Connection(aiomqtt.Client):
         super().__init__(*args, **kwargs)
         self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
         self._opened = False
+        self._trouble = ""
+        self._client.on_log = self._on_log
 
     @property
     def mqtt5(self) -> bool:
@@ -117,6 +122,17 @@ class Connection(aiomqtt.Client):
             waiting.set_result(reason_code)
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
+    def _on_log(self, client: paho.Client, userdata: Any, level: int, said: str) -> None:  # noqa: ANN401, ARG002 - paho's
+        """Remember why the socket broke, which paho tells to its log alone."""
+        if level == paho.MQTT_LOG_ERR:
+            self._trouble = said.partition(": ")[2]
+
+    def _on_disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - paho's
+        # Before the broker has answered aiomqtt does not listen, and would wait until its time is up.
+        if not self._connected.done():
+            self._connected.set_exception(MqttError(self._trouble or HUNG_UP))
+        super()._on_disconnect(*args, **kwargs)
+
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
         self._opened = True
         # Else a small packet waits for the acknowledgement of the one before it, which the broker delays by 40 ms.
@@ -184,10 +200,10 @@ async def _entered(
         try:
             return await client.__aenter__()
         except MqttError as error:
-            silent = client.is_silent
+            silent = client.is_silent or str(error) == HUNG_UP
             client.abandon()
             if version is ProtocolVersion.V311 or not (silent or _is_unsupported(error)):
-                raise
+                raise _told(error, address) from None
     raise AssertionError  # the last version either returned or raised
 
 
@@ -217,23 +233,31 @@ def _client(
         timeout=timeout,
         keepalive=KEEPALIVE_S,
         max_queued_incoming_messages=MAX_WAITING_MESSAGES,
-        tls_params=_tls(address.tls),
+        tls_context=_tls_context(address),
     )
+
+
+def _tls_context(address: Address) -> ssl.SSLContext | None:
+    """Return how to speak TLS; None: not at all.  MqttError where a file that was there at the start is gone or wrong."""
+    if address.tls is None or not address.tls.enabled:
+        return None
+    try:
+        return tls.context(address.tls)
+    except ConfigurationError as error:
+        raise MqttError(str(error)) from None
+
+
+def _told(error: MqttError, address: Address) -> MqttError:
+    """Return an error that says what to do, where TLS is the trouble."""
+    if isinstance(error, MqttConnectError):
+        return error
+    said = tls.advice(str(error))
+    if said == HUNG_UP and address.tls is not None and address.tls.enabled:
+        said += "; does it ask for a client certificate (mqtt.tls.cert_file and key_file)?"
+    return MqttError(said)
 
 
 def _properties() -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's only untyped class
     properties.MaximumPacketSize = MAX_PACKET_BYTES
     return properties
-
-
-def _tls(tls: Tls | None) -> aiomqtt.TLSParameters | None:
-    """Read in aiomqtt's own thread, when it connects."""
-    if tls is None or not tls.enabled:
-        return None
-    return aiomqtt.TLSParameters(
-        ca_certs=tls.ca_file or None,
-        certfile=tls.cert_file or None,
-        keyfile=tls.key_file or None,
-        cert_reqs=ssl.CERT_REQUIRED,
-    )
