@@ -16,24 +16,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aiomqtt
-import msgspec
 from aiomqtt import MqttError
 
 from finetuned.edge.bucket import Bucket
-from finetuned.edge.connection import Connection, Refused, connected
+from finetuned.edge.connection import Refused, connected
+from finetuned.edge.disclosure import Disclosure
 from finetuned.edge.logs import get_logger
 from finetuned.edge.requests import Desk, Handler, Memory
-from finetuned.edge.topics import OFFLINE, ONLINE, Topics
+from finetuned.edge.topics import FOREIGN, OFFLINE, ONLINE, Topics
+from finetuned.edge.voice import Voice
 from finetuned.errors import HostError
-from finetuned.service.events import MiniBatchEnd
-from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from finetuned.edge.announcing import Announcer
     from finetuned.edge.broker import Address
     from finetuned.edge.config import Mqtt
-    from finetuned.service.outbox import Outbox, Subscription
+    from finetuned.edge.connection import Connection
+    from finetuned.service.outbox import Outbox
 
 SINK = "mqtt"
 REQUESTS_PER_SECOND = 20
@@ -70,6 +71,8 @@ class Bridge:
     outbox: Outbox
     handler: Handler
     memory: Memory
+    disclosure: Disclosure = field(default_factory=Disclosure)
+    announcers: tuple[Announcer, ...] = ()
     patience: Patience = field(default_factory=Patience)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -84,7 +87,13 @@ class Bridge:
         """
         self.topics = Topics(self.mqtt.prefix, self.node)
         self.identifier = f"finetuned-{self.node}-{secrets.token_hex(4)}"
-        self._desk = Desk(allow=self.mqtt.allow, handler=self.handler, memory=self.memory, now=self.now)
+        self._desk = Desk(
+            allow=self.mqtt.allow,
+            handler=self.handler,
+            memory=self.memory,
+            disclosure=self.disclosure,
+            now=self.now,
+        )
         self._requests = Bucket(rate=REQUESTS_PER_SECOND, burst=REQUESTS_PER_SECOND, clock=self.clock)
         self._batches = Bucket(rate=self.mqtt.batch_events_per_second, burst=1, clock=self.clock)
         self._delays = self.patience.delays(self.jitter)
@@ -108,45 +117,69 @@ class Bridge:
         async with connected(
             self.address, self.identifier, will=will, timeout=self.patience.answer_s
         ) as connection:
+            voice = self._voice(connection)
             try:
-                await self._converse(connection)
+                await self._converse(voice)
             except asyncio.CancelledError:
                 # A proper DISCONNECT holds back the last will, so it is said by ourselves.
-                await self._farewell(connection)
+                await self._farewell(voice)
                 raise
 
-    async def _farewell(self, connection: Connection) -> None:
+    def _voice(self, connection: Connection) -> Voice:
+        return Voice(
+            connection=connection,
+            topics=self.topics,
+            disclosure=self.disclosure,
+            announcers=self.announcers,
+            batches=self._batches,
+            delays=lambda: self.patience.delays(self.jitter),
+            rest=self.rest,
+            trouble=self._say_once,
+        )
+
+    async def _farewell(self, voice: Voice) -> None:
         try:
             async with asyncio.timeout(self.patience.farewell_s):
-                await self._publish(connection, self.topics.availability, OFFLINE)
+                await voice.publish(self.topics.availability, OFFLINE)
         except (TimeoutError, MqttError) as error:
             log.info("left without a word", reason=str(error))
 
-    async def _converse(self, connection: Connection) -> None:
+    async def _converse(self, voice: Voice) -> None:
         async with self.outbox.subscribe(SINK) as subscription:
-            early = await self._greet(connection)
+            early = await self._greet(voice)
             self._delays, self._said = self.patience.delays(self.jitter), ""
             log.info("connected", host=self.address.host, port=self.address.port, node=self.node)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._receive(connection, early), name="mqtt receive")
-                group.create_task(self._send(connection, subscription, group), name="mqtt send")
+                group.create_task(self._receive(voice, early), name="mqtt receive")
+                group.create_task(voice.send(subscription), name="mqtt send")
 
     # ── greeting ────────────────────────────────────────────────────────────────────────────────
-    async def _greet(self, connection: Connection) -> list[aiomqtt.Message]:
-        """Say `online` and clear what is retained of models and tasks that the outbox does not know.
+    async def _greet(self, voice: Voice) -> list[aiomqtt.Message]:
+        """Say `online`, clear what is retained of models and tasks that the outbox does not know, let announcers begin.
 
         Brokers send what is retained before what is published next, so when our own `online` comes back all of
         it has been seen.  Returns the requests that came meanwhile.
         """
+        connection = voice.connection
         await connection.listen(self.topics.request("#"), as_published=True)
         await connection.listen(self.topics.availability, *self.topics.kept)
-        await self._publish(connection, self.topics.availability, ONLINE)
+        await self._listen_for_announcers(connection)
+        await voice.publish(self.topics.availability, ONLINE)
         retained, early = await self._read_back(connection)
         await connection.unsubscribe(list(self.topics.kept))
-        true = {self.topics.state(key) for key in self.outbox.states}
-        for topic in sorted(retained - true):
-            await self._publish(connection, topic, b"")
+        voice.learn(self.outbox.states)
+        await voice.clear(retained)
+        await voice.announce()
         return early
+
+    async def _listen_for_announcers(self, connection: Connection) -> None:
+        for announcer in self.announcers:
+            announcer.begin()
+            for each in announcer.filters:
+                try:
+                    await connection.listen(each, as_published=True)
+                except Refused as refused:
+                    self._say_once(f"the broker refuses {refused}")
 
     async def _read_back(self, connection: Connection) -> tuple[set[str], list[aiomqtt.Message]]:
         retained: set[str] = set()
@@ -161,27 +194,40 @@ class Bridge:
                         retained.add(str(message.topic))
                     elif kind == "request":
                         early.append(message)
+                    else:
+                        self._heard_by_announcers(message)
         except TimeoutError:
             log.info("could not read back everything that is retained")
         return retained, early
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────
-    async def _receive(self, connection: Connection, early: list[aiomqtt.Message]) -> None:
+    async def _receive(self, voice: Voice, early: list[aiomqtt.Message]) -> None:
         for message in early:
-            await self._heard(connection, message)
-        async for message in connection.messages:
-            await self._heard(connection, message)
+            await self._heard(voice, message)
+        async for message in voice.connection.messages:
+            await self._heard(voice, message)
 
-    async def _heard(self, connection: Connection, message: aiomqtt.Message) -> None:
+    async def _heard(self, voice: Voice, message: aiomqtt.Message) -> None:
         topic = str(message.topic)
         kind, _, rest = self.topics.below(topic).partition("/")
         if kind == "request" and 0 < len(rest) <= MAX_VERB and message.payload:
-            await self._requested(connection, rest, message)
+            await self._requested(voice, rest, message)
         elif topic == self.topics.availability and message.payload == OFFLINE:
             # The last will of a connection of ours that the broker only now found dead.
-            await self._publish(connection, topic, ONLINE)
+            await voice.publish(topic, ONLINE)
+        elif self._heard_by_announcers(message):
+            await voice.announce()
 
-    async def _requested(self, connection: Connection, verb: str, message: aiomqtt.Message) -> None:
+    def _heard_by_announcers(self, message: aiomqtt.Message) -> bool:
+        """Hand a message to those that listen for it; whether there are any."""
+        heard = False
+        for announcer in self.announcers:
+            if any(message.topic.matches(each) for each in announcer.filters):
+                announcer.hear(str(message.topic), message.payload, retained=message.retain)
+                heard = True
+        return heard
+
+    async def _requested(self, voice: Voice, verb: str, message: aiomqtt.Message) -> None:
         while wait := self._requests.take():
             await self.rest(wait)
         answering = asyncio.create_task(self._desk.answer(verb, message.payload, retained=message.retain))
@@ -191,63 +237,9 @@ class Bridge:
             # What was begun is finished and remembered, though nobody hears it: the repeat will.
             await asyncio.wait({answering}, timeout=self.patience.answer_s)
             raise
-        await self._publish(connection, self.topics.response(verb), response)
+        await voice.publish(self.topics.response(verb), response)
         if message.retain:
-            await self._publish(connection, str(message.topic), b"", retain=True)
-
-    # ── what goes out ───────────────────────────────────────────────────────────────────────────
-    async def _send(
-        self, connection: Connection, subscription: Subscription, group: asyncio.TaskGroup
-    ) -> None:
-        async for item in subscription:
-            match item:
-                case OutcomeItem():
-                    await self._send_outcome(connection, subscription, group, item)
-                case ProgressItem():
-                    await self._send_progress(connection, item)
-                case StateItem():
-                    await self._publish(connection, self.topics.state(item.key), item.payload or b"")
-
-    async def _send_outcome(
-        self,
-        connection: Connection,
-        subscription: Subscription,
-        group: asyncio.TaskGroup,
-        item: OutcomeItem,
-    ) -> None:
-        if await self._publish(connection, self.topics.event(item.type), msgspec.json.encode(item.payload)):
-            await subscription.acknowledge(item.id)
-        else:
-            # States and progress go on; no other outcome comes before this one is acknowledged.
-            group.create_task(self._insist(connection, subscription, item), name="mqtt insist")
-
-    async def _insist(self, connection: Connection, subscription: Subscription, item: OutcomeItem) -> None:
-        payload = msgspec.json.encode(item.payload)
-        for delay in self.patience.delays(self.jitter):
-            await self.rest(delay)
-            if await self._publish(connection, self.topics.event(item.type), payload):
-                break
-        await subscription.acknowledge(item.id)
-
-    async def _send_progress(self, connection: Connection, item: ProgressItem) -> None:
-        if isinstance(item.event, MiniBatchEnd) and self._batches.take():
-            return
-        topic = self.topics.event(str(item.event.__struct_config__.tag))
-        await self._publish(connection, topic, msgspec.json.encode(item.event))
-
-    async def _publish(
-        self, connection: Connection, topic: str, payload: bytes, *, retain: bool | None = None
-    ) -> bool:
-        """Publish in the topic's way; False, and a line in the log, if the broker refuses it."""
-        way = self.topics.way(topic)
-        try:
-            await connection.send(
-                topic, payload, qos=way.qos, retain=way.retain if retain is None else retain
-            )
-        except Refused as refused:
-            self._say_once(f"the broker refuses {refused}")
-            return False
-        return True
+            await voice.publish_in(FOREIGN, str(message.topic), b"")
 
     def _say_once(self, reason: str) -> None:
         """Log a trouble, but not every minute for as long as it lasts."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from finetuned.edge.disclosure import Disclosure
 from finetuned.edge.logs import get_logger
 from finetuned.edge.payloads import MAX_TRANSACTION, Response
 from finetuned.errors import FinetunedError, RequestError
@@ -51,6 +52,7 @@ class Desk:
     allow: Collection[str]
     handler: Handler
     memory: Memory
+    disclosure: Disclosure = field(default_factory=Disclosure)
     now: Callable[[], float] = time.time
 
     async def answer(self, verb: str, payload: bytes, *, retained: bool) -> bytes:
@@ -61,10 +63,10 @@ class Desk:
             transaction = request.transaction
             return (await self._remembered(request)).encode()
         except FinetunedError as error:
-            return _refusal(transaction, str(error))
+            return self._refusal(transaction, str(error))
         except Exception:
             log.exception("a request could not be answered", verb=verb[:SHOWN])
-            return _refusal(transaction, "an error of the daemon's own; its log says more")
+            return self._refusal(transaction, "an error of the daemon's own; its log says more")
 
     async def _remembered(self, request: Request) -> str:
         """Return the first answer to this transaction, which may be the one that is made now."""
@@ -89,8 +91,13 @@ class Desk:
         try:
             data = await self.handler(request.verb, request.body)
         except FinetunedError as error:
-            return _refusal(request.transaction, str(error))
-        return msgspec.json.encode(Response(transaction=request.transaction, status="ok", data=data))
+            return self._refusal(request.transaction, str(error))
+        told = self.disclosure.answer(data)
+        return msgspec.json.encode(Response(transaction=request.transaction, status="ok", data=told))
+
+    def _refusal(self, transaction: str, error: str) -> bytes:
+        told = self.disclosure.error(error)
+        return msgspec.json.encode(Response(transaction=transaction, status="error", error=told))
 
 
 def understood(verb: str, payload: bytes, *, retained: bool = False) -> Request:
@@ -131,7 +138,3 @@ def _seconds(expires: str) -> float:
     if time.tzinfo is None:
         raise RequestError('`expires` is no time: write it as "2026-11-23T04:50:12Z"')
     return time.timestamp()
-
-
-def _refusal(transaction: str, error: str) -> bytes:
-    return msgspec.json.encode(Response(transaction=transaction, status="error", error=error))

@@ -35,6 +35,9 @@ WAYS = MappingProxyType(
     }
 )
 
+FOREIGN = Way(qos=1, retain=True)
+"""How a notice travels on a topic of others (`announcing`), and what takes off the broker what they left on ours."""
+
 
 def level(name: str) -> str:
     """Return a name from outside as one topic level: whatever is not A-Z a-z 0-9 _ . - becomes %XX of its UTF-8.

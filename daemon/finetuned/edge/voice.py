@@ -1,0 +1,132 @@
+"""What the bridge says on one connection: events, states, responses, and what its announcers say for others.
+
+Whatever leaves goes through the disclosure first; what may not be told is as if it did not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from finetuned.edge.connection import Refused
+from finetuned.edge.logs import get_logger
+from finetuned.edge.topics import FOREIGN
+from finetuned.service.events import MiniBatchEnd
+from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from finetuned.edge.announcing import Announcer
+    from finetuned.edge.bucket import Bucket
+    from finetuned.edge.connection import Connection
+    from finetuned.edge.disclosure import Disclosure
+    from finetuned.edge.topics import Topics, Way
+    from finetuned.service.outbox import Subscription
+
+log = get_logger("mqtt")
+
+
+@dataclass(slots=True, kw_only=True)
+class Voice:
+    """Publishes on one connection; `told` maps the outbox's keys to the states as they were told, key and payload."""
+
+    connection: Connection
+    topics: Topics
+    disclosure: Disclosure
+    announcers: tuple[Announcer, ...]
+    batches: Bucket
+    delays: Callable[[], Iterator[float]]
+    rest: Callable[[float], Awaitable[object]]
+    trouble: Callable[[str], None]
+    told: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+
+    # ── states, and what announcers make of them ────────────────────────────────────────────────
+    def learn(self, states: Mapping[str, bytes]) -> None:
+        """Take the states that there are for told: what of them is retained is true and stays until they go."""
+        for key, payload in states.items():
+            if shown := self.disclosure.state(key, payload):
+                self.told[key] = shown
+
+    @property
+    def true_topics(self) -> set[str]:
+        """Where a retained state is rightly."""
+        return {self.topics.state(key) for key, _payload in self.told.values()}
+
+    async def clear(self, retained: Iterable[str]) -> None:
+        """Take those topics off the broker that no state of ours has."""
+        for topic in sorted(set(retained) - self.true_topics):
+            await self.publish(topic, b"")
+
+    async def announce(self) -> None:
+        """Publish what is due on the topics of others."""
+        for announcer in self.announcers:
+            for notice in announcer.due(dict(self.told.values())):
+                await self.publish_in(FOREIGN, notice.topic, notice.payload)
+
+    async def _state(self, item: StateItem) -> None:
+        before = self.told.pop(item.key, None)
+        shown = self.disclosure.state(item.key, item.payload) if item.payload is not None else None
+        if shown:
+            self.told[item.key] = shown
+            await self.publish(self.topics.state(shown[0]), shown[1])
+        elif before:
+            await self.publish(self.topics.state(before[0]), b"")
+        if item.key.startswith("model/"):
+            await self.announce()
+
+    # ── what the outbox gives ───────────────────────────────────────────────────────────────────
+    async def send(self, subscription: Subscription) -> None:
+        """Publish whatever the subscription gives, until the connection breaks."""
+        async with asyncio.TaskGroup() as group:
+            async for item in subscription:
+                match item:
+                    case OutcomeItem():
+                        await self._outcome(subscription, group, item)
+                    case ProgressItem():
+                        await self._progress(item)
+                    case StateItem():
+                        await self._state(item)
+
+    async def _outcome(self, subscription: Subscription, group: asyncio.TaskGroup, item: OutcomeItem) -> None:
+        event = self.disclosure.event(item.payload)
+        if event is None:
+            await subscription.acknowledge(item.id)
+            return
+        topic, payload = self.topics.event(item.type), msgspec.json.encode(event)
+        if await self.publish(topic, payload):
+            await subscription.acknowledge(item.id)
+        else:
+            # States and progress go on; no other outcome comes before this one is acknowledged.
+            group.create_task(self._insist(subscription, item.id, topic, payload), name="mqtt insist")
+
+    async def _insist(self, subscription: Subscription, outcome: int, topic: str, payload: bytes) -> None:
+        for delay in self.delays():
+            await self.rest(delay)
+            if await self.publish(topic, payload):
+                break
+        await subscription.acknowledge(outcome)
+
+    async def _progress(self, item: ProgressItem) -> None:
+        if isinstance(item.event, MiniBatchEnd) and self.batches.take():
+            return
+        event = self.disclosure.event(msgspec.to_builtins(item.event))
+        if event is not None:
+            await self.publish(self.topics.event(event["type"]), msgspec.json.encode(event))
+
+    # ── one message ─────────────────────────────────────────────────────────────────────────────
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish on one of our topics, in its way; False, and a line in the log, if the broker refuses it."""
+        return await self.publish_in(self.topics.way(topic), topic, payload)
+
+    async def publish_in(self, way: Way, topic: str, payload: bytes) -> bool:
+        """Publish in a way; False, and a line in the log, if the broker refuses it."""
+        try:
+            await self.connection.send(topic, payload, qos=way.qos, retain=way.retain)
+        except Refused as refused:
+            self.trouble(f"the broker refuses {refused}")
+            return False
+        return True
