@@ -113,8 +113,8 @@ class PaceChanged(PaceEvent, tag=tag, frozen=True, kw_only=True):
 class SampleEvent(Outcome, frozen=True, kw_only=True):
     """Samples of one label: a burst is one event with a count; `name` is the last file's, never its path."""
 
-    label: str
-    name: str
+    label: str = ""
+    name: str = ""
     count: int = 1
     reason: str = ""
 
