@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import secrets
 import socket
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiomqtt import MqttError
+from aiomqtt import MqttCodeError, MqttError
 
 from finetuned.edge import broker
 from finetuned.edge.connection import Connection, Refused
 from finetuned.edge.connection import connected as _connection
+from finetuned.edge.discovery import discovered
 from finetuned.edge.folders import places
-from finetuned.edge.topics import ONLINE, Topics, name_of
+from finetuned.edge.topics import Topics
+from finetuned.edge.wording import harmless
 from finetuned.errors import HostError, RequestError
 
 if TYPE_CHECKING:
@@ -28,10 +33,11 @@ if TYPE_CHECKING:
     from finetuned.edge.config import Config
 
 SYSTEM_RUNTIME = Path("/run/finetuned")
-DISCOVERY_S = 2.0
-# Brokers send what is retained in one go: after the first daemon no other is long in coming.
-DISCOVERY_MORE_S = 0.2
+CONNECT_S = 5.0
+"""The wait for a broker's answer, once for MQTT 5 and once for 3.1.1; a command waits twice as long for the daemon's."""
 MAX_TOLD_BYTES = 256 * 1024
+UNHEARD = 4096
+"""Messages that wait for whoever iterates over them; more are a flood, and are dropped."""
 
 
 def find(config: Config, environ: Mapping[str, str] = os.environ) -> Address:
@@ -61,16 +67,25 @@ def _runtimes(config: Config, environ: Mapping[str, str]) -> Iterator[Path]:
 
 @asynccontextmanager
 async def connected(
-    address: Address, prefix: str = "finetuned", *, events: bool = False, timeout: float = 10.0
+    address: Address,
+    prefix: str = "finetuned",
+    *,
+    node: str = "",
+    events: bool = False,
+    timeout: float = CONNECT_S,
 ) -> AsyncIterator[Daemon]:
     """Meet the daemon; with `events`, everything that it says from now on is there to iterate over.
+
+    `node` chooses one of several; with `events` it may be offline, too.
 
     Raises:
         HostError: the broker is not there, lets nobody in, or no daemon can be made out.
     """
+    if address.node and node not in {"", address.node}:
+        raise HostError(f"the daemon here is {address.node}; there is no {harmless(node)} on its broker")
     with _host_errors(address):
         async with _connection(address, f"finetuned-{secrets.token_hex(8)}", timeout=timeout) as connection:
-            node = address.node or await _discover(connection, prefix)
+            node = address.node or await discovered(connection, prefix, node, may_be_offline=events)
             daemon = Daemon(
                 connection=connection, topics=Topics(prefix, node), address=replace(address, node=node)
             )
@@ -150,7 +165,8 @@ class Daemon:
         if not topic or payload is None:
             return
         if not topic.startswith("response/"):
-            self._heard.put_nowait((topic, payload))
+            if self._heard.qsize() < UNHEARD:
+                self._heard.put_nowait((topic, payload))
             return
         answer = self._answers.get(str(payload.get("transaction", "")))
         if answer and not answer.done():
@@ -179,27 +195,19 @@ def _payload(topic: str, payload: bytes) -> dict[str, Any] | None:
     return found
 
 
-async def _discover(connection: Connection, prefix: str) -> str:
-    """Return the one node that is online; of several, the one of this machine."""
-    found: set[str] = set()
-    availability = f"{prefix}/+/availability"
-    await connection.listen(availability)
-    try:
-        async with asyncio.timeout(DISCOVERY_S) as deadline:
-            async for message in connection.messages:
-                if message.payload == ONLINE and message.topic.matches(availability):
-                    found.add(name_of(str(message.topic).split("/")[-2]))
-                    deadline.reschedule(asyncio.get_running_loop().time() + DISCOVERY_MORE_S)
-    except TimeoutError:
-        pass
-    await connection.unsubscribe(availability)
-    here = {node for node in found if node.rpartition("-")[0] == socket.gethostname()}
-    if len(here or found) != 1:
-        raise HostError(
-            f"{len(found) or 'no'} daemons are online below {prefix}/ on this broker, "
-            f"and none of this machine: {', '.join(sorted(found)) or 'is one running?'}"
-        )
-    return (here or found).pop()
+# ── what is wrong with a broker ─────────────────────────────────────────────────────────────────
+ADVICE = MappingProxyType(
+    {
+        socket.EAI_NONAME: "nobody knows this name: is mqtt.host spelt right?",
+        socket.EAI_AGAIN: "nobody could be asked for this name: is the network up, is mqtt.host spelt right?",
+        errno.ECONNREFUSED: "nobody listens there: is it (or the daemon that runs it) running, is mqtt.port right?",
+        errno.EHOSTUNREACH: "no machine answers at this address: is it up, is mqtt.host right?",
+        errno.ENETUNREACH: "no way leads to this address: is the network up?",
+    }
+)
+"""What numbers of the system mean, and what to do."""
+UNWANTED = {4, 5, 134, 135}
+"""CONNACK's codes for a user or a password that the broker does not take: of MQTT 3.1.1, and of 5."""
 
 
 @contextmanager
@@ -207,11 +215,24 @@ def _host_errors(address: Address) -> Iterator[None]:
     try:
         yield
     except MqttError as error:
-        raise HostError(
-            f"the broker {_where(address)} cannot be used: {error}; is it (or the daemon that runs it) running?"
-        ) from error
+        raise HostError(f"the broker {_where(address)} cannot be used: {_said(error, address)}") from error
     except Refused as refused:
         raise HostError(f"the broker {_where(address)} refuses {refused}; check its access list") from refused
+
+
+def _said(error: MqttError, address: Address) -> str:
+    """Say what is wrong, and what to do where that is known."""
+    if isinstance(error, MqttCodeError) and getattr(error.rc, "value", error.rc) in UNWANTED:
+        user = f"user {harmless(address.username)!r}" if address.username else "anybody without a user"
+        return f"it does not let {user} in: check mqtt.username and mqtt.password_file ({error})"
+    if number := ERRNO.match(str(error)):
+        return f"{ADVICE.get(int(number[1]), 'is it running?')} ({error})"
+    if "timed out" in str(error):
+        return f"no answer in time: is it stopped or overloaded, is mqtt.port right, does a firewall swallow it? ({error})"
+    return str(error)
+
+
+ERRNO = re.compile(r"\[Errno (-?\d{1,5})\]")
 
 
 def _where(address: Address) -> str:
