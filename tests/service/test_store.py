@@ -167,6 +167,16 @@ def test_the_instance_is_made_once(tmp_path: Path) -> None:
     assert store.instance() == made
 
 
+def test_the_secret_is_made_once_for_the_owner_only(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = store.secret()
+    assert store.secret() == made
+    assert len(made) == 32
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "secret").write_bytes(made[:5])
+    assert len(store.secret()) == 32
+
+
 def test_an_inbox_has_a_folder_for_every_label_that_can_be_one(tmp_path: Path) -> None:
     folder = make_inbox(tmp_path / "inbox", "gestures", ["✊", "either/or", "✋"])
     assert sorted(path.name for path in folder.iterdir()) == ["✊", "✋"]

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from finetuned.edge import broker
+from finetuned.edge.disclosure import COUNTS, Disclosure, understanding
 from finetuned.edge.folders import places
 from finetuned.edge.footing import Footing
 from finetuned.edge.glance import answer_to_status, state_of
@@ -32,6 +33,7 @@ from finetuned.service.desk import Desk
 from finetuned.service.governor import Governor
 from finetuned.service.ingest import Ingest
 from finetuned.service.ledger import Ledger
+from finetuned.service.ledger_pairs import list_pairs
 from finetuned.service.ledger_requests import recall, remember
 from finetuned.service.local import LocalExecutor
 from finetuned.service.making import Settings
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from finetuned.edge.broker import Address
     from finetuned.edge.config import Config
     from finetuned.edge.payloads import StatusAnswer
+    from finetuned.edge.requests import Handler
     from finetuned.service.executor import Executor
     from finetuned.service.ledger_samples import SampleRow
     from finetuned.service.messages import InputSpec
@@ -203,7 +206,9 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         tasks=tasks,
         ingest=ingest,
         models=models,
-        bridge=_bridge(config, desk, address, Verbs(tasks, desk.ledger, modes, glance)),
+        bridge=_bridge(
+            config, desk, address, Verbs(tasks, desk.ledger, modes, glance), _disclosure(config, desk, models)
+        ),
         ears=ears,
         notifier=Notifier.from_environment(),
         stir=stir,
@@ -249,13 +254,23 @@ def _ingest(config: Config, desk: Desk, decoders: Decoders, inbox: Path, ears: E
     return Ingest(workbench, settings, intakes=lambda: ears.models.intakes, listener=ears, clock=ticks)
 
 
-def _bridge(config: Config, desk: Desk, address: Address, handler: Verbs) -> Bridge:
+def _disclosure(config: Config, desk: Desk, models: Models) -> Disclosure:
+    level = config.mqtt.disclose
+    key = desk.store.secret() if level == COUNTS else b""
+    return Disclosure(level=level, key=key, models=lambda: models.intakes)
+
+
+def _bridge(config: Config, desk: Desk, address: Address, handler: Handler, disclosure: Disclosure) -> Bridge:
+    async def known(model: str) -> tuple[set[str], set[str]]:
+        pairs = await desk.ledger.run(list_pairs, model)
+        return {pair.user for pair in pairs} - {""}, {label for pair in pairs for label in pair.samples}
+
     return Bridge(
         address=address,
         mqtt=config.mqtt,
         node=desk.node,
         outbox=desk.outbox,
-        handler=handler,
+        handler=understanding(handler, disclosure, known),
         memory=_memory(desk),
     )
 

@@ -29,6 +29,7 @@ MODEL, CARD, SPEC = "model.mlmodel", "card.json", "spec.json"
 IMMUTABLE = 0o444
 INBOX_MODE = 0o777
 DIGEST_CHARACTERS = 12
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,17 @@ class Store:
             return known
         made = secrets.token_hex(2)
         files.write_atomically(path, f"{made}\n".encode())
+        return made
+
+    def secret(self) -> bytes:
+        """Return the 32 bytes that make this node's made-up names unguessable (`mqtt.disclose`); made once, for the owner only."""
+        path = self.root / "secret"
+        with files.host_errors(f"reading {path}"):
+            known = path.read_bytes() if path.exists() else b""
+        if len(known) == SECRET_BYTES:
+            return known
+        made = secrets.token_bytes(SECRET_BYTES)
+        files.write_atomically(path, made)
         return made
 
     # ── models and versions ─────────────────────────────────────────────────────────────────────
