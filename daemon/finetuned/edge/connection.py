@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiomqtt
 from aiomqtt import MqttError, ProtocolVersion
@@ -17,26 +17,39 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from finetuned.edge import tls
+from finetuned.edge.logs import get_logger
+from finetuned.edge.wire import MAX_PACKET_BYTES, Ear, Inbox, properties_of, sieved
 from finetuned.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from finetuned.edge.broker import Address
+    from finetuned.edge.topics import Way
 
-# A packet above this is not sent to us (MQTT 5); requests may have 64 KiB, and are answered above that.
-MAX_PACKET_BYTES = 1 << 20
-MAX_WAITING_MESSAGES = 1000
+T = TypeVar("T")
+log = get_logger("mqtt")
+
 KEEPALIVE_S = 30
+MAX_IN_FLIGHT = 20
+"""Publishes that wait for their acknowledgement at once, which is paho's; a broker may want fewer (Receive Maximum)."""
+MAX_REMAINING = 268_435_455
+HEADER_BYTES = 9
+"""At most: five before the topic's length, two of that, two of the packet's number."""
+PACKET_TOO_LARGE = 0x95
 # 0x84, which paho also makes of 3.1.1's return code 1.
 UNSUPPORTED_PROTOCOL = 132
 SUBSCRIBE_FAILED = 128
-HUNG_UP = "the broker hung up instead of answering"
+HUNG_UP = "it hung up instead of answering"
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the broker's, not an error of the connection
     """The broker does not take this message: its access list, a quota; the message says which."""
+
+
+class TooLarge(Refused):
+    """The broker never takes a packet of this size."""
 
 
 class Connection(aiomqtt.Client):
@@ -48,11 +61,15 @@ class Connection(aiomqtt.Client):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiomqtt's
-        super().__init__(*args, **kwargs)
+        self._ear = Ear()
+        super().__init__(*args, logger=self._ear.logger(), queue_type=Inbox, **kwargs)
+        self._client._sock_recv = sieved(self._client)  # type: ignore[method-assign] # noqa: SLF001 - paho has no hook
         self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
-        self._opened = False
-        self._trouble = ""
-        self._client.on_log = self._on_log
+        self._properties_of: dict[Way, Properties] = {}
+        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._most_bytes = MAX_REMAINING
+        self._opened = self._left = False
+        self._passed_over: set[str] = set()
 
     @property
     def mqtt5(self) -> bool:
@@ -64,21 +81,84 @@ class Connection(aiomqtt.Client):
         """Whether the broker took the connection and never answered (a stopped one, or one that knows no MQTT 5)."""
         return self._opened and not self._connected.done()
 
-    async def send(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-        """Publish; with QoS 1 wait for the acknowledgement.
+    @property
+    def end(self) -> str:
+        """Why the connection is over, in the broker's words where it has any."""
+        error = self._disconnected.exception() if self._disconnected.done() else None
+        return self._ear.said or str(error or "") or "disconnected"
+
+    # ── what goes out ───────────────────────────────────────────────────────────────────────────
+    async def publish_in(
+        self, way: Way, topic: str, payload: bytes, *, correlation: bytes | None = None
+    ) -> None:
+        """Publish in a way, with all that MQTT 5 can say about it; raises as `send` does."""
+        properties = None
+        if self.mqtt5 and correlation is not None:
+            properties = properties_of(way, correlation=correlation)
+        elif self.mqtt5 and payload:
+            # Made once: paho builds a dozen tables for each.
+            properties = self._properties_of.get(way) or self._properties_of.setdefault(
+                way, properties_of(way)
+            )
+        await self.send(topic, payload, qos=way.qos, retain=way.retain, properties=properties)
+
+    async def send(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool, properties: Properties | None = None
+    ) -> None:
+        """Publish; with QoS 1 wait for the acknowledgement, with QoS 0 until the line has taken what came before.
 
         Raises:
             MqttError: the connection is gone, or no acknowledgement came in time.
-            Refused: the broker says that it does not take it.
+            Refused: the broker says that it does not take it; TooLarge: because of its size.
         """
         if self._disconnected.done():
-            raise MqttError("not connected")
-        info = self._client.publish(topic, payload, qos, retain)
+            raise MqttError(self.end)
+        size = (
+            len(topic.encode()) + len(payload) + (len(properties.pack()) if properties else 1) + HEADER_BYTES
+        )
+        if size > self._most_bytes:
+            raise TooLarge(f"{topic}: {size} bytes, and it takes {self._most_bytes}")
+        if qos:
+            async with self._places:
+                await self._acknowledged(self._publish(topic, payload, qos, retain, properties), topic)
+        elif self._client.want_write():
+            await self._acknowledged(self._publish(topic, payload, qos, retain, properties), topic)
+        else:
+            self._publish(topic, payload, qos, retain, properties)
+
+    def _publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        properties: Properties | None,  # noqa: FBT001 - paho's
+    ) -> int:
+        info = self._client.publish(topic, payload, qos, retain, properties)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(info.rc, "could not publish")
-        if qos:
-            await self._acknowledged(info.mid, topic)
+        return info.mid
 
+    async def _acknowledged(self, mid: int, topic: str) -> None:
+        acknowledgement = self._loop.create_future()
+        self._acknowledgements[mid] = acknowledgement
+        try:
+            await self._wait_for(acknowledgement, timeout=self.timeout)
+        except MqttError:
+            if self._is_too_large() and len(self._acknowledgements) == 1:
+                raise TooLarge(f"{topic}: {self.end}") from None
+            raise
+        finally:
+            del self._acknowledgements[mid]
+        if acknowledgement.result().is_failure:
+            raise Refused(f"{topic}: {acknowledgement.result()}")
+
+    def _is_too_large(self) -> bool:
+        """Whether the broker ended the connection over the size of a packet, which then can only be the one under way."""
+        error = self._disconnected.exception() if self._disconnected.done() else None
+        return isinstance(error, aiomqtt.MqttCodeError) and _value(error.rc) == PACKET_TOO_LARGE
+
+    # ── what comes in ───────────────────────────────────────────────────────────────────────────
     async def listen(self, *filters: str, as_published: bool = False) -> None:
         """Subscribe with QoS 1; `as_published` keeps the retain flag of what others publish, where MQTT 5 can.
 
@@ -90,24 +170,64 @@ class Connection(aiomqtt.Client):
             # paho takes either the options of MQTT 5 or a QoS, not both.
             how: dict[str, Any] = {"options": options} if self.mqtt5 else {"qos": 1}
             codes = await self.subscribe(each, **how)
-            if _value(codes[0]) >= SUBSCRIBE_FAILED:
+            if not codes or _value(codes[0]) >= SUBSCRIBE_FAILED:
                 raise Refused(f"may not subscribe to {each}")
 
-    async def _acknowledged(self, mid: int, topic: str) -> None:
-        acknowledgement = self._loop.create_future()
-        self._acknowledgements[mid] = acknowledgement
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401 - paho's
+        if self._queue.full():
+            self._pass_over("more comes in than can be heard; some of it is dropped")
+            return
+        try:
+            super()._on_message(client, userdata, message)
+        except (
+            ValueError
+        ):  # no UTF-8, or a wildcard in it: not worth a connection, which whoever sent it could end then
+            self._pass_over("a message on a topic that is none was dropped")
+
+    def _pass_over(self, what: str) -> None:
+        if what not in self._passed_over:
+            self._passed_over.add(what)
+            log.warning(what)
+
+    # ── paho's and aiomqtt's side ───────────────────────────────────────────────────────────────
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - aiomqtt's
+        """Wait for an answer, but no longer than there is a connection.
+
+        aiomqtt's own takes `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes with the answer.
+        """
+        waiting = asyncio.ensure_future(fut)
         try:
             await asyncio.wait(
-                (acknowledgement, self._disconnected),
-                timeout=self.timeout,
+                {waiting, self._disconnected},
+                timeout=self.timeout if timeout is None else timeout,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if waiting.done():
+                return waiting.result()
         finally:
-            self._acknowledgements.pop(mid, None)
-        if not acknowledgement.done():
-            raise MqttError("disconnected" if self._disconnected.done() else "no acknowledgement in time")
-        if acknowledgement.result().is_failure:
-            raise Refused(f"{topic}: {acknowledgement.result()}")
+            waiting.cancel()
+        raise MqttError(self.end if self._disconnected.done() else "no answer in time")
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,  # noqa: ANN401 - paho's
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if not self._connected.done() and properties is not None:
+            self._most_bytes = getattr(properties, "MaximumPacketSize", MAX_REMAINING)
+            self._places = asyncio.Semaphore(
+                min(getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT), MAX_IN_FLIGHT)
+            )
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - paho's
+        # Before the broker has answered aiomqtt does not listen, and would wait until its time is up.
+        if not self._connected.done():
+            self._connected.set_exception(MqttError(self._ear.said or HUNG_UP))
+        super()._on_disconnect(*args, **kwargs)
 
     def _on_publish(
         self,
@@ -122,16 +242,11 @@ class Connection(aiomqtt.Client):
             waiting.set_result(reason_code)
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
-    def _on_log(self, client: paho.Client, userdata: Any, level: int, said: str) -> None:  # noqa: ANN401, ARG002 - paho's
-        """Remember why the socket broke, which paho tells to its log alone."""
-        if level == paho.MQTT_LOG_ERR:
-            self._trouble = said.partition(": ")[2]
-
-    def _on_disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - paho's
-        # Before the broker has answered aiomqtt does not listen, and would wait until its time is up.
-        if not self._connected.done():
-            self._connected.set_exception(MqttError(self._trouble or HUNG_UP))
-        super()._on_disconnect(*args, **kwargs)
+    def _client_connect(self) -> None:
+        """Connect, in a thread of aiomqtt's: who waited for it may be gone by the time that it is done."""
+        super()._client_connect()
+        if self._left:
+            self._loop.call_soon_threadsafe(self.abandon)
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
         self._opened = True
@@ -159,12 +274,13 @@ class Connection(aiomqtt.Client):
         try:
             await self.__aexit__(None, None, None)
         except MqttError:
+            pass
+        finally:
             self.abandon()
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()  # else asyncio complains that nobody asked
 
     def abandon(self) -> None:
-        """Close the socket where aiomqtt leaves it open: an attempt without an answer, a farewell that cannot leave."""
+        """Close the socket where aiomqtt leaves it open: trouble in a callback, no answer, a farewell that cannot leave."""
+        self._left = True
         self._client.disconnect()
         sock = self._client.socket()
         if sock is not None:
@@ -173,6 +289,9 @@ class Connection(aiomqtt.Client):
             sock.close()
         if self._misc_task is not None:
             self._misc_task.cancel()
+        for future in self._connected, self._disconnected:
+            if future.done() and not future.cancelled():
+                future.exception()  # else asyncio complains that nobody asked
 
 
 @asynccontextmanager
@@ -199,6 +318,9 @@ async def _entered(
         client = _client(address, identifier, version, will, timeout)
         try:
             return await client.__aenter__()
+        except asyncio.CancelledError:
+            client.abandon()
+            raise
         except MqttError as error:
             silent = client.is_silent or str(error) == HUNG_UP
             client.abandon()
@@ -232,7 +354,6 @@ def _client(
         properties=_properties() if mqtt5 else None,
         timeout=timeout,
         keepalive=KEEPALIVE_S,
-        max_queued_incoming_messages=MAX_WAITING_MESSAGES,
         tls_context=_tls_context(address),
     )
 
@@ -251,10 +372,7 @@ def _told(error: MqttError, address: Address) -> MqttError:
     """Return an error that says what to do, where TLS is the trouble."""
     if isinstance(error, MqttConnectError):
         return error
-    said = tls.advice(str(error))
-    if said == HUNG_UP and address.tls is not None and address.tls.enabled:
-        said += "; does it ask for a client certificate (mqtt.tls.cert_file and key_file)?"
-    return MqttError(said)
+    return MqttError(tls.advice(str(error), spoken=address.tls is not None and address.tls.enabled))
 
 
 def _properties() -> Properties:

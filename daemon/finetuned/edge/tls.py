@@ -37,6 +37,9 @@ ADVICE = MappingProxyType(
 )
 """Part of what OpenSSL says → what it means and what to do; the first that fits."""
 
+SPOKEN_IN_VAIN = "does it speak TLS on this port (usually mqtt.port = 8883), and know our certificate?"
+NOT_SPOKEN = "does it want TLS on this port (mqtt.tls.enabled = true)?"
+
 
 def context(tls: Tls) -> ssl.SSLContext:
     """Return how to speak TLS: 1.2 at least, the broker's certificate and name checked.
@@ -53,11 +56,12 @@ def context(tls: Tls) -> ssl.SSLContext:
     return made
 
 
-def advice(said: str) -> str:
-    """Return what OpenSSL said, and before it what to do about it; as it is, if it is about nothing known."""
-    for part, meaning in ADVICE.items():
-        if "SSL" in said and part.lower() in said.lower():
-            return f"{meaning} ({said})"
+def advice(said: str, *, spoken: bool) -> str:
+    """Return why a connection failed with what to do about it; `spoken`: whether TLS was.  Anything else as it is."""
+    if "SSL" in said:
+        return next((f"{do} ({said})" for part, do in ADVICE.items() if part.lower() in said.lower()), said)
+    if "hung up" in said or "reset by peer" in said:
+        return f"{said}; {SPOKEN_IN_VAIN if spoken else NOT_SPOKEN}"
     return said
 
 
@@ -66,7 +70,9 @@ def _trusting(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file or None)
     except ssl.SSLError:
-        raise ConfigurationError(f"mqtt.tls.ca_file: {ca_file} holds no certificate (expected: PEM)") from None
+        raise ConfigurationError(
+            f"mqtt.tls.ca_file: {ca_file} holds no certificate (expected: PEM)"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"mqtt.tls.ca_file: {ca_file} cannot be read: {error.strerror}") from None
 
