@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiomqtt
@@ -18,7 +19,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from finetuned.edge import tls
 from finetuned.edge.logs import get_logger
-from finetuned.edge.wire import MAX_PACKET_BYTES, Ear, Inbox, properties_of, sieved
+from finetuned.edge.wire import MAX_PACKET_BYTES, Ear, Inbox, properties_of, sieved, will_properties
 from finetuned.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ KEEPALIVE_S = 30
 MAX_IN_FLIGHT = 20
 """Publishes that wait for their acknowledgement at once, which is paho's; a broker may want fewer (Receive Maximum)."""
 MAX_REMAINING = 268_435_455
-HEADER_BYTES = 9
-"""At most: five before the topic's length, two of that, two of the packet's number."""
+OVERHEAD_BYTES = 64
+"""What a publish is larger than its topic and payload at most, apart from correlation data: lengths, number, properties."""
 PACKET_TOO_LARGE = 0x95
 # 0x84, which paho also makes of 3.1.1's return code 1.
 UNSUPPORTED_PROTOCOL = 132
@@ -63,7 +64,7 @@ class Connection(aiomqtt.Client):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiomqtt's
         self._ear = Ear()
         super().__init__(*args, logger=self._ear.logger(), queue_type=Inbox, **kwargs)
-        self._client._sock_recv = sieved(self._client)  # type: ignore[method-assign] # noqa: SLF001 - paho has no hook
+        self._client._sock_recv = sieved(self._client)  # type: ignore[method-assign, assignment]  # noqa: SLF001 - paho has no hook
         self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
         self._properties_of: dict[Way, Properties] = {}
         self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -113,9 +114,8 @@ class Connection(aiomqtt.Client):
         """
         if self._disconnected.done():
             raise MqttError(self.end)
-        size = (
-            len(topic.encode()) + len(payload) + (len(properties.pack()) if properties else 1) + HEADER_BYTES
-        )
+        size = len(topic.encode()) + len(payload) + OVERHEAD_BYTES
+        size += len(getattr(properties, "CorrelationData", b""))
         if size > self._most_bytes:
             raise TooLarge(f"{topic}: {size} bytes, and it takes {self._most_bytes}")
         if qos:
@@ -131,8 +131,8 @@ class Connection(aiomqtt.Client):
         topic: str,
         payload: bytes,
         qos: int,
-        retain: bool,
-        properties: Properties | None,  # noqa: FBT001 - paho's
+        retain: bool,  # noqa: FBT001 - paho's
+        properties: Properties | None,
     ) -> int:
         info = self._client.publish(topic, payload, qos, retain, properties)
         if info.rc != paho.MQTT_ERR_SUCCESS:
@@ -190,20 +190,22 @@ class Connection(aiomqtt.Client):
             log.warning(what)
 
     # ── paho's and aiomqtt's side ───────────────────────────────────────────────────────────────
-    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - aiomqtt's
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
         """Wait for an answer, but no longer than there is a connection.
 
         aiomqtt's own takes `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes with the answer.
         """
-        waiting = asyncio.ensure_future(fut)
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(fut)
+        both: tuple[asyncio.Future[Any], ...] = (waiting, self._disconnected)
         try:
             await asyncio.wait(
-                {waiting, self._disconnected},
+                both,
                 timeout=self.timeout if timeout is None else timeout,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if waiting.done():
-                return waiting.result()
+                answer: T = waiting.result()
+                return answer
         finally:
             waiting.cancel()
         raise MqttError(self.end if self._disconnected.done() else "no answer in time")
@@ -348,7 +350,7 @@ def _client(
         password=address.password or None,
         identifier=identifier,
         protocol=version,
-        will=will,
+        will=replace(will, properties=will_properties()) if will and mqtt5 else will,
         clean_session=None if mqtt5 else True,
         clean_start=True if mqtt5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
         properties=_properties() if mqtt5 else None,

@@ -3,7 +3,8 @@
 Theory of operation.  `run` makes one connection after the other.  Each has a subscription of its own to the
 outbox, so that what was progress while nobody listened is gone, states begin anew, and an outcome without
 acknowledgement is sent again.  A connection greets (says `online`, takes back the retained states that are no
-longer true), then receives and sends side by side until it breaks; then a pause, which grows.
+longer true), then hears, obeys and sends (`voice`) side by side until it breaks; then a pause, which grows until a
+connection has lasted.  Requests wait for each other in a queue of their own, which is bounded: nothing else waits behind them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from finetuned.edge.bucket import Bucket
 from finetuned.edge.connection import Refused, connected
 from finetuned.edge.disclosure import Disclosure
 from finetuned.edge.logs import get_logger
+from finetuned.edge.replies import reply_to
 from finetuned.edge.requests import Desk, Handler, Memory
 from finetuned.edge.topics import FOREIGN, OFFLINE, ONLINE, Topics
 from finetuned.edge.voice import Voice
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 SINK = "mqtt"
 REQUESTS_PER_SECOND = 20
+MAX_REQUESTS = 100
+"""So many wait at most, for five seconds; what comes then is dropped, and whoever asked hears nothing."""
 MAX_VERB = 64
 """A longer one is none of ours, and its answer's topic might be longer than MQTT allows: it gets none."""
 log = get_logger("mqtt")
@@ -45,13 +49,18 @@ log = get_logger("mqtt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long is waited: between attempts from `first_s` up to `most_s`, for the broker's answers, for what is retained."""
+    """How long is waited: between attempts from `first_s` up to `most_s`, for the broker's answers, for what is retained.
+
+    A connection that breaks before `lasting_s` makes the next pause no shorter: another client with our name, or a
+    broker that hangs up on us, is met once a minute in the end.
+    """
 
     first_s: float = 1.0
     most_s: float = 60.0
     answer_s: float = 10.0
     retained_s: float = 2.0
     farewell_s: float = 2.0
+    lasting_s: float = 30.0
 
     def delays(self, jitter: Callable[[], float]) -> Iterator[float]:
         """Yield growing pauses; half of each is chance, so that a hundred daemons do not come back as one."""
@@ -105,11 +114,11 @@ class Bridge:
             try:
                 await self._session()
             except* MqttError as errors:
-                self._say_once(str(_first(errors)))
+                self._say_once(_words(errors))
             except* Refused as errors:
-                self._say_once(f"{_first(errors)}; the broker's access list must allow it")
+                self._say_once(f"{_words(errors)}; the broker's access list must allow it")
             except* HostError as errors:
-                self._say_once(str(_first(errors)))
+                self._say_once(_words(errors))
             await self.rest(next(self._delays))
 
     async def _session(self) -> None:
@@ -147,11 +156,17 @@ class Bridge:
     async def _converse(self, voice: Voice) -> None:
         async with self.outbox.subscribe(SINK) as subscription:
             early = await self._greet(voice)
-            self._delays, self._said = self.patience.delays(self.jitter), ""
             log.info("connected", host=self.address.host, port=self.address.port, node=self.node)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._receive(voice, early), name="mqtt receive")
-                group.create_task(voice.send(subscription), name="mqtt send")
+            greeted = self.clock()
+            waiting: asyncio.Queue[aiomqtt.Message] = asyncio.Queue(MAX_REQUESTS)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._hear(voice, early, waiting), name="mqtt hear")
+                    group.create_task(self._obey(voice, waiting), name="mqtt obey")
+                    group.create_task(voice.send(subscription), name="mqtt send")
+            finally:
+                if self.clock() - greeted >= self.patience.lasting_s:
+                    self._delays, self._said = self.patience.delays(self.jitter), ""
 
     # ── greeting ────────────────────────────────────────────────────────────────────────────────
     async def _greet(self, voice: Voice) -> list[aiomqtt.Message]:
@@ -201,22 +216,32 @@ class Bridge:
         return retained, early
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────
-    async def _receive(self, voice: Voice, early: list[aiomqtt.Message]) -> None:
+    async def _hear(
+        self, voice: Voice, early: list[aiomqtt.Message], waiting: asyncio.Queue[aiomqtt.Message]
+    ) -> None:
         for message in early:
-            await self._heard(voice, message)
+            await self._heard(voice, message, waiting)
         async for message in voice.connection.messages:
-            await self._heard(voice, message)
+            await self._heard(voice, message, waiting)
 
-    async def _heard(self, voice: Voice, message: aiomqtt.Message) -> None:
+    async def _heard(
+        self, voice: Voice, message: aiomqtt.Message, waiting: asyncio.Queue[aiomqtt.Message]
+    ) -> None:
         topic = str(message.topic)
         kind, _, rest = self.topics.below(topic).partition("/")
         if kind == "request" and 0 < len(rest) <= MAX_VERB and message.payload:
-            await self._requested(voice, rest, message)
+            self._take(message, waiting)
         elif topic == self.topics.availability and message.payload == OFFLINE:
             # The last will of a connection of ours that the broker only now found dead.
             await voice.publish(topic, ONLINE)
         elif self._heard_by_announcers(message):
             await voice.announce()
+
+    def _take(self, message: aiomqtt.Message, waiting: asyncio.Queue[aiomqtt.Message]) -> None:
+        try:
+            waiting.put_nowait(message)
+        except asyncio.QueueFull:
+            self._say_once(f"a flood of requests: more than {MAX_REQUESTS} wait, the others are dropped")
 
     def _heard_by_announcers(self, message: aiomqtt.Message) -> bool:
         """Hand a message to those that listen for it; whether there are any."""
@@ -227,17 +252,29 @@ class Bridge:
                 heard = True
         return heard
 
-    async def _requested(self, voice: Voice, verb: str, message: aiomqtt.Message) -> None:
-        while wait := self._requests.take():
-            await self.rest(wait)
-        answering = asyncio.create_task(self._desk.answer(verb, message.payload, retained=message.retain))
+    # ── requests ────────────────────────────────────────────────────────────────────────────────
+    async def _obey(self, voice: Voice, waiting: asyncio.Queue[aiomqtt.Message]) -> None:
+        while True:
+            message = await waiting.get()
+            while wait := self._requests.take():
+                await self.rest(wait)
+            await self._requested(voice, message)
+
+    async def _requested(self, voice: Voice, message: aiomqtt.Message) -> None:
+        verb = self.topics.below(str(message.topic)).partition("/")[2]
+        reply = reply_to(self.topics, verb, message.properties)
+        answering = asyncio.create_task(
+            self._desk.answer(verb, message.payload, retained=message.retain, wrong=reply.error)
+        )
         try:
             response = await asyncio.shield(answering)
         except asyncio.CancelledError:
             # What was begun is finished and remembered, though nobody hears it: the repeat will.
             await asyncio.wait({answering}, timeout=self.patience.answer_s)
             raise
-        await voice.publish(self.topics.response(verb), response)
+        await voice.publish_in(
+            self.topics.way(reply.topic), reply.topic, response, correlation=reply.correlation
+        )
         if message.retain:
             await voice.publish_in(FOREIGN, str(message.topic), b"")
 
@@ -250,6 +287,7 @@ class Bridge:
             )
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def _words(errors: BaseExceptionGroup[BaseException]) -> str:
+    """Return what the first of the errors says, or what it came of: the broker's own words, where it had any."""
     found = errors.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+    return _words(found) if isinstance(found, BaseExceptionGroup) else str(found.__cause__ or found)

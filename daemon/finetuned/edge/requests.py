@@ -55,12 +55,17 @@ class Desk:
     disclosure: Disclosure = field(default_factory=Disclosure)
     now: Callable[[], float] = time.time
 
-    async def answer(self, verb: str, payload: bytes, *, retained: bool) -> bytes:
-        """Return the response's payload; whatever the request is, this is an answer and never an exception."""
+    async def answer(self, verb: str, payload: bytes, *, retained: bool, wrong: str = "") -> bytes:
+        """Return the response's payload; whatever the request is, this is an answer and never an exception.
+
+        `wrong` is what is wrong with how it came; then it is refused with that sentence, and not remembered.
+        """
         transaction = ""
         try:
             request = understood(verb, payload, retained=retained)
             transaction = request.transaction
+            if wrong:
+                return self._refusal(transaction, wrong)
             return (await self._remembered(request)).encode()
         except FinetunedError as error:
             return self._refusal(transaction, str(error))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finetuned.edge.connection import Refused
+from finetuned.edge.connection import Refused, TooLarge
 from finetuned.edge.logs import get_logger
 from finetuned.edge.topics import FOREIGN
 from finetuned.service.events import MiniBatchEnd
@@ -75,7 +75,7 @@ class Voice:
             await self.publish(self.topics.state(shown[0]), shown[1])
         elif before:
             await self.publish(self.topics.state(before[0]), b"")
-        if item.key.startswith("model/"):
+        if not item.key.startswith("task/"):
             await self.announce()
 
     # ── what the outbox gives ───────────────────────────────────────────────────────────────────
@@ -122,10 +122,17 @@ class Voice:
         """Publish on one of our topics, in its way; False, and a line in the log, if the broker refuses it."""
         return await self.publish_in(self.topics.way(topic), topic, payload)
 
-    async def publish_in(self, way: Way, topic: str, payload: bytes) -> bool:
-        """Publish in a way; False, and a line in the log, if the broker refuses it."""
+    async def publish_in(
+        self, way: Way, topic: str, payload: bytes, *, correlation: bytes | None = None
+    ) -> bool:
+        """Publish in a way; False, and a line in the log, if the broker refuses it for now.
+
+        What is larger than the broker takes is left out, with a line in the log: it would hold up all that comes after.
+        """
         try:
-            await self.connection.send(topic, payload, qos=way.qos, retain=way.retain)
+            await self.connection.publish_in(way, topic, payload, correlation=correlation)
+        except TooLarge as too_large:
+            self.trouble(f"left out, for the broker takes no packet so large: {too_large}")
         except Refused as refused:
             self.trouble(f"the broker refuses {refused}")
             return False
