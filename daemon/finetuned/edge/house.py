@@ -271,6 +271,7 @@ def _bridge(config: Config, desk: Desk, address: Address, handler: Handler, disc
         node=desk.node,
         outbox=desk.outbox,
         handler=understanding(handler, disclosure, known),
+        disclosure=disclosure,
         memory=_memory(desk),
     )
 
