@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from finetuned.edge import requests_cli
+from finetuned.edge.cli import app
+from finetuned.edge.requests_cli import To
 from finetuned.edge.wording import amount, harmless, lasting, seconds
 from finetuned.errors import HostError, ParameterError
 
+TO = To()
 STATE: dict[str, Any] = {
     "version": "0.2.0",
     "mode": "auto",
@@ -27,32 +33,174 @@ STATE: dict[str, Any] = {
         {"reason": "thermal", "zone": "thermal", "reading": 83.14, "trip": 80.0},
     ],
 }
+MODEL: dict[str, Any] = {
+    "model": "gestures",
+    "user": "anna",
+    "kind": "neuralNetworkClassifier",
+    "current": 7,
+    "candidate": 8,
+    "samples": {"rock": 10, "paper": 20},
+    "metrics": {"samples": 6, "lossValue": 0.3, "accuracy": 0.8},
+    "task": None,
+    "taskState": "idle",
+    "reasons": [],
+    "progress": 0.0,
+    "lossValue": None,
+    "etaSeconds": None,
+}
+OF_ANNA = {"model": "gestures", "user": "anna"}
+TASK_ANSWER = {**OF_ANNA, "task": "01JD", "state": "suspended", "reasons": ["queued"]}
+GONE = {**OF_ANNA, "samples": 30, "versions": 1}
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, **state: object) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, *models: dict[str, Any], **state: object) -> None:
     """Let the daemon answer to `status` with this."""
-    answer = {"node": "pi-3fa2", "state": STATE | state, "models": [], "tasks": []}
+    answer = {"node": "pi-3fa2", "state": STATE | state, "models": models, "tasks": []}
     monkeypatch.setattr(requests_cli, "_ask", lambda *_: answer)
+
+
+def hearing(monkeypatch: pytest.MonkeyPatch, **answers: object) -> list[tuple[str, dict[str, Any], str]]:
+    """Let the daemon give these answers, by verb; return what it is asked: verb, body, node."""
+    heard: list[tuple[str, dict[str, Any], str]] = []
+
+    def ask(verb: str, body: dict[str, Any], to: To) -> object:
+        heard.append((verb, body, to.node))
+        return answers[verb]
+
+    monkeypatch.setattr(requests_cli, "_ask", ask)
+    return heard
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    """Let somebody sit there who types this."""
+    stdin = io.StringIO(typed)
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", stdin)
 
 
 def test_status_says_the_mode_and_what_is_behind_the_pace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answering(monkeypatch)
-    requests_cli.status(None, json=False)
+    requests_cli.status(TO, json=False)
     told = capsys.readouterr().err
     assert "pi-3fa2  finetuned 0.2.0, mode auto, pace paused" in told
     assert "because of battery 25 % (trip 30 %), thermal 83.1 °C (trip 80 °C)" in told
-    assert "thermal 83.1 °C  battery 25 %; waiting: 0 samples, 1 tasks" in told
+    assert "thermal 83.1 °C  battery 25 %; waiting: 0 samples, 1 task" in told
     assert "warning: thermal sensor [bold]x: �hangs" in told
 
 
 def test_a_state_of_another_version_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, readings="hot")
     with pytest.raises(HostError, match="are both of one version"):
-        requests_cli.status(None, json=False)
+        requests_cli.status(TO, json=False)
 
 
+def test_status_shows_a_kept_version_with_the_command_that_puts_it_to_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, MODEL, MODEL | {"model": "[red]x;y", "user": "", "candidate": 2, "metrics": None})
+    requests_cli.status(TO, json=False)
+    *table, first, second = capsys.readouterr().err.splitlines()
+    assert table[-2].split() == ["gestures", "anna", "7", "30", "80%"]
+    assert first == f"gestures of anna: version 8 is kept and not in use; {PROMOTE}"
+    assert second == "[red]x;y: version 2 is kept and not in use; finetuned promote '[red]x;y' 2"
+
+
+PROMOTE = "finetuned promote gestures 8 --user anna"
+
+
+# ── requests ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("words", "body", "answer", "said"),
+    [
+        ("train gestures --user anna", {**OF_ANNA, "parameters": {}}, TASK_ANSWER, "gestures of anna: task 01JD is suspended (queued)"),
+        ("pause", {"task": "all"}, {"tasks": []}, "no task is alive"),
+        ("resume 01JD -p learningRate=0.1", {"task": "01JD", "parameters": {"learningRate": 0.1}}, {"tasks": [TASK_ANSWER]}, "gestures of anna: task 01JD is suspended (queued)"),
+        ("cancel 01JD", {"task": "01JD"}, TASK_ANSWER | {"state": "failed", "reasons": []}, "gestures of anna: task 01JD is failed"),
+        (PROMOTE.removeprefix("finetuned "), {**OF_ANNA, "version": 8}, {**OF_ANNA, "version": 8, "fromVersion": 7}, "gestures of anna: version 8 is in use now, version 7 no more"),
+        ("promote gestures 8", {"model": "gestures", "user": "", "version": 8}, {"model": "gestures", "user": "", "version": 8, "fromVersion": 8}, "gestures: version 8 was in use already"),
+        ("rollback gestures", {"model": "gestures", "user": ""}, {"model": "gestures", "user": "", "version": 0, "fromVersion": 1}, "gestures: the base is in use now, version 1 no more"),
+        ("rescan", {}, {"waitingSamples": 1}, "looking through the inbox; waiting: 1 sample"),
+        ("forget gestures --user anna --yes", OF_ANNA, GONE, "gestures of anna: 30 samples and 1 version are gone"),
+        ("forget gestures --label rock --yes", {"model": "gestures", "label": "rock"}, GONE | {"user": "\x1b[2J"}, "gestures of �[2J: 30 samples and 1 version are gone"),
+        ("mode never --for 2h", {"mode": "never", "forSeconds": 7200.0}, {"mode": "never", "forSeconds": 7200.0}, "mode never (2 h, then auto): nothing is trained"),
+    ],
+)  # fmt: skip
+def test_a_command_becomes_a_request_and_its_answer_a_sentence_or_json(
+    monkeypatch: pytest.MonkeyPatch, words: str, body: dict[str, Any], answer: dict[str, Any], said: str
+) -> None:
+    verb = words.split(maxsplit=1)[0]
+    heard = hearing(monkeypatch, **{verb: answer})
+    told = CliRunner().invoke(app, [*words.split(), "--node", "pi-3fa2"])
+    assert (told.exit_code, told.stdout, told.stderr) == (0, "", f"{said}\n")
+    shown = CliRunner().invoke(app, [*words.split(), "--json"])
+    assert (shown.exit_code, json.loads(shown.stdout), shown.stderr) == (0, answer, "")
+    assert heard == [(verb, body, "pi-3fa2"), (verb, body, "")]
+
+
+@pytest.mark.parametrize(
+    "words", ["promote gestures 8", "rollback gestures", "rescan", "forget gestures --yes", "train gestures", "status"]
+)  # fmt: skip
+def test_an_answer_that_is_none_of_ours_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    hearing(monkeypatch, **{words.split(maxsplit=1)[0]: {"it": "is done"}})
+    told = CliRunner().invoke(app, words.split())
+    assert told.exit_code == 1
+    assert "are both of one version?" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("promote gestures latest", "should be a valid integer"),
+        ("promote gestures -- -1", "greater than or equal to 0"),
+        ("promote gestures", "Missing argument"),
+        ("forget gestures", "there is no terminal to ask at: add --yes"),
+        ("forget gestures --label rock --sample 00ff --yes", "do not go together"),
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage_and_asks_nobody(
+    monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    heard = hearing(monkeypatch)
+    told = CliRunner().invoke(app, words.split())
+    assert (told.exit_code, heard) == (2, [])
+    assert said in told.stderr
+
+
+# ── forgetting ──────────────────────────────────────────────────────────────────────────────────
+NAMED = [
+    ({}, "gestures, with 35 samples of anna and bo and every version"),
+    ({"user": "bo"}, "gestures of bo, with 5 samples and every version"),
+    ({"user": "anna", "label": "rock"}, "10 samples of the label rock of gestures of anna"),
+    ({"sample": "00ff"}, "the sample 00ff of gestures"),
+]
+
+
+@pytest.mark.parametrize(("more", "named"), NAMED)
+@pytest.mark.parametrize("typed", ["y\n", "YES\n", "n\n", "\n", ""])
+def test_at_a_terminal_forgetting_names_what_will_be_gone_and_waits_for_a_yes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: dict[str, str],
+    named: str,
+    typed: str,
+) -> None:
+    models = [MODEL, MODEL | {"user": "bo", "samples": {"paper": 5}}, MODEL | {"model": "digits"}]
+    state = {"node": "pi-3fa2", "state": STATE, "models": models, "tasks": []}
+    heard = hearing(monkeypatch, status=state, forget=GONE)
+    at_a_terminal(monkeypatch, typed)
+    done = requests_cli.forget({"model": "gestures", **more}, TO, sure=False, json=False)
+    told = capsys.readouterr().err
+    assert told.startswith(f"pi-3fa2: {named} will be gone, for ever. Forget? [y/N] ")
+    assert done is (typed in {"y\n", "YES\n"})
+    assert [verb for verb, *_ in heard] == ["status", "forget"][: 2 if done else 1]
+    assert ("nothing was forgotten" in told) is not done
+
+
+# ── the mode ────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("state", "said"),
     [
@@ -67,7 +215,7 @@ def test_without_a_word_mode_says_which_holds_what_it_means_and_until_when(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: dict[str, Any], said: str
 ) -> None:
     answering(monkeypatch, **state)
-    requests_cli.mode(None, None, None, json=False)
+    requests_cli.mode(None, None, TO, json=False)
     assert capsys.readouterr().err == f"{said}\n"
 
 

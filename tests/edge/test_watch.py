@@ -319,7 +319,7 @@ async def test_a_broker_that_is_restarted_is_found_again(tmp_path: Path) -> None
     async with (
         running("mosquitto", tmp_path) as broker,
         bridged(broker.address, tmp_path) as behind,
-        aclosing(follow(lambda: broker.address, "finetuned", QUICK)) as news,
+        aclosing(follow(lambda: broker.address, "finetuned", patience=QUICK)) as news,
     ):
         assert await until(news, Met) == Met(node="n")
         await until(news, Heard, "availability")
@@ -347,7 +347,7 @@ async def test_a_daemon_that_cannot_be_seen_is_looked_for_again_and_longer_each_
         raise HostError("no daemon can be seen")
 
     monkeypatch.setattr(asyncio, "sleep", rest)
-    async with aclosing(follow(nobody, "finetuned", Patience(first_s=1.0, most_s=5.0))) as news:
+    async with aclosing(follow(nobody, "finetuned", patience=Patience(first_s=1.0, most_s=5.0))) as news:
         for _ in range(6):
             assert await anext(news) == Lost(why="no daemon can be seen")
     assert rests == [1.0, 2.0, 4.0, 5.0, 5.0]
@@ -359,7 +359,7 @@ async def test_an_event_that_was_retained_is_a_replay_and_is_passed_over_and_so_
     async with running("mosquitto", tmp_path) as broker, client(broker.address) as stranger:
         topic = "finetuned/n/event/sampleAccepted"
         await stranger.publish(topic, json.dumps(accepted(1)), qos=1, retain=True)
-        async with aclosing(follow(lambda: broker.address, "finetuned", QUICK)) as news:
+        async with aclosing(follow(lambda: broker.address, "finetuned", patience=QUICK)) as news:
             await until(news, Met)
             waiting = asyncio.create_task(until(news, Heard))
             await stranger.publish("finetuned/n/sentinel", b"{}", qos=1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from finetuned.edge import console
-from finetuned.policy.budget import Mode
+from finetuned.edge import console, daemon_commands
+from finetuned.edge.options import ConfigFile, DataPath, Json, Labels, ModelFile, Parameters, Threads
 
 app = typer.Typer(
     help="On-device personalization: labelled samples in, better Core ML models out.",
@@ -21,28 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration (TOML).", dir_okay=False)
-]
-ModelFile = Annotated[Path, typer.Argument(help="A Core ML model (.mlmodel).", show_default=False)]
-DataPath = Annotated[
-    Path, typer.Argument(help="A folder of label folders, or one .npz, .csv or .jsonl.", show_default=False)
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="FOLDER=LABEL", help="Map a folder's name to a label; repeatable."),
-]
-Parameters = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--parameter", "-p", metavar="KEY=VALUE", help="An update parameter, by Apple's name; repeatable."
-    ),
-]
-Threads = Annotated[
-    int, typer.Option(min=0, max=256, help="Threads to compute with; 0: one per core, four at most.")
-]
 
 
 def version(value: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -89,49 +67,6 @@ def demo(
 
 
 @app.command()
-def status(config: ConfigFile = None, json: Json = False) -> None:
-    """Ask the running daemon, over MQTT, how it is."""
-    from finetuned.edge import requests_cli
-
-    with console.told(json=json):
-        requests_cli.status(config, json=json)
-
-
-@app.command()
-def watch(config: ConfigFile = None, json: Json = False) -> None:
-    """Look on, over MQTT, for as long as you like: paces, zones, tasks, events.
-
-    Not on a terminal, a line for every event but mini-batches.  With --json every event, as it comes.
-    """
-    from finetuned.edge import watch as watching
-
-    with console.told(json=json):
-        watching.watch(config, json=json)
-
-
-WantedMode = Annotated[
-    Mode | None, typer.Argument(metavar="MODE", help="Left out: say which holds.", show_default=False)
-]
-
-
-@app.command()
-def mode(
-    wanted: WantedMode = None,
-    duration: Annotated[
-        str | None,
-        typer.Option("--for", metavar="DURATION", help="Then auto again: 90 (seconds), 90s, 30m, 2h, 1d."),
-    ] = None,
-    config: ConfigFile = None,
-    json: Json = False,
-) -> None:
-    """Ask the daemon to heed the budget (auto), only what would harm the machine (always), or not to train (never)."""
-    from finetuned.edge import requests_cli
-
-    with console.told(json=json):
-        requests_cli.mode(wanted, duration, config, json=json)
-
-
-@app.command()
 def budget(
     simulate: Annotated[
         list[str] | None,
@@ -152,70 +87,9 @@ def budget(
         budget_cli.budget(simulate, config, json=json)
 
 
-@app.command()
-def train(
-    model: Annotated[str, typer.Argument(help="The model's name.")],
-    user: Annotated[str, typer.Option(help="The user.")] = "",
-    parameter: Parameters = None,
-    config: ConfigFile = None,
-    json: Json = False,
-) -> None:
-    """Ask the daemon to start a task now."""
-    from finetuned.edge.pairs import pairs
-
-    with console.told(json=json):
-        body = {"model": model, "user": user, "parameters": pairs(parameter, "-p")}
-    _request("train", body, config, json=json)
-
-
-TaskName = Annotated[str, typer.Argument(help="A task's id, or all.")]
-
-
-@app.command()
-def pause(task: TaskName = "all", config: ConfigFile = None, json: Json = False) -> None:
-    """Ask the daemon to hold a task."""
-    _request("pause", {"task": task}, config, json=json)
-
-
-@app.command()
-def resume(
-    task: TaskName = "all",
-    parameter: Parameters = None,
-    config: ConfigFile = None,
-    json: Json = False,
-) -> None:
-    """Ask the daemon to let a task go on, perhaps with another learningRate."""
-    from finetuned.edge.pairs import pairs
-
-    with console.told(json=json):
-        numbers = {key: _number(key, value) for key, value in pairs(parameter, "-p").items()}
-    _request("resume", {"task": task, "parameters": numbers}, config, json=json)
-
-
-@app.command()
-def cancel(
-    task: Annotated[str, typer.Argument(help="A task's id.")],
-    config: ConfigFile = None,
-    json: Json = False,
-) -> None:
-    """Ask the daemon to end a task; nothing of it is saved."""
-    _request("cancel", {"task": task}, config, json=json)
-
-
-def _number(key: str, value: str) -> float:
-    from finetuned.errors import ParameterError
-
-    try:
-        return float(value)
-    except ValueError:
-        raise ParameterError(f"{key}={value} is not a number") from None
-
-
-def _request(verb: str, body: dict[str, Any], config: Path | None, *, json: bool) -> None:
-    from finetuned.edge import requests_cli
-
-    with console.told(json=json):
-        requests_cli.request(verb, body, config, json=json)
+# ── the running daemon ──────────────────────────────────────────────────────────────────────────
+for _command in daemon_commands.COMMANDS:
+    app.command()(_command)
 
 
 # ── the store ───────────────────────────────────────────────────────────────────────────────────

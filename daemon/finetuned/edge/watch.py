@@ -44,10 +44,10 @@ class Patience:
     most_s: float = 15.0
 
 
-def watch(config: Path | None, *, json: bool) -> None:
+def watch(config: Path | None, node: str, *, json: bool) -> None:
     """Show what the daemon says until it is interrupted."""
     loaded = configuration.load(config)
-    news = follow(lambda: client.find(loaded), loaded.mqtt.prefix)
+    news = follow(lambda: client.find(loaded), loaded.mqtt.prefix, node)
     try:
         asyncio.run(_shown(news, json=json))
     except asyncio.CancelledError:
@@ -66,7 +66,7 @@ async def _shown(news: AsyncIterator[News], *, json: bool) -> None:
 
 # ── the source ──────────────────────────────────────────────────────────────────────────────────
 async def follow(
-    find: Callable[[], Address], prefix: str, patience: Patience | None = None
+    find: Callable[[], Address], prefix: str, chosen: str = "", patience: Patience | None = None
 ) -> AsyncGenerator[News, None]:
     """Yield what the daemon says, for ever; `find` is asked anew before every attempt, since an embedded broker moves."""
     patience = patience or Patience()
@@ -75,7 +75,7 @@ async def follow(
         try:
             address = find()
             address = replace(address, node=address.node or node)
-            async with client.connected(address, prefix, events=True) as daemon:
+            async with client.connected(address, prefix, node=chosen, events=True) as daemon:
                 node, pause_s = daemon.topics.node, patience.first_s
                 yield Met(node=node)
                 async for topic, payload in daemon.events():

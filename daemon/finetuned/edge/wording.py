@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ParameterError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from finetuned.service.events import CauseView
 
 MOST = 100
+MANY = 10**9
 ELLIPSIS = "…"
 SMALL, LARGE, HUGE = 10.0, 1e3, 1e12  # from large to huge no digit behind the point matters, below it one
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -103,6 +105,29 @@ def seconds(text: str) -> float:
             f"--for {harmless(text, 40)!r} is no duration; write 90 (seconds), 90s, 30m, 2h or 1d, for instance"
         )
     return float(found[1]) * UNITS_S[found[2] or "s"]
+
+
+def count(number: int) -> int:
+    """Return a number that can be printed, whatever was sent."""
+    return max(-1, min(number, MANY))
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 sample`, `30 samples`."""
+    return f"{count(number)} {word}{'' if number == 1 else 's'}"
+
+
+def version(number: int | None) -> str:
+    """Say which version is meant."""
+    return f"version {count(number)}" if number else "the base"
+
+
+def hint(model: str, user: str, candidate: int | None) -> str:
+    """Return the command that puts a kept version to use; nothing where none is kept."""
+    if not candidate:
+        return ""
+    of = f" --user {shlex.quote(harmless(user, 60))}" if user else ""
+    return f"finetuned promote {shlex.quote(harmless(model, 60))} {count(candidate)}{of}"
 
 
 def listed(words: Sequence[str]) -> str:

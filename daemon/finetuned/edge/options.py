@@ -1,0 +1,46 @@
+"""The options and arguments that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The configuration (TOML).", dir_okay=False)
+]
+Node = Annotated[
+    str,
+    typer.Option(
+        "--node",
+        metavar="NAME",
+        help="Which daemon, where several use one broker: pi-3fa2.",
+        show_default=False,
+    ),
+]
+ModelFile = Annotated[Path, typer.Argument(help="A Core ML model (.mlmodel).", show_default=False)]
+ModelName = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
+User = Annotated[
+    str,
+    typer.Option(
+        "--user", metavar="NAME", help="Whose; nobody in particular by default.", show_default=False
+    ),
+]
+DataPath = Annotated[
+    Path, typer.Argument(help="A folder of label folders, or one .npz, .csv or .jsonl.", show_default=False)
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="FOLDER=LABEL", help="Map a folder's name to a label; repeatable."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter", "-p", metavar="KEY=VALUE", help="An update parameter, by Apple's name; repeatable."
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, max=256, help="Threads to compute with; 0: one per core, four at most.")
+]
