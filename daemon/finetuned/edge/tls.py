@@ -41,6 +41,18 @@ SPOKEN_IN_VAIN = "does it speak TLS on this port (usually mqtt.port = 8883), and
 NOT_SPOKEN = "does it want TLS on this port (mqtt.tls.enabled = true)?"
 
 
+class Socket(ssl.SSLSocket):
+    """A socket that is closed when the other side cannot be trusted; paho leaves it open then."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own
+        """Greet, in blocking mode as paho does."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def context(tls: Tls) -> ssl.SSLContext:
     """Return how to speak TLS: 1.2 at least, the broker's certificate and name checked.
 
@@ -51,6 +63,7 @@ def context(tls: Tls) -> ssl.SSLContext:
     """
     made = _trusting(tls.ca_file)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.sslsocket_class = Socket
     if tls.cert_file:
         _introduce(made, tls.cert_file, tls.key_file)
     return made
