@@ -235,7 +235,8 @@ def test_refusals_of_what_cannot_be_understood_are_told(payload: bytes, retained
 
 @pytest.mark.parametrize("body", [{}, {"model": 7}, {"model": "gestures", "colour": "red"}])
 async def test_refusals_of_a_body_are_told(body: dict[str, Any]) -> None:
-    desk = Desk(None, None, None, None)  # type: ignore[arg-type]  # a body that is refused reaches none of them
+    nobody: Any = None  # a body that is refused reaches none of them
+    desk = Desk(nobody, nobody, nobody, nobody, selection=nobody, rescan=nobody)
     with pytest.raises(RequestError) as refused:
         await desk("train", body)
     assert SILENT.error(str(refused.value)) == str(refused.value)

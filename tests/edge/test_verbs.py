@@ -17,6 +17,7 @@ from finetuned.service.governor import Governor
 from finetuned.service.ledger_models import ModelRow, add_model
 from finetuned.service.ledger_samples import accept_batch
 from finetuned.service.modes import Modes
+from finetuned.service.selection import Selection
 from ledgers import a_sample, at
 
 if TYPE_CHECKING:
@@ -30,13 +31,25 @@ async def at_no_glance() -> StatusAnswer:
     raise AssertionError
 
 
+def at_no_inbox() -> int:
+    raise AssertionError
+
+
 def modes_of(bench: Bench, configured: Mode = Mode.auto) -> Modes:
     return Modes(desk=bench.desk, governor=bench.governor, configured=configured)
 
 
 def verbs_of(bench: Bench) -> Callable[[str, dict[str, Any]], Awaitable[Any]]:
     """Return what answers as a subscriber would hear it."""
-    desk = Desk(bench.tasks, bench.desk.ledger, modes_of(bench), at_no_glance)
+    selection = Selection(desk=bench.desk, showcase=bench.tasks.showcase)
+    desk = Desk(
+        bench.tasks,
+        bench.desk.ledger,
+        modes_of(bench),
+        at_no_glance,
+        selection=selection,
+        rescan=at_no_inbox,
+    )
 
     async def ask(verb: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
         return msgspec.to_builtins(await desk(verb, body))

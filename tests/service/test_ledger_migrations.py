@@ -24,9 +24,11 @@ from finetuned.service.ledger_outcomes import sink_cursor, unsent
 from finetuned.service.ledger_requests import Answer, recall
 from finetuned.service.ledger_samples import list_samples, new_samples
 from finetuned.service.ledger_tasks import alive_tasks, get_task, task_samples
-from finetuned.service.ledger_versions import current_version, list_versions
+from finetuned.service.ledger_versions import Change, current_version, list_versions, roll_back
+from finetuned.service.store import Store
 from finetuned.service.views import model_states
 from finetuned.states import TaskState
+from ledgers import an_outcome
 
 DATA = Path(__file__).parents[1] / "data"
 FIRST = DATA / "ledger-1.sql"
@@ -137,6 +139,18 @@ def test_what_the_first_schema_knew_is_read_by_todays_functions(tmp_path: Path) 
         shown = [(each.user, each.current, each.candidate) for each in model_states(db, list_models(db)[1])]
         assert shown == [("", 1, 2), ("anna", None, None), ("bob", None, None)]
         assert recall(db, "a1b2") == Answer(verb="train", response='{"status": "ok"}')
+
+
+def test_a_ledger_that_remembers_no_previous_version_leads_back_to_the_parent(tmp_path: Path) -> None:
+    path = a_ledger(tmp_path, 3)
+    base = Store(tmp_path).base("gestures")
+    base.parent.mkdir(parents=True)
+    base.write_bytes(b"a base")
+    with opened(path) as db:
+        assert db.execute("SELECT mode, until_s FROM mode").fetchall()[0][:] == ("never", 90000.5)
+        back = roll_back(db, Store(tmp_path), ("gestures", ""), tell=lambda _: an_outcome())
+        assert back == Change(version=0, parent=0, before=1)
+        assert current_version(db, "gestures", "") is None
 
 
 def test_a_task_that_a_person_held_is_still_held_and_no_other(tmp_path: Path) -> None:
@@ -250,11 +264,10 @@ def test_a_kill_at_any_step_leaves_the_old_schema_or_the_new_and_the_next_start_
     tmp_path: Path,
 ) -> None:
     path = a_ledger(tmp_path)
-    between = tmp_path / "between"
-    between.mkdir()
     schemas = {}
-    for version, other in (1, path), (2, a_ledger(between, 2)):
-        with closing(sqlite3.connect(other)) as db:
+    for version in range(1, SCHEMA_VERSION):
+        (tmp_path / str(version)).mkdir()
+        with closing(sqlite3.connect(a_ledger(tmp_path / str(version), version))) as db:
             schemas[version] = schema_of(db)
     rows = rows_of(path)
     with closing(connect(Path(":memory:"))) as db:
@@ -277,7 +290,8 @@ def test_a_kill_at_any_step_leaves_the_old_schema_or_the_new_and_the_next_start_
         assert list(one.parent.glob(".*")) == []
     assert left == sorted(left)
     assert left.count(1) > len(MIGRATIONS[1].split(";")), "a step for each statement"
-    assert left.count(2) > len(MIGRATIONS[2].split(";")), "and so for every other"
+    for version in range(2, SCHEMA_VERSION):
+        assert left.count(version) > len(MIGRATIONS[version].split(";")), "and so for every other"
     assert left.count(SCHEMA_VERSION) >= 1
 
 

@@ -250,7 +250,7 @@ def test_the_list_of_samples_stays_with_a_version_and_goes_with_everything_else(
     with_model(db)
     with_samples(db)
     lost = fail(db, 9)
-    first, second = (with_saved(db, store, version, parent=0, promoted=True) for version in (1, 2))
+    first, second = (with_saved(db, store, version, parent=0, promoted=version == 2) for version in (1, 2))
     running = create_task(db, a_task(10))
     trim_history(db, store, 1)
     assert {task: len(task_samples(db, task)) for task in (lost, first, second, running.id)} == {

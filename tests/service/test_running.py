@@ -14,13 +14,15 @@ import pytest
 from benches import a_desk, with_samples
 from fakes import GOES_ON, STANDS, ScriptedExecutor, ScriptedRun, a_spec, batch, begin
 from finetuned.errors import HostError
-from finetuned.policy.budget import Cause, Pace, Verdict
+from finetuned.policy.budget import Budget, Cause, Pace, Verdict
 from finetuned.service import messages as m
 from finetuned.service.events import MiniBatchEnd
+from finetuned.service.governor import Governor
 from finetuned.service.ledger_outcomes import unsent
 from finetuned.service.ledger_tasks import begin_attempt, create_task, get_task
 from finetuned.service.outbox import ProgressItem
 from finetuned.service.running import Attempt, release_idle
+from finetuned.service.showcase import Showcase
 from finetuned.service.waiting import Look
 from finetuned.states import TaskState
 from ledgers import a_task, moment
@@ -95,7 +97,13 @@ async def a_trial(folder: Path, *, most: float = 1.0) -> AsyncIterator[Trial]:
         executor = ScriptedExecutor()
         says = [FINE]
         attempt = Attempt(
-            desk=desk, row=row, spec=spec, executor=executor, verdict=lambda: says[-1], most=most
+            desk=desk,
+            row=row,
+            spec=spec,
+            executor=executor,
+            verdict=lambda: says[-1],
+            most=most,
+            shown=Showcase(desk=desk, governor=Governor([], Budget())).show,
         )
         run = executor.engage(spec, row.attempt)
         run.heard_by = attempt.hear

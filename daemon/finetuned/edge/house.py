@@ -40,6 +40,7 @@ from finetuned.service.making import Settings
 from finetuned.service.models import Entry, Models
 from finetuned.service.modes import Modes
 from finetuned.service.outbox import Outbox
+from finetuned.service.selection import Selection
 from finetuned.service.stamps import timestamp
 from finetuned.service.store import Store
 from finetuned.service.tasks import Tasks
@@ -197,6 +198,12 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     async def glance() -> StatusAnswer:
         return answer_to_status(desk, state_of(governor, tasks, ingest))
 
+    def rescan() -> int:
+        ingest.rescan()
+        return ingest.waiting
+
+    selection = Selection(desk=desk, showcase=tasks.showcase)
+    verbs = Verbs(tasks, desk.ledger, modes, glance, selection=selection, rescan=rescan)
     return House(
         config=config,
         desk=desk,
@@ -206,9 +213,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         tasks=tasks,
         ingest=ingest,
         models=models,
-        bridge=_bridge(
-            config, desk, address, Verbs(tasks, desk.ledger, modes, glance), _disclosure(config, desk, models)
-        ),
+        bridge=_bridge(config, desk, address, verbs, _disclosure(config, desk, models)),
         ears=ears,
         notifier=Notifier.from_environment(),
         stir=stir,

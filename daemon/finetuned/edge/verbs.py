@@ -10,42 +10,73 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.edge.payloads import ALL, VERBS, ModeAnswer, TaskAnswer, TasksAnswer
+from finetuned.edge.payloads import (
+    ALL,
+    VERBS,
+    ModeAnswer,
+    RescanAnswer,
+    TaskAnswer,
+    TasksAnswer,
+    VersionAnswer,
+)
 from finetuned.errors import ParameterError, RequestError, StateError
 from finetuned.service.asked import asked_adjustment
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_tasks import alive_tasks
+from finetuned.service.names import model_name, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from finetuned.edge.payloads import Answer, Cancel, Mode, Pause, Resume, Status, StatusAnswer, Train
+    from finetuned.edge.payloads import (
+        Answer,
+        Body,
+        Cancel,
+        Mode,
+        Pause,
+        Promote,
+        Rescan,
+        Resume,
+        Rollback,
+        Status,
+        StatusAnswer,
+        Train,
+    )
     from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.modes import Modes
+    from finetuned.service.selection import Selection
     from finetuned.service.tasks import Tasks
 
 
 class Desk:
-    """Obeys requests; `glance` gives the answer to `status`."""
+    """Obeys requests; `glance` gives the answer to `status`, `rescan` begins a look and says how many files wait."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a room for each kind of request
         self,
         tasks: Tasks,
         ledger: Ledger,
         modes: Modes,
         glance: Callable[[], Awaitable[StatusAnswer]],
+        *,
+        selection: Selection,
+        rescan: Callable[[], int],
     ) -> None:
         self._tasks = tasks
         self._ledger = ledger
         self._modes = modes
         self._glance = glance
+        self._selection = selection
+        self._look = rescan
         self._actions: dict[str, Callable[[Any], Awaitable[Answer]]] = {
             "train": self._train,
             "pause": self._pause,
             "resume": self._resume,
             "cancel": self._cancel,
+            "promote": self._promote,
+            "rollback": self._rollback,
             "mode": self._mode,
+            "rescan": self._rescan,
             "status": self._status,
         }
 
@@ -59,6 +90,7 @@ class Desk:
         except msgspec.ValidationError as error:
             takes = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "nothing"
             raise RequestError(f"{verb}: {error}; it takes {takes}") from None
+        refuse_unsafe(request)
         return await self._actions[verb](request)
 
     async def _train(self, request: Train) -> TaskAnswer:
@@ -98,12 +130,35 @@ class Desk:
     async def _cancel(self, request: Cancel) -> TaskAnswer:
         return shown(await self._tasks.cancel(request.task))
 
+    async def _promote(self, request: Promote) -> VersionAnswer:
+        change = await self._selection.promote(request.model, request.user, request.version)
+        return VersionAnswer(
+            model=request.model, user=request.user, version=change.version, from_version=change.before
+        )
+
+    async def _rollback(self, request: Rollback) -> VersionAnswer:
+        change = await self._selection.roll_back(request.model, request.user)
+        return VersionAnswer(
+            model=request.model, user=request.user, version=change.version, from_version=change.before
+        )
+
     async def _mode(self, request: Mode) -> ModeAnswer:
         wish = await self._modes.ask(request.mode, request.for_seconds)
         return ModeAnswer(mode=wish.mode, for_seconds=wish.for_s)
 
+    async def _rescan(self, _: Rescan) -> RescanAnswer:
+        return RescanAnswer(waiting_samples=self._look())
+
     async def _status(self, _: Status) -> StatusAnswer:
         return await self._glance()
+
+
+def refuse_unsafe(request: Body) -> None:
+    """Refuse names that could be no model's and no user's (RequestError): they become folders and topics."""
+    if model := getattr(request, "model", ""):
+        model_name(model)
+    if user := getattr(request, "user", ""):
+        user_name(user)
 
 
 def shown(row: TaskRow) -> TaskAnswer:

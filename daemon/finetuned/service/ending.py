@@ -153,8 +153,7 @@ class Endings:
         """Nothing of an ended task stays: no retained state, no folder; and of history only so much."""
         self.queue.forget(row.id)
         self.stirred()
-        self.showcase.task(row)
-        await self.showcase.model(row.model, row.user)
+        await self.showcase.ended(row)
         try:
             await asyncio.to_thread(files.remove, self.desk.store.task(row.id))
         except HostError as error:

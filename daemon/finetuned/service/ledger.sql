@@ -2,7 +2,7 @@
 -- This is the newest schema, for a new ledger; ledger_migrations.py leads every older one here.  New columns stand last.
 -- Times in text are the wall clock's, to be shown; seconds (`_s`) are those of the `clock` below, to be reckoned with.
 
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 CREATE TABLE clock (                        -- one row: how long finetuned has lived here, restarts and suspends included
     id          INTEGER PRIMARY KEY CHECK (id = 1),
@@ -97,6 +97,7 @@ CREATE TABLE current (                      -- no row: the base
     model       TEXT NOT NULL,
     user        TEXT NOT NULL DEFAULT '',
     version     INTEGER NOT NULL,
+    previous    INTEGER,                    -- what was in use before it; 0: the base; NULL: not known, its parent counts
     PRIMARY KEY (model, user),
     FOREIGN KEY (model, user, version) REFERENCES versions (model, user, version)
 ) STRICT, WITHOUT ROWID;
@@ -118,6 +119,17 @@ CREATE TABLE transactions (                 -- requests already answered
     verb        TEXT NOT NULL,
     response    TEXT NOT NULL,
     at          TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE forgotten (                    -- what a person had forgotten: its rows are gone, its files may still be there
+    id          INTEGER PRIMARY KEY,
+    model       TEXT NOT NULL,
+    user        TEXT NOT NULL,
+    label       TEXT NOT NULL,
+    sample      TEXT NOT NULL,
+    samples     INTEGER NOT NULL,           -- how many rows are gone, to be told
+    versions    INTEGER NOT NULL,
+    paths       TEXT NOT NULL               -- JSON array: what is to be removed below the state folder
 ) STRICT;
 
 CREATE TABLE mode (                         -- at most one row: what a person asked for last, by request

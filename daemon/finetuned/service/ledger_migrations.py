@@ -65,6 +65,13 @@ MIGRATIONS: dict[int, str] = {
             configured TEXT NOT NULL
         ) STRICT;
     """,
+    3: """
+        ALTER TABLE current ADD COLUMN previous INTEGER;
+        CREATE TABLE forgotten (
+            id INTEGER PRIMARY KEY, model TEXT NOT NULL, user TEXT NOT NULL, label TEXT NOT NULL, sample TEXT NOT NULL,
+            samples INTEGER NOT NULL, versions INTEGER NOT NULL, paths TEXT NOT NULL
+        ) STRICT;
+    """,
 }
 """By the version that it leads away from, to the next one."""
 

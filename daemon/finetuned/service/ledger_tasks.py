@@ -347,6 +347,14 @@ def get_task(db: sqlite3.Connection, task_id: str) -> TaskRow:
     return task
 
 
+def get_alive(db: sqlite3.Connection, task_id: str) -> TaskRow:
+    """Return a task that lives; RequestError where it has ended, or there is none."""
+    task = get_task(db, task_id)
+    if not task.alive:
+        raise RequestError(f"task {task_id} has ended: {task.state}")
+    return task
+
+
 def alive_tasks(db: sqlite3.Connection) -> tuple[TaskRow, ...]:
     """Return the tasks that have not ended, oldest first."""
     rows = db.execute("SELECT * FROM tasks WHERE state IN (?, ?, ?) ORDER BY created_s, id", ALIVE)

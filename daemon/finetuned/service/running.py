@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from finetuned import files
 from finetuned.errors import HostError
 from finetuned.policy.budget import Pace as BudgetPace
@@ -43,7 +41,7 @@ from finetuned.service.messages import (
     Resume,
     TrainingBegin,
 )
-from finetuned.service.views import Course, task_key, task_state
+from finetuned.service.views import Course, task_state
 from finetuned.states import TaskState, Verb
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
 
     from finetuned.policy.budget import Verdict
     from finetuned.service.desk import Desk
-    from finetuned.service.events import Outcome
+    from finetuned.service.events import Outcome, TaskStateView
     from finetuned.service.executor import Executor
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.messages import CheckpointRef, Control, TaskSpec
@@ -73,7 +71,7 @@ class Attempt:
     `most` is the duty at most, where it started although the budget would rather have had it wait.  `verdict` gives the
     budget's present word on this task.  Until it is `submitted`
     there is nobody to tell; it has `ended` with its worker's last word; once it is `over` nothing more is told of it.
-    `stirred` is called when it stands or goes on.
+    `stirred` is called when it stands or goes on, `shown` whenever what is shown of it may have changed.
     """
 
     desk: Desk
@@ -88,6 +86,7 @@ class Attempt:
     releasing: bool = False
     course: Course = field(default_factory=Course)
     stirred: Callable[[], None] = lambda: None
+    shown: Callable[[TaskStateView], None] = lambda _: None
     began: TrainingBegin | None = None
     _told: Wanted | None = None
     _hold: Wanted | None = None
@@ -339,8 +338,7 @@ class Attempt:
 
     def _show(self) -> None:
         if self._told is not None and not self.over:
-            view = task_state(self.row, self.course, self._told, self.desk.monotonic())
-            self.desk.outbox.state(task_key(self.row.id), msgspec.json.encode(view))
+            self.shown(task_state(self.row, self.course, self._told, self.desk.monotonic()))
 
 
 def pace_event(kind: type[events.PaceEvent], about: Mapping[str, Any], want: Wanted) -> Outcome:

@@ -192,6 +192,10 @@ class Store:
             files.fsync_folder(folder.parent)
         return folder
 
+    def rewrite_card(self, model: str, user: str, version: int, card: str) -> None:
+        """Write another card for a version that the ledger does not know yet: until it does, it may change."""
+        files.write_atomically(self.version(model, user, version) / CARD, card.encode(), mode=IMMUTABLE)
+
     def drop_leftover(self, model: str, user: str, version: int, *, task: str) -> None:
         """Remove what a task has left of a version that the ledger does not know: a disk may refuse that, and once more later."""
         if _task_of(self.version(model, user, version)) == task:

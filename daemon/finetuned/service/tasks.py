@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from finetuned.errors import FinetunedError, HostError, RequestError
+from finetuned.errors import FinetunedError, HostError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL, asked_adjustment, wanted
 from finetuned.service.cancellation import uninterrupted
@@ -33,6 +33,7 @@ from finetuned.service.ledger_tasks import (
     adjust,
     alive_tasks,
     begin_attempt,
+    get_alive,
     get_task,
     hold,
     interrupted,
@@ -266,6 +267,7 @@ class Tasks:
             verdict=self._verdict_for(row),
             course=self.showcase.courses[row.id],
             stirred=self.wake,
+            shown=self.showcase.show,
         )
         return attempt
 
@@ -341,7 +343,7 @@ class Tasks:
     async def pause(self, task: str) -> TaskRow:
         """Hold a task until a person lets it go on."""
         async with self._turn(task):
-            row = await self._alive(task)
+            row = await self._desk.ledger.run(get_alive, task)
             if attempt := self._running.get(task):
                 await attempt.hold(held=True)
                 return attempt.row
@@ -353,7 +355,7 @@ class Tasks:
     async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
         """Let a task go on, with a new learningRate if one is given."""
         async with self._turn(task):
-            row = await self._alive(task)
+            row = await self._desk.ledger.run(get_alive, task)
             known = await self._desk.ledger.run(get_model, row.model)
             rates = asked_adjustment(known.info, parameters).values()
             if attempt := self._running.get(task):
@@ -378,7 +380,7 @@ class Tasks:
     async def cancel(self, task: str) -> TaskRow:
         """End a task; one that runs ends after the mini-batch in flight."""
         async with self._turn(task):
-            row = await self._alive(task)
+            row = await self._desk.ledger.run(get_alive, task)
             if attempt := self._running.get(task):
                 if row.state is not TaskState.cancelling:
                     await attempt.cancel()
@@ -392,9 +394,3 @@ class Tasks:
     async def all_alive(self) -> tuple[str, ...]:
         """Return the ids of all tasks that live."""
         return tuple(row.id for row in await self._desk.ledger.run(alive_tasks))
-
-    async def _alive(self, task: str) -> TaskRow:
-        row = await self._desk.ledger.run(get_task, task)
-        if not row.alive:
-            raise RequestError(f"task {task} has ended: {row.state}")
-        return row

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from finetuned.service.events import Card, ModelState, TaskStateView
-from finetuned.service.ledger_pairs import get_pair, list_pairs
+from finetuned.service.ledger_models import find_model
+from finetuned.service.ledger_pairs import Pair, get_pair, list_pairs
 from finetuned.states import TaskState
 
 if TYPE_CHECKING:
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
 
     from finetuned.service.asked import Wanted
     from finetuned.service.ledger_models import ModelRow
-    from finetuned.service.ledger_pairs import Pair
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.messages import EpochEnd, MiniBatchEnd, Moved, TrainingBegin
 
 CPU = "cpu"
+IDLE = "idle"
+"""The state of a model's task where it has none."""
 
 
 def task_key(task: str) -> str:
@@ -133,13 +136,19 @@ def model_states(db: sqlite3.Connection, model: ModelRow) -> list[ModelState]:
     return [_model_state(model, pair) for pair in list_pairs(db, model.name)]
 
 
-def model_state(db: sqlite3.Connection, model: ModelRow, user: str) -> ModelState:
-    """Return what is shown of one user's model; what it costs does not grow with the users."""
-    return _model_state(model, get_pair(db, model.name, user))
+def model_state(db: sqlite3.Connection, name: str, user: str) -> ModelState | None:
+    """Return what is shown of one user's model; what it costs does not grow with the users.
+
+    None where there is nothing to show: no such model, or nothing of that user.
+    """
+    model, pair = find_model(db, name), get_pair(db, name, user)
+    if model is None or (user and pair == Pair(user=user)):
+        return None
+    return _model_state(model, pair)
 
 
 def _model_state(model: ModelRow, pair: Pair) -> ModelState:
-    """`candidate` is the newest version if it is not the current one."""
+    """`candidate` is the newest version if it is newer than the current one; of a task, what it shows itself is added (`with_task`)."""
     return ModelState(
         model=model.name,
         user=pair.user,
@@ -148,10 +157,25 @@ def _model_state(model: ModelRow, pair: Pair) -> ModelState:
         candidate=pair.newest if pair.newest > (pair.current or 0) else None,
         samples=pair.samples,
         metrics=None if pair.card is None else msgspec.json.decode(pair.card, type=Card).after,
-        task=pair.task,
-        task_state="idle",
+        task=None,
+        task_state=IDLE,
         reasons=(),
         progress=0.0,
         loss_value=None,
         eta_seconds=None,
+    )
+
+
+def with_task(state: ModelState, task: TaskStateView | None) -> ModelState:
+    """Return a model's state with what its living task shows of itself, if there is one."""
+    if task is None:
+        return state
+    return replace(
+        state,
+        task=task.task,
+        task_state=task.state,
+        reasons=task.reasons,
+        progress=task.progress,
+        loss_value=task.loss_value,
+        eta_seconds=task.eta_seconds,
     )
