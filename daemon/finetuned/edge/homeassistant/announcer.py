@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = get_logger("homeassistant")
 OURS, NEW_BYTES = "ha-install", 8
 T = TypeVar("T")
+MOST_BYTES = 1_000_000
+"""What the bridge can read back (`connection.MAX_PACKET_BYTES`); fifty models of usual names need half of it."""
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -86,13 +88,24 @@ class HomeAssistant:
         now = self._look(states)
         if now == self._said and not self._due:
             return ()
+        self._said, self._due = now, False
         version, readings, pairs = now
-        made = self._discovery.components(readings, pairs, f"{OURS}-{self._chance(NEW_BYTES)}")
+        transaction = f"{OURS}-{self._chance(NEW_BYTES)}"
+        made = self._discovery.components(readings, pairs, transaction)
+        while pairs and len(self._payload(version, made)) > MOST_BYTES:
+            pairs = pairs[: len(pairs) // 2]
+            made = self._discovery.components(readings, pairs, transaction)
+        payload, self._there = self._payload(version, made), made
+        return (Notice(topic=self._topic, payload=payload),)
+
+    def _payload(self, version: str, made: dict[str, Any]) -> bytes:
+        """Return the announcement; what is there no more is taken back, and left out of the next one.
+
+        What is new comes first: Home Assistant leaves off where an earlier message about a component is still at work.
+        """
         gone = {key: {"platform": was["platform"]} for key, was in self._there.items() if key not in made}
-        # What is new comes first: Home Assistant leaves off where an earlier message about a component is still at work.
         new = {key: part for key, part in made.items() if self._there.get(key) != part}
-        self._said, self._due, self._there = now, False, made
-        return (Notice(topic=self._topic, payload=self._discovery.message(version, gone | new | made)),)
+        return self._discovery.message(version, gone | new | made)
 
     def _look(self, states: Mapping[str, bytes]) -> tuple[str, frozenset[str], tuple[Pair, ...]]:
         """Return what the announcement says; a state that is as it was is not read again.

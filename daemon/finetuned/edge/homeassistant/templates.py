@@ -20,7 +20,7 @@ TRANSACTION = "'ha-' ~ now().timestamp() ~ '-' ~ (range(10000, 99999) | random)"
 # ── states ──────────────────────────────────────────────────────────────────────────────────────
 def value(expression: str, *, cleared: str = "None") -> str:
     """Show an expression of the state; `cleared` where there is no state any more."""
-    return f"{{{{ {expression} if value_json is defined else {cleared} }}}}"
+    return f"{{{{ ({expression}) if value_json is defined else {cleared} }}}}"
 
 
 def key(name: str) -> str:
@@ -42,7 +42,7 @@ def number(path: str, *, factor: int = 1, digits: int = 4, otherwise: str = "Non
 def total(name: str) -> str:
     """Show the sum of numbers by name, or the number that stands in their place."""
     found = f"(value_json.get('{name}') or {{}})"
-    return value(f"({found} if {found} is number else {found}.values() | sum)")
+    return value(f"{found} if {found} is number else {found}.values() | sum")
 
 
 def word(name: str, words: Mapping[str, str]) -> str:
@@ -91,7 +91,7 @@ OUTCOME = (
 
 def available(expression: str) -> str:
     """Say `online` where it is so, else `offline`."""
-    return value(f"('online' if {expression} else 'offline')", cleared="'offline'")
+    return value(f"'online' if {expression} else 'offline'", cleared="'offline'")
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────
