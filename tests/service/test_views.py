@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benches import a_bench, a_desk, with_samples
+from benches import Bench, a_bench, a_desk, with_samples
 from fakes import GOOD, MODEL, POOR, batch, begin
 from finetuned.policy.budget import Budget, Verdict
 from finetuned.service.asked import wanted
 from finetuned.service.governor import Governor
-from finetuned.service.messages import EpochEnd
+from finetuned.service.messages import EpochEnd, Held
 from finetuned.service.showcase import Showcase
 from finetuned.service.views import Course, task_state
 from ledgers import a_task
@@ -87,6 +87,66 @@ async def test_a_models_states_follow_its_tasks_and_versions_for_each_user(tmp_p
         run.complete(b"third")
         await bench.ear.state("model/gestures/ann", current=3, candidate=None)
         assert (bench.ear.states["model/gestures"] or {})["current"] is None
+
+
+def both(bench: Bench, task: str) -> list[dict[str, Any]]:
+    """Return what a task's state and its model's say of it."""
+    states = {key: json.loads(payload) for key, payload in bench.desk.outbox.states.items()}
+    of_task, of_model = states[f"task/{task}"], states["model/gestures/ann"]
+    words = ("task", "reasons", "progress", "lossValue", "etaSeconds")
+    return [
+        {"state": of_task["state"]} | {word: of_task[word] for word in words},
+        {"state": of_model["taskState"]} | {word: of_model[word] for word in words},
+    ]
+
+
+async def test_a_models_state_tells_of_its_living_task_what_the_tasks_own_state_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await bench.tasks.showcase.everything()
+        asked: list[str] = []
+        run_in_ledger = bench.desk.ledger.run
+        task, run = await bench.started("ann")
+        await bench.ear.state("model/gestures/ann", task=task, taskState="running", reasons=[])
+        run.say(begin(epochs=2, batches=3))
+        await bench.ear.event("trainingBegin")
+
+        async def counted(work: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the ledger takes
+            asked.append(work.__name__)
+            return await run_in_ledger(work, *arguments, **named)
+
+        monkeypatch.setattr(bench.desk.ledger, "run", counted)
+        for step in range(1, 5):
+            bench.clock.now += 2.0
+            run.say(batch(step))
+            await bench.ear.state("model/gestures/ann", progress=round(step / 6, 4), taskState="running")
+            of_task, of_model = both(bench, task)
+            assert of_task == of_model
+        assert (of_model["etaSeconds"], of_model["lossValue"]) == (4.0, batch(4).loss_value)
+        assert "model_state" not in asked, "no mini-batch costs a query"
+        monkeypatch.undo()
+        await bench.tasks.pause(task)
+        run.say(Held(held=True))
+        await bench.ear.state("model/gestures/ann", taskState="suspended", reasons=["user"], progress=0.6667)
+        assert (told := both(bench, task))[0] == told[1]
+        assert json.loads(bench.desk.outbox.states["model/gestures"])["taskState"] == "idle"
+        run.complete()
+        state = await bench.ear.state("model/gestures/ann", current=1, taskState="idle", task=None)
+        left = {key: state[key] for key in ("reasons", "progress", "lossValue", "etaSeconds")}
+        assert left == {"reasons": [], "progress": 0.0, "lossValue": None, "etaSeconds": None}
+        ends = [each["value"] for each in bench.ear.shown if each["key"] == "model/gestures/ann"]
+        assert [each["current"] for each in ends if each["taskState"] == "idle"] == [None, 1], "never half"
+
+
+async def test_what_nobody_has_anything_of_is_not_shown(tmp_path: Path) -> None:
+    async with a_desk(tmp_path) as desk:
+        await with_samples(desk, "ann")
+        showcase = Showcase(desk=desk, governor=Governor([], Budget()))
+        for name, user in [(MODEL, "bob"), ("digits", ""), (MODEL, "ann")]:
+            desk.outbox.state(f"model/{name}/{user}".rstrip("/"), b"an old one")
+            await showcase.model(name, user)
+        assert list(desk.outbox.states) == ["model/gestures/ann"]
 
 
 async def test_one_users_news_shows_that_users_model_and_no_other(tmp_path: Path) -> None:
