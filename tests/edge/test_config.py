@@ -309,23 +309,30 @@ def test_without_a_file_it_is_systemds_credential(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "reason"),
     [
-        (b"hunter2", 0o644, "everybody can read this password; chmod o="),
-        (b"hunter2\nhunter3\n", 0o600, "found 2"),
-        (b"", 0o600, "found 0"),
-        (b"\xff\n", 0o600, "not UTF-8"),
+        (b"hunter2", 0o644, "can be read by everybody; chmod o="),
+        (b"hunter2\nhunter3\n", 0o600, "holds 2 lines"),
+        (b"", 0o600, "holds 0 lines"),
+        (b"hunter2\xff\n", 0o600, "is not UTF-8"),
+        (b"hunter2" * 10_000, 0o600, "is larger than a password can be"),
     ],
 )
 def test_a_password_file_that_is_no_secret_or_no_line_is_refused(
     tmp_path: Path, content: bytes, mode: int, reason: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=reason) as caught:
+    with pytest.raises(ConfigurationError, match=rf"^mqtt\.password_file: .*{reason}") as caught:
         password(external(secret(tmp_path / "p", content, mode)).mqtt, {})
     assert "hunter" not in str(caught.value)
 
 
 def test_a_password_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"^mqtt\.password_file: .* cannot be read: No such file"):
         password(external(tmp_path / "none").mqtt, {})
+
+
+def test_a_pipe_is_no_password_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)  # to read it would wait for ever
+    with pytest.raises(ConfigurationError, match="is not a file"):
+        password(external(tmp_path / "pipe").mqtt, {})
 
 
 def test_the_daemon_receives_what_the_command_has_checked() -> None:
