@@ -131,6 +131,9 @@ async def test_a_models_state_tells_of_its_living_task_what_the_tasks_own_state_
         await bench.ear.state("model/gestures/ann", taskState="suspended", reasons=["user"], progress=0.6667)
         assert (told := both(bench, task))[0] == told[1]
         assert json.loads(bench.desk.outbox.states["model/gestures"])["taskState"] == "idle"
+        await bench.tasks.resume(task, {})
+        run.say(Held(held=False))
+        await bench.ear.state("model/gestures/ann", taskState="running", reasons=[])
         run.complete()
         state = await bench.ear.state("model/gestures/ann", current=1, taskState="idle", task=None)
         left = {key: state[key] for key in ("reasons", "progress", "lossValue", "etaSeconds")}
