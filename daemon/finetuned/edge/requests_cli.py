@@ -21,6 +21,7 @@ from finetuned.edge.payloads import (
     TasksAnswer,
     VersionAnswer,
 )
+from finetuned.edge.signals import leave_at_signals
 from finetuned.edge.wording import harmless
 from finetuned.errors import HostError, ParameterError
 
@@ -130,6 +131,7 @@ def doomed(body: Mapping[str, str], models: tuple[ModelState, ...]) -> str:
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────
 def _ask(verb: str, body: Mapping[str, Any], to: To) -> Any:  # noqa: ANN401 - JSON
     async def ask() -> Any:  # noqa: ANN401 - JSON
+        leave_at_signals()
         loaded = configuration.load(to.config)
         async with client.connected(client.find(loaded), loaded.mqtt.prefix, node=to.node) as daemon:
             return await daemon.request(verb, body, FORGET_S if verb == "forget" else ANSWER_S)

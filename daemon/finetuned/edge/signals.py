@@ -1,15 +1,18 @@
-"""The signals that end the daemon: each is heard by the event loop, and none kills it while it leaves."""
+"""The signals that end the daemon (heard by the event loop; none kills it while it leaves), and those that end a command."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a manager, a person, a terminal that was closed
 BYTES = 1024
@@ -44,3 +47,25 @@ def _leave_it_to_the_loop(*_: object) -> None:
 def _pass_on(ear: socket.socket, heard: Callable[[], None]) -> None:
     if not set(STOPPING).isdisjoint(ear.recv(BYTES)):
         heard()
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def leave_at_signals() -> None:
+    """Let Ctrl-C and SIGTERM end a command that has nothing to put in order, from within its loop."""
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, leave, number)
+
+
+def leave(number: int) -> NoReturn:
+    """End the process as a signal does, now.
+
+    A thread that resolves a name or knocks at a door cannot be cancelled, and Python's own end waits for it.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(128 + number)

@@ -6,24 +6,22 @@ On a terminal it is a picture that is kept true; else a line for every event, or
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import typer
-
 from finetuned.edge import client, console
 from finetuned.edge import config as configuration
+from finetuned.edge.signals import ENDING, leave, leave_at_signals
 from finetuned.edge.watch_events import clock, line_of
 from finetuned.edge.watch_scene import Heard, Lost, Met, News, Scene, after
 from finetuned.edge.wording import harmless
 from finetuned.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from rich.console import Console, RenderableType
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 BREATH_S, LOOK_S = 0.1, 1.0
 """Between two pictures at least, and at most."""
-TERMINATED = 128 + signal.SIGTERM
 SEEN = 512
 
 
@@ -48,20 +45,16 @@ def watch(config: Path | None, node: str, *, json: bool) -> None:
     """Show what the daemon says until it is interrupted."""
     loaded = configuration.load(config)
     news = follow(lambda: client.find(loaded), loaded.mqtt.prefix, node)
-    try:
-        asyncio.run(_shown(news, json=json))
-    except asyncio.CancelledError:
-        raise typer.Exit(TERMINATED) from None
+    asyncio.run(_shown(news, json=json))
 
 
 async def _shown(news: AsyncIterator[News], *, json: bool) -> None:
     terminal = console.person()
-    if json:
-        await as_json(news)
-    elif sys.stdout.isatty() and sys.stderr.isatty() and not terminal.is_dumb_terminal:
+    if not json and sys.stdout.isatty() and sys.stderr.isatty() and not terminal.is_dumb_terminal:
         await _live(news, terminal)
-    else:
-        await as_lines(news)
+        return
+    leave_at_signals()
+    await (as_json if json else as_lines)(news)
 
 
 # ── the source ──────────────────────────────────────────────────────────────────────────────────
@@ -159,22 +152,30 @@ class Stage:
 
 async def _live(news: AsyncIterator[News], terminal: Console) -> None:
     stage = Stage()
-    _end_at_sigterm()
+    _end_at_signals()
     parts = [asyncio.create_task(_follow(news, stage)), asyncio.create_task(_paint(stage, terminal))]
     try:
         done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         for each in done:
             each.result()
+    except asyncio.CancelledError as ended:
+        await _ended(parts)
+        leave(*ended.args)
     finally:
-        for each in parts:
-            each.cancel()
-        await asyncio.gather(*parts, return_exceptions=True)
+        await _ended(parts)
 
 
-def _end_at_sigterm() -> None:
-    """Leave the terminal as it was, not only after Ctrl-C."""
+def _end_at_signals() -> None:
+    """Leave the terminal as it was."""
     if task := asyncio.current_task():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in ENDING:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel, number)
+
+
+async def _ended(parts: Sequence[asyncio.Task[None]]) -> None:
+    for each in parts:
+        each.cancel()
+    await asyncio.gather(*parts, return_exceptions=True)
 
 
 async def _follow(news: AsyncIterator[News], stage: Stage) -> None:
