@@ -1,0 +1,159 @@
+"""The whole way: a daemon, mosquitto, and Home Assistant's own core, which is asked what it shows and told what to press."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from acceptance.house import LONG, House, digits, drop_digits
+from brokers import client
+from finetuned.edge.homeassistant.identifiers import slug
+from homes import Home, at_home, homeassistant_python
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(180)
+SHORT = {"epochs": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """A daemon and Home Assistant; ids of entities begin with the node's."""
+
+    house: House
+    home: Home
+    node: str
+
+    async def wait(self, **expected: str | None) -> None:
+        """Wait until entities of the node have these states."""
+        await self.home.wait(**{self.id(name, "__"): state for name, state in expected.items()})
+
+    def id(self, name: str, dot: str = ".") -> str:
+        """Return an entity's id; `name` is `<platform>__<what it is>`."""
+        platform, _, rest = name.partition("__")
+        return f"{platform}{dot}{slug(f'finetuned {self.node}')}_{rest}"
+
+    async def press(self, name: str) -> None:
+        """Press a button."""
+        await self.home.ask("call", "button", "press", {"entity_id": self.id(f"button__{name}")})
+
+    async def install(self) -> None:
+        """Install the candidate."""
+        await self.home.ask("call", "update", "install", {"entity_id": self.id("update__digits_candidate")})
+
+    async def attributes(self, name: str) -> dict[str, Any]:
+        """Return an entity's attributes."""
+        found: dict[str, Any] = (await self.home.ask("states"))[self.id(name)]["attributes"]
+        return found
+
+    def requests(self, verb: str) -> list[dict[str, Any]]:
+        """Return what was requested."""
+        return [payload for topic, payload in self.house.ear.heard if topic == f"request/{verb}"]
+
+
+@asynccontextmanager
+async def household(folder: Path, *, configuration: str = "", **settings: Any) -> AsyncIterator[Household]:  # noqa: ANN401 - as `digits`
+    """Run both."""
+    homeassistant_python()
+    async with digits(folder, **settings) as house:
+        node = await house.node()
+        written = configuration.replace("pi_3fa2", slug(node)).replace("gestures", "digits")
+        async with at_home(house.broker.address, folder / "homeassistant", written) as home:
+            yield Household(house, home, node)
+            assert await home.troubles() == []
+
+
+async def test_a_node_and_its_model_appear_with_names_states_and_categories(tmp_path: Path) -> None:
+    async with household(tmp_path) as both:
+        await both.wait(sensor__digits_task="idle", select__mode="auto", binary_sensor__running="off")
+        await both.wait(update__digits_candidate="off", sensor__temperature="40.0")
+        states = await both.home.ask("states")
+        shown = {name: (each["state"], each["category"]) for name, each in states.items()}
+        assert {shown[both.id(f"sensor__{name}")] for name in ("pace",)} == {("full", None)}
+        assert shown[both.id("sensor__held_back_by")] == ("nothing", None)
+        assert shown[both.id("sensor__temperature")] == ("40.0", "diagnostic")
+        assert shown[both.id("binary_sensor__warnings")] == ("off", "diagnostic")
+        assert shown[both.id("button__rescan_inbox")] == ("unknown", "config")
+        assert shown[both.id("button__digits_pause")] == ("unavailable", None)
+        assert states[both.id("sensor__digits_samples")]["attributes"]["friendly_name"] == (
+            f"finetuned {both.node} digits samples"
+        )
+        assert not [name for name, each in states.items() if each["state"] == "None"]
+        assert [each["name"] for each in await both.home.ask("devices")] == [f"finetuned {both.node}"]
+
+
+async def test_what_is_pressed_and_chosen_is_done(tmp_path: Path) -> None:
+    async with household(tmp_path, parameters=LONG, least=1000) as both:
+        await both.wait(select__mode="auto", sensor__digits_samples="0")
+        drop_digits(both.house)
+        await both.wait(sensor__digits_samples="100", button__digits_train="unknown")
+        await both.press("digits_train")
+        await both.wait(sensor__digits_task="running", button__digits_train="unavailable")
+        await both.press("digits_pause")
+        await both.wait(sensor__digits_task="suspended", binary_sensor__running="off")
+        assert (await both.attributes("sensor__digits_task"))["reasons"] == ["user"]
+        await both.press("digits_resume")
+        await both.wait(sensor__digits_task="running")
+        await both.home.ask(
+            "call", "select", "select_option", {"entity_id": both.id("select__mode"), "option": "never"}
+        )
+        await both.wait(select__mode="never", sensor__held_back_by="the mode", sensor__pace="paused")
+        await both.press("digits_cancel")
+        await both.wait(sensor__digits_task="idle", button__digits_cancel="unavailable")
+        await both.house.ear.event("cancelled")
+        said = [payload for topic, payload in both.house.ear.heard if topic.startswith("response/")]
+        assert [each["status"] for each in said] == ["ok"] * 5
+        assert len({each["transaction"] for each in said}) == 5
+
+
+async def test_a_candidate_is_an_update_whose_installation_promotes_it_as_often_as_there_is_one(
+    tmp_path: Path,
+) -> None:
+    async with household(tmp_path, parameters={"epochs": 30}) as both:
+        drop_digits(both.house)
+        await both.wait(sensor__digits_version="1", update__digits_candidate="off")
+        summary = (await both.attributes("update__digits_candidate"))["release_summary"]
+        assert summary.startswith("in use: accuracy ")
+        for _ in range(2):
+            await both.press("digits_roll_back")
+            await both.wait(sensor__digits_version="0", update__digits_candidate="on")
+            found = await both.attributes("update__digits_candidate")
+            assert (found["installed_version"], found["latest_version"]) == ("0", "1")
+            await both.install()
+            await both.wait(sensor__digits_version="1", update__digits_candidate="off")
+        asked = both.requests("promote")
+        assert [(each["model"], each["version"]) for each in asked] == [("digits", 1)] * 2
+
+
+async def test_entities_follow_the_daemon_s_death_and_vanish_with_a_forgotten_model(tmp_path: Path) -> None:
+    allowed = 'allow = ["forget"]'
+    async with household(tmp_path, mqtt=allowed) as both:
+        await both.wait(sensor__digits_task="idle")
+        await both.house.kill()
+        await both.wait(sensor__digits_task="unavailable", select__mode="unavailable")
+        await both.house.start()
+        await both.wait(sensor__digits_task="idle", select__mode="auto")
+        answer = await both.house.request("forget", model="digits")
+        assert answer["status"] == "ok", answer
+        await both.wait(sensor__digits_task=None, update__digits_candidate=None, button__digits_train=None)
+        await both.wait(select__mode="auto")
+
+
+async def test_everything_is_announced_again_when_home_assistant_has_started(tmp_path: Path) -> None:
+    async with digits(tmp_path) as house, client(house.broker.address) as listener:
+        topic = f"homeassistant/device/{await house.node()}/config"
+        await listener.subscribe(topic, qos=1)
+        first = await anext(listener.messages)
+        await house.client.publish("homeassistant/status", b"online", qos=1)
+        async with asyncio.timeout(20):
+            again = await anext(listener.messages)
+        assert json.loads(again.payload).keys() == json.loads(first.payload).keys()
+        assert os.path.commonprefix([first.payload, again.payload])
