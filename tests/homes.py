@@ -56,7 +56,9 @@ class Home:
 
     async def wait(self, **expected: str | None) -> None:
         """Wait until entities have states, by `<platform>__<rest of the id>`; None: until they are gone."""
-        wrong = await self.ask("wait", {name.replace("__", ".", 1): state for name, state in expected.items()})
+        wrong = await self.ask(
+            "wait", {name.replace("__", ".", 1): state for name, state in expected.items()}
+        )
         assert not wrong, wrong
 
     async def troubles(self) -> list[str]:
@@ -68,12 +70,17 @@ class Home:
 @asynccontextmanager
 async def at_home(address: Address, folder: Path, configuration: str = "") -> AsyncIterator[Home]:
     """Run Home Assistant with the broker; `configuration` is its configuration.yaml."""
-    folder.mkdir()
-    (folder / "configuration.yaml").write_text(configuration)
+    where = (
+        address.host,
+        str(address.port),
+        address.username,
+        address.password,
+        _configured(folder, configuration),
+    )
     process = await asyncio.create_subprocess_exec(
         homeassistant_python(),
         str(SCRIPTS / "home.py"),
-        *(address.host, str(address.port), address.username, address.password, str(folder)),
+        *where,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,
@@ -86,3 +93,9 @@ async def at_home(address: Address, folder: Path, configuration: str = "") -> As
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def _configured(folder: Path, configuration: str) -> str:
+    folder.mkdir()
+    (folder / "configuration.yaml").write_text(configuration)
+    return str(folder)

@@ -12,7 +12,6 @@ import logging
 import sys
 from typing import Any
 
-from homeassistant import auth, loader
 from homeassistant.config import async_hass_config_yaml
 from homeassistant.config_entries import ConfigEntries, ConfigEntry
 from homeassistant.const import EVENT_STATE_CHANGED
@@ -32,6 +31,8 @@ from homeassistant.helpers import (
     translation,
 )
 from homeassistant.setup import async_setup_component
+
+from homeassistant import auth, loader
 
 REGISTRIES = (
     device_registry,
@@ -57,6 +58,7 @@ class Kept(logging.Handler):
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
         self.lines.append(self.format(record))
 
 
@@ -165,7 +167,9 @@ class Home:
 async def lines() -> asyncio.StreamReader:
     """Return standard input, line by line."""
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
     return reader
 
 
