@@ -1,4 +1,7 @@
-"""Files that are there whole or not at all, and what a full disk is called."""
+"""Files that are there whole or not at all, and what a full disk is called.
+
+What goes wrong is said with the file's name, not where it lies: it may go out over MQTT or into a log, and a path tells of users.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def aside(path: Path) -> Path:
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write `data` aside, fsync it and rename it into place: after a power cut the old or the new is there."""
-    with host_errors(f"writing {path}"):
+    with host_errors(f"writing {path.name}"):
         temporary = aside(path)
         try:
             write_durably(temporary, data, mode=mode)
@@ -67,7 +70,7 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 def link_atomically(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target`, in place of whatever link is there."""
-    with host_errors(f"linking {link}"):
+    with host_errors(f"linking {link.name}"):
         temporary = aside(link)
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
@@ -77,7 +80,7 @@ def link_atomically(link: Path, target: str) -> None:
 
 def move(source: Path, target: Path) -> None:
     """Rename a fsynced file into a folder, which is made where it is missing."""
-    with host_errors(f"moving {source.name} to {target}"):
+    with host_errors(f"moving {source.name}"):
         make_folder(target.parent)
         source.replace(target)
         fsync_folder(target.parent)
@@ -85,7 +88,7 @@ def move(source: Path, target: Path) -> None:
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Make a folder, and those above it, for the owner only unless `mode` says more; what is there stays as it is."""
-    with host_errors(f"making the folder {path}"):
+    with host_errors(f"making the folder {path.name}"):
         if path.is_dir():
             return
         make_folder(path.parent, mode=mode)
@@ -95,7 +98,7 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole folder, if it is there."""
-    with host_errors(f"removing {path}"):
+    with host_errors(f"removing {path.name}"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -122,7 +125,7 @@ def _fsync(path: Path, flags: int) -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
-    with host_errors(f"reading {path}"), path.open("rb") as file:
+    with host_errors(f"reading {path.name}"), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -340,7 +340,7 @@ async def test_a_file_that_cannot_be_read_is_told_once_and_the_rest_goes_on(
         for number in range(3):
             run.drop(f"gestures/rock/{number}.png", numbered(number))
             await until(lambda: run.files() == [locked])
-        assert run.heard.warnings == ["gestures/rock/locked.png cannot be taken: Permission denied"]
+        assert run.heard.warnings == ["locked.png cannot be taken: Permission denied"]
         assert run.ingest.warnings == tuple(run.heard.warnings)
 
 

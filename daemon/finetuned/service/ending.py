@@ -11,7 +11,7 @@ from finetuned import files
 from finetuned.errors import HostError
 from finetuned.service import events
 from finetuned.service.asked import released
-from finetuned.service.ledger_tasks import QUEUED, explain, get_task, lose, transition
+from finetuned.service.ledger_tasks import QUEUED, explain, find_task, get_task, lose, transition
 from finetuned.service.messages import Cancelled, Completed, Failed, Lost, Released
 from finetuned.service.retention import trim
 from finetuned.service.running import pace_event
@@ -82,8 +82,10 @@ class Endings:
 
     async def of_error(self, task: str, error: FinetunedError, *, leaving: bool) -> None:
         """Write what an error does to a task: the machine's may pass, any other ends it."""
-        row = await self.desk.ledger.run(get_task, task)
-        if not row.alive:
+        row = await self.desk.ledger.run(find_task, task)
+        if row is None:
+            log.info("task %s was forgotten, then: %s", task, error)
+        elif not row.alive:
             log.info("task %s had ended, then: %s", task, error)
             await self.clear(row)
         elif isinstance(error, HostError) or row.state is TaskState.cancelling:
@@ -123,7 +125,9 @@ class Endings:
 
         `held` is how one was held that has let go.
         """
-        row = await self.desk.ledger.run(get_task, task)
+        row = await self.desk.ledger.run(find_task, task)
+        if row is None:  # it was forgotten
+            return
         about = self.desk.about(row)
         if row.state is TaskState.running:
             paused = events.Paused(**about, pace="paused", duty=0.0, reasons=reasons)
@@ -144,6 +148,8 @@ class Endings:
 
     async def close(self, row: TaskRow, ending: events.Outcome) -> None:
         """End a task that did not complete."""
+        if isinstance(ending, events.TaskFailed):
+            log.error("task %s of model %s failed: %s", row.id, row.model, ending.error)
         moment = self.desk.moment()
         ended = await self.desk.ledger.run(transition, row.id, Verb.fail, moment=moment, outcomes=[ending])
         self.desk.outbox.outcomes_written()

@@ -16,12 +16,14 @@ import stat
 from collections import Counter, deque
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 from finetuned.errors import FinetunedError, HostError
 from finetuned.files import host_errors, make_folder
 from finetuned.service import batch, inputs
 from finetuned.service.batch import Batch, Refused, Taken, Twin
+from finetuned.service.cancellation import uninterrupted
 from finetuned.service.claim import Changed, TooLargeError, claim
 from finetuned.service.events import SampleRejected, SampleWaiting
 from finetuned.service.journal import found_of, recover, remove_originals
@@ -108,6 +110,8 @@ class Ingest:
         clock: Clock,
     ) -> None:
         self.closed: Callable[[], str] = lambda: ""
+        self.turn = asyncio.Lock()
+        """Held while a batch is made: who holds it finds no sample half taken."""
         self._bench = bench
         self._settings = settings
         self._intakes = intakes
@@ -188,14 +192,17 @@ class Ingest:
     async def _batch(self, places: deque[tuple[Found, Place]]) -> None:
         """Claim, decode and commit as many of `places` as make a batch."""
         gathered = Batch()
-        until = self._clock.monotonic() + BATCH_S
-        try:
-            while places and not (gathered.size and self._is_full(gathered, until)):
-                await self._add(gathered, *places.popleft())
-            if gathered.size:
-                await self._commit(gathered)
-        finally:
-            batch.discard(gathered.claims)
+        async with self.turn:
+            until = self._clock.monotonic() + BATCH_S
+            try:
+                while places and not (gathered.size and self._is_full(gathered, until)):
+                    found, place = places.popleft()
+                    if place.model in self._intakes():  # it may have been forgotten meanwhile
+                        await self._add(gathered, found, place)
+                if gathered.size:
+                    await self._commit(gathered)
+            finally:
+                batch.discard(gathered.claims)
 
     def _is_full(self, gathered: Batch, until: float) -> bool:
         return (
@@ -248,7 +255,7 @@ class Ingest:
         self._stuck += left
         for found in (found_of(self._bench.inbox, original) for original in left):
             self._left.add(found)
-            self._warn(HostError(f"{self._shown(found)} was taken, but cannot be removed from the inbox"))
+            self._warn(HostError(f"{_shown(found.path)} was taken, but cannot be removed from the inbox"))
         self._listener.told()
         news = {(item.row.model, item.row.user) for item in acceptances if item.kind in NEWS}
         for model, user in sorted(news):
@@ -257,7 +264,7 @@ class Ingest:
     # ── what is not taken ───────────────────────────────────────────────────────────────────────
     async def _hand_over(self, found: Found) -> None:
         try:
-            with host_errors(f"taking {self._shown(found)}"):
+            with host_errors(f"taking {_shown(found.path)}"):
                 await self._listener.model_dropped(found)
         except FinetunedError as error:
             self._warn(error)
@@ -324,19 +331,16 @@ class Ingest:
         """Leave a file where it is until the next scan; a full disk ends the round."""
         if error.errno in FULL:
             raise HostError("the disk is full: nothing is taken until there is space again") from error
-        self._warn(HostError(f"{self._shown(found)} cannot be taken: {error.strerror}"))
+        self._warn(HostError(f"{_shown(found.path)} cannot be taken: {error.strerror}"))
 
     def _warn(self, error: Exception) -> None:
         """Say it, unless it has been said and still lasts."""
-        text = str(error)
+        text = _in_words(error)
         lasting = text in self.warnings
         self._warnings = {known: self._warnings[known] for known in self.warnings}
         self._warnings[text] = self._clock.monotonic()
         if not lasting:
             self._listener.warned(text)
-
-    def _shown(self, found: Found) -> str:
-        return "/".join(file_name(part, "") for part in found.path.relative_to(self._bench.inbox).parts)
 
     def _stamp(self) -> str:
         """Return the time, never the same twice: a batch is told by it."""
@@ -356,7 +360,9 @@ async def ensure_inputs(
     if not samples:
         return reasons
     path = store.inputs(samples[0].model, samples[0].user)
-    missing = set(await asyncio.to_thread(_missing, path, want.signature, [row.digest for row in samples]))
+    digests = [row.digest for row in samples]
+    # Not left to a thread that nobody waits for: it might write of what has been forgotten by then.
+    missing = set(await uninterrupted(asyncio.to_thread(_missing, path, want.signature, digests)))
     rows: dict[str, bytes] = {}
     for row in samples:
         if row.digest in missing:
@@ -366,9 +372,9 @@ async def ensure_inputs(
             else:
                 rows[row.digest] = raw
         if len(rows) >= ENSURED_AT_ONCE:
-            await asyncio.to_thread(_put, path, want.signature, rows)
+            await uninterrupted(asyncio.to_thread(_put, path, want.signature, rows))
             rows = {}
-    await asyncio.to_thread(_put, path, want.signature, rows)
+    await uninterrupted(asyncio.to_thread(_put, path, want.signature, rows))
     return reasons
 
 
@@ -381,3 +387,14 @@ def _missing(path: Path, signature: str, digests: Sequence[str]) -> list[str]:
 def _put(path: Path, signature: str, rows: Mapping[str, bytes]) -> None:
     with inputs.opened(path) as db:
         inputs.put_inputs(db, signature, rows.items())
+
+
+def _in_words(error: Exception) -> str:
+    """Say what went wrong by the name of the file or folder: where it lies is nobody's business."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{_shown(os.fsdecode(error.filename or 'inbox'))} cannot be read: {error.strerror}"
+    return str(error)
+
+
+def _shown(path: str | PurePath) -> str:
+    return file_name(PurePath(path).name, "")

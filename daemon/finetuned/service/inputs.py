@@ -47,19 +47,19 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         yield db
     except sqlite3.OperationalError as error:
-        raise HostError(f"{path} cannot be used: {error}") from error
+        raise HostError(f"{path.name} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # a mistake in a query, not in the file
             raise
         discard(path)
-        raise HostError(f"{path} was damaged ({error}) and will be made anew") from error
+        raise HostError(f"{path.name} was damaged ({error}) and will be made anew") from error
     finally:
         db.close()
 
 
 def discard(path: Path) -> None:
     """Remove the database and what SQLite keeps beside it."""
-    with host_errors(f"removing {path}"):
+    with host_errors(f"removing {path.name}"):
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
@@ -145,7 +145,7 @@ def _usable(path: Path) -> sqlite3.Connection:
     except (
         sqlite3.OperationalError
     ) as error:  # locked, not writable, a full disk: nothing is wrong with the file
-        raise HostError(f"{path} cannot be opened: {error}") from error
+        raise HostError(f"{path.name} cannot be opened: {error}") from error
     except sqlite3.DatabaseError:
         discard(path)
         return _connect(path)

@@ -117,7 +117,8 @@ class Models:
             row = await self.register(name, claimed.copy)
         except (ModelError, RequestError) as error:
             await asyncio.to_thread(self._reject, found, claimed.copy, error)
-            log.warning("the model %s is rejected: %s", file_name(found.path.name, ""), error)
+            shown = file_name(found.path.name, "")
+            log.warning("the model %s is rejected; rejected/%s.txt says why", shown, shown)
         else:
             log.info("the model %s is registered", name)
         finally:
@@ -148,13 +149,13 @@ def folders(row: ModelRow, mapping: Mapping[str, str]) -> list[str]:
 def read(path: Path) -> bytes:
     """Return a model's bytes; ModelError where it is none or too large, HostError where it cannot be read."""
     refuse_at_sight(path)
-    with files.host_errors(f"reading {path}"):
+    with files.host_errors(f"reading {path.name}"):
         return path.read_bytes()
 
 
 def refuse_at_sight(path: Path) -> None:
     """Raise for what cannot be a model by its size or kind alone, without reading it."""
-    with files.host_errors(f"reading {path}"):
+    with files.host_errors(f"reading {path.name}"):
         if path.is_dir():
             raise ModelError(
                 f"{path.name} is a folder; finetuned takes a {MODEL_SUFFIX} file, no .mlpackage and no .mlmodelc"

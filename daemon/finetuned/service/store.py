@@ -120,7 +120,10 @@ class Store:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the state folder; HostError where another daemon does.  The kernel frees it when we die."""
-        files.make_folder(self.root)
+        try:
+            files.make_folder(self.root)
+        except HostError as error:
+            raise HostError(f"the state folder {self.root}: {error}") from error
         with files.host_errors(f"locking {self.root}"):
             descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -142,7 +145,7 @@ class Store:
     def instance(self) -> str:
         """Return the four hex digits that tell this node from its namesakes; made once."""
         path = self.root / "instance"
-        with files.host_errors(f"reading {path}"):
+        with files.host_errors(f"reading {path.name}"):
             known = path.read_text("ascii", "replace").strip() if path.exists() else ""
         if re.fullmatch("[0-9a-f]{4}", known):
             return known
@@ -153,7 +156,7 @@ class Store:
     def secret(self) -> bytes:
         """Return the 32 bytes that make this node's made-up names unguessable (`mqtt.disclose`); made once, for the owner only."""
         path = self.root / "secret"
-        with files.host_errors(f"reading {path}"):
+        with files.host_errors(f"reading {path.name}"):
             known = path.read_bytes() if path.exists() else b""
         if len(known) == SECRET_BYTES:
             return known
@@ -177,7 +180,7 @@ class Store:
         folder = self.version(model, user, version)
         if folder.exists():
             raise HostError(
-                f"{folder} is there already, though the ledger does not know it; a restart clears it"
+                f"version {version} of {model} is there already, though the ledger does not know it; a restart clears it"
             )
         with files.host_errors(f"saving version {version} of {model}"):
             temporary = files.aside(folder)
@@ -219,6 +222,16 @@ class Store:
             files.link_atomically(link, f"versions/{version}")
         else:
             files.remove(link)
+
+    def remove_unknown(self, path: Path, kept: Collection[Path]) -> None:
+        """Remove what lies at a path, durably, except for what is `kept`."""
+        if path in kept or not os.path.lexists(path):
+            return
+        on_the_way = any(path in each.parents for each in kept)
+        for stray in list(_all_but(path, kept)) if on_the_way else [path]:
+            files.remove(stray)
+        with files.host_errors(f"removing {path}"):
+            files.fsync_folder(path.parent)
 
     # ── after a crash ───────────────────────────────────────────────────────────────────────────
     def repair(

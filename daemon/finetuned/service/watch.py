@@ -147,14 +147,19 @@ async def hints(root: Path, report: Callable[[Exception], None]) -> AsyncGenerat
                     async for paths in changes:
                         yield paths
             except (OSError, RuntimeError) as error:  # no folder, no watches left, or watchfiles' own
-                report(HostError(f"{root} cannot be watched: {error}"))
+                report(_unwatchable(error))
             except (
                 ExceptionGroup
             ) as group:  # the same while it waits; a name that is no UTF-8 is enough for that
                 for fault in group.exceptions:
-                    report(fault)
+                    report(_unwatchable(fault))
         yield None
         await asyncio.sleep(POLL_S)
+
+
+def _unwatchable(error: Exception) -> HostError:
+    """Say what is wrong without watchfiles' list of paths."""
+    return HostError(f"the inbox cannot be watched: {str(error).partition(' about [')[0]}")
 
 
 async def _inotify(root: Path) -> AsyncGenerator[frozenset[Path] | None]:

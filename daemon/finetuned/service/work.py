@@ -171,7 +171,7 @@ class Work:
         found = hashlib.sha256(data).hexdigest()
         if found != self.spec.model_digest:
             raise HostError(
-                f"{self.spec.model_path} is not the file it was: its SHA-256 is {found}, the ledger says {self.spec.model_digest}"
+                f"the model that the task begins with is not the file it was: its SHA-256 is {found}, the ledger says {self.spec.model_digest}"
             )
         model = codec.decode(data)
         force = resolve(update_of(model), self.spec.parameters, seed=self.spec.seed)

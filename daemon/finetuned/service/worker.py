@@ -126,7 +126,7 @@ class Worker:
         except MemoryError:
             self._say(Failed(fault=HostError.fault, error="there is not enough memory for this task"))
         except (OSError, sqlite3.Error) as error:
-            self._say(Failed(fault=HostError.fault, error=f"{error}"))
+            self._say(Failed(fault=HostError.fault, error=_in_words(error)))
 
     def _drive(self, work: Work) -> None:
         """Between any two steps of the work: messages, then perhaps a rest."""
@@ -236,6 +236,11 @@ def free_memory() -> None:
     gc.collect()
     with contextlib.suppress(AttributeError):  # another libc than glibc has none
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _in_words(error: OSError | sqlite3.Error) -> str:
+    """Say what went wrong, without the path that an OSError names."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def main() -> None:
