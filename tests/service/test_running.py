@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benches import a_desk, with_samples
-from fakes import GOES_ON, STANDS, ScriptedExecutor, ScriptedRun, a_spec, batch, begin
+from fakes import GOES_ON, PATIENCE_S, STANDS, ScriptedExecutor, ScriptedRun, a_spec, batch, begin
 from finetuned.errors import HostError
 from finetuned.policy.budget import Budget, Cause, Pace, Verdict
 from finetuned.service import messages as m
+from finetuned.service import running
 from finetuned.service.events import MiniBatchEnd
 from finetuned.service.governor import Governor
 from finetuned.service.ledger_outcomes import unsent
@@ -65,6 +66,13 @@ class Trial:
         """Let the budget say so."""
         self.says[:] = [verdict]
         await self.attempt.follow()
+
+    async def shows(self, **wanted: object) -> None:
+        """Wait until what is retained of the task holds these."""
+        async with asyncio.timeout(PATIENCE_S):
+            async with self.attempt.desk.outbox.subscribe("view") as states:
+                while not wanted.items() <= self.view.items():
+                    await anext(states)
 
     @property
     def view(self) -> dict[str, Any]:
@@ -313,7 +321,20 @@ async def test_reports_become_events_and_a_state_and_what_comes_twice_is_dropped
         assert isinstance(events[2], MiniBatchEnd)
         assert events[2].metrics == {"epochIndex": 1, "miniBatchIndex": 0, "lossValue": 0.25}
         assert {event.attempt for event in events} == {1}
+        await trial.shows(progress=0.6667)
         assert (trial.view["epoch"], trial.view["batch"], trial.view["progress"]) == (1, 1, 0.6667)
+
+
+async def test_however_fast_mini_batches_come_what_is_shown_changes_at_a_pace_that_a_broker_can_bear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "SHOW_S", 3600.0)
+    async with a_trial(tmp_path) as trial:
+        await trial.follow(FINE)
+        await trial.hears(begin(epochs=2, batches=3), batch(1), batch(2))
+        assert trial.view["progress"] == 0.0
+        await trial.follow(SLOW)
+        assert (trial.view["progress"], trial.view["pace"]) == (0.3333, "slow")
 
 
 def none() -> m.Metrics:

@@ -62,6 +62,9 @@ DISK_S = 10.0
 MEMORY = "memory"
 MISSED_BY_NOBODY = (Checkpointed, Restored)
 """Without these the task goes on from somewhere else, to the same bytes."""
+SHOW_S = 0.2
+OFTEN = (MiniBatchEnd, EpochEnd, Checkpointed)
+"""After these, what is shown of the task changes at most every `SHOW_S`: a retained state costs more than an event."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +97,8 @@ class Attempt:
     _inbox: asyncio.Queue[Report] = field(default_factory=asyncio.Queue)
     _seq: int = 0
     _unreachable: bool = False
+    _shows: asyncio.TimerHandle | None = None
+    _showed_at: float = -math.inf
 
     @property
     def told(self) -> Wanted | None:
@@ -225,7 +230,10 @@ class Attempt:
         }
         if taker := takers.get(type(report)):
             await taker(report)
-            self._show()
+            if isinstance(report, OFTEN):
+                self._show_soon()
+            else:
+                self._show()
 
     async def _take_restored(self, report: Restored) -> None:
         """It goes on from a checkpoint, perhaps not from the newest."""
@@ -336,7 +344,16 @@ class Attempt:
     def _pace_event(self, kind: type[events.PaceEvent], want: Wanted) -> Outcome:
         return pace_event(kind, self.desk.about(self.row), want)
 
+    def _show_soon(self) -> None:
+        """Show the latest, at once or when the last time is `SHOW_S` ago."""
+        if self._shows is None:
+            self._shows = asyncio.get_running_loop().call_at(self._showed_at + SHOW_S, self._show)
+
     def _show(self) -> None:
+        if self._shows is not None:
+            self._shows.cancel()
+            self._shows = None
+        self._showed_at = asyncio.get_running_loop().time()
         if self._told is not None and not self.over:
             self.shown(task_state(self.row, self.course, self._told, self.desk.monotonic()))
 
