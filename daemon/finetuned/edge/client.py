@@ -225,8 +225,9 @@ def _said(error: MqttError, address: Address) -> str:
     if isinstance(error, MqttCodeError) and getattr(error.rc, "value", error.rc) in UNWANTED:
         user = f"user {harmless(address.username)!r}" if address.username else "anybody without a user"
         return f"it does not let {user} in: check mqtt.username and mqtt.password_file ({error})"
-    if number := ERRNO.match(str(error)):
-        return f"{ADVICE.get(int(number[1]), 'is it running?')} ({error})"
+    number = ERRNO.match(str(error))
+    if number and (advice := ADVICE.get(int(number[1]))):
+        return f"{advice} ({error})"
     if "timed out" in str(error):
         return f"no answer in time: is it stopped or overloaded, is mqtt.port right, does a firewall swallow it? ({error})"
     return str(error)
