@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024
 SHOWN = 40
+MAX_ERROR = 1000
+"""Characters."""
 log = get_logger("requests")
 
 Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -42,7 +44,7 @@ class Request:
     verb: str
     transaction: str
     body: dict[str, Any]
-    expires: str | None = None
+    expires: object = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class Desk:
         return msgspec.json.encode(Response(transaction=request.transaction, status="ok", data=told))
 
     def _refusal(self, transaction: str, error: str) -> bytes:
-        told = self.disclosure.error(error)
+        told = _bounded(self.disclosure.error(error))
         return msgspec.json.encode(Response(transaction=transaction, status="error", error=told))
 
 
@@ -121,10 +123,13 @@ def understood(verb: str, payload: bytes, *, retained: bool = False) -> Request:
         raise RequestError(
             f"needs a `transaction`: a string of 1 to {MAX_TRANSACTION} characters of your own"
         )
-    expires = body.pop("expires", None)
-    if expires is not None and not isinstance(expires, str):
-        raise RequestError('`expires` is no time: write it as "2026-11-23T04:50:12Z"')
-    return Request(verb=verb, transaction=transaction, body=body, expires=expires)
+    return Request(verb=verb, transaction=transaction, expires=body.pop("expires", None), body=body)
+
+
+def _bounded(error: str) -> str:
+    """Return a sentence without its middle, where what was asked, and is repeated there, was long."""
+    half = MAX_ERROR // 2
+    return error if len(error) <= MAX_ERROR else f"{error[:half]}…{error[-half:]}"
 
 
 def _object(payload: bytes) -> dict[str, Any]:
@@ -135,9 +140,9 @@ def _object(payload: bytes) -> dict[str, Any]:
     return body
 
 
-def _seconds(expires: str) -> float:
+def _seconds(expires: object) -> float:
     try:
-        time = datetime.fromisoformat(expires)
+        time = datetime.fromisoformat(str(expires))
     except ValueError:
         time = datetime.min  # noqa: DTZ901 - naive, hence refused below
     if time.tzinfo is None:
