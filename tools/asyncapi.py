@@ -145,7 +145,7 @@ def messages() -> Json:
     }
     return {
         "availability": _message("Availability", ONLINE.decode(), content=WAYS["availability"].content),
-        "cleared": _message("Cleared", "", content="text/plain"),
+        "cleared": _message("Cleared", "", content=""),
         "daemonState": _message("DaemonState", EXAMPLES["states"]["daemonState"]),
         "modelState": _message("ModelState", EXAMPLES["states"]["modelState"]),
         "taskState": _message("TaskStateView", EXAMPLES["states"]["taskState"]),
@@ -160,10 +160,12 @@ def messages() -> Json:
 def _message(
     schema: str, example: Json | str, *, content: str = "application/json", correlated: bool = False
 ) -> Json:
-    message: Json = {"name": schema, "contentType": content, "payload": _schema(schema)}
+    message: Json = {"name": schema, "payload": _schema(schema)}
     if correlated:
         message["correlationId"] = {"$ref": "#/components/correlationIds/transaction"}
-    message["bindings"] = {"mqtt": {"contentType": content, "bindingVersion": BINDING}}
+    if content:
+        message["contentType"] = content
+        message["bindings"] = {"mqtt": {"contentType": content, "bindingVersion": BINDING}}
     return message | {"examples": [{"payload": example}]}
 
 
@@ -298,7 +300,6 @@ def document() -> Json:
             "A subscriber passes over keys and events that it does not know: later versions may have more.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
-        "defaultContentType": "application/json",
         "servers": servers(),
         "channels": known,
         "operations": dict(operations(known)),

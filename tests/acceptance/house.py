@@ -61,6 +61,7 @@ port = {port}
 username = "{user}"
 password_file = "{password}"
 batch_events_per_second = 200.0
+{mqtt}
 [log]
 level = "info"
 format = "json"
@@ -76,6 +77,7 @@ SETTINGS = {
     "min_free_mb": 1,
     "max_running": 1,
     "warm_s": 60.0,
+    "mqtt": "",
 }
 """What tests change of it; `sysfs` and `proc` are made up where they aren't given, so no test hangs on this machine's state."""
 NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}

@@ -25,6 +25,7 @@ from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import SINK
 from finetuned.edge.signals import heeding
 from finetuned.errors import ConfigurationError, FinetunedError, HostError, ModelError, RequestError
+from finetuned.service.forgetting import finish_forgetting
 from finetuned.service.ledger import data_version
 from finetuned.service.ledger_checkpoints import known_checkpoints
 from finetuned.service.ledger_outcomes import keep_sinks
@@ -61,6 +62,7 @@ async def _prepare(house: House) -> None:
     """Make true what must be true before anybody is listened to."""
     desk = house.desk
     await house.tasks.recover()
+    await finish_forgetting(desk)
     alive = {row.id for row in await desk.ledger.run(alive_tasks)}
     repaired = await asyncio.to_thread(
         desk.store.repair,
@@ -134,6 +136,8 @@ async def _show(house: House) -> None:
         seen = now
         await house.ears.show_models()
         state = state_of(house.governor, house.tasks, house.ingest)
+        for warning in shown.new_warnings(state):
+            log.warning("warning", warning=warning)
         if shown.is_news(state, house.desk.monotonic()):
             house.desk.outbox.state("state", msgspec.json.encode(state))
             house.notifier.status(status_line(state))

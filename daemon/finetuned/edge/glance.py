@@ -61,6 +61,11 @@ class Glance:
     state: DaemonState | None = None
     at: float = -math.inf
 
+    def new_warnings(self, state: DaemonState) -> tuple[str, ...]:
+        """Return those that the state shown last has not."""
+        known = self.state.warnings if self.state else ()
+        return tuple(warning for warning in state.warnings if warning not in known)
+
     def is_news(self, state: DaemonState, now: float) -> bool:
         """Say whether to show the state, and take it as shown then."""
         known = self.state

@@ -32,6 +32,7 @@ from finetuned.service import batch, clock, plugins
 from finetuned.service import ingest as ingestion
 from finetuned.service.decoder import Decoders, Limits
 from finetuned.service.desk import Desk
+from finetuned.service.forgetting import Forgetting
 from finetuned.service.governor import Governor
 from finetuned.service.ingest import Ingest
 from finetuned.service.ledger import Ledger
@@ -121,9 +122,8 @@ class Ears:
         self.desk.outbox.outcomes_written()
         self.stir.set()
 
-    def warned(self, warning: str) -> None:
-        """Something goes wrong."""
-        log.warning("ingestion", warning=warning)
+    def warned(self, _: str) -> None:
+        """Something goes wrong: it is in the daemon's state, and in the log when that is shown."""
         self.stir.set()
 
     async def model_dropped(self, found: Found) -> None:
@@ -205,8 +205,17 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         ingest.rescan()
         return ingest.waiting
 
+    async def relook() -> None:
+        await models.refresh()
+        ingest.rescan()
+
+    forgetting = Forgetting(
+        desk=desk, tasks=tasks, turn=ingest.turn, intakes=lambda: models.intakes, relook=relook
+    )
     selection = Selection(desk=desk, showcase=tasks.showcase)
-    verbs = Verbs(tasks, desk.ledger, modes, glance, selection=selection, rescan=rescan)
+    verbs = Verbs(
+        tasks, desk.ledger, modes, glance, selection=selection, forgetting=forgetting, rescan=rescan
+    )
     return House(
         config=config,
         desk=desk,

@@ -118,7 +118,7 @@ class Models:
         except (ModelError, RequestError) as error:
             await asyncio.to_thread(self._reject, found, claimed.copy, error)
             shown = file_name(found.path.name, "")
-            log.warning("the model %s is rejected; rejected/%s.txt says why", shown, shown)
+            log.warning("the model %s is rejected; %s.txt in rejected/ says why", shown, shown)
         else:
             log.info("the model %s is registered", name)
         finally:
