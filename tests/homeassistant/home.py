@@ -59,6 +59,7 @@ class Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one."""
+        """Keep one."""
         self.lines.append(self.format(record))
 
 
