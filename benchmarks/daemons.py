@@ -38,6 +38,7 @@ quiet_s = {quiet}
 [worker]
 nice = 0
 warm_s = {warm}
+{worker}
 [models.{name}]
 path = "{model}"
 {more}
@@ -98,17 +99,18 @@ class Laptop:
 
 # ── the daemon ──────────────────────────────────────────────────────────────────────────────────
 @asynccontextmanager
-async def daemon(
+async def daemon(  # noqa: PLR0913 - what a benchmark varies
     folder: Path,
     *,
     budget: str = DESK,
     more: str = "",
     warm_s: float = 1.0,
+    worker: str = "",
     within: tuple[str, ...] = (),
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Address, float]]:
     """Run one; yield it, its address, and the seconds that it took to answer.
 
-    `budget` and `more` are lines of its configuration; `within` is a program that becomes the daemon's command.
+    `budget`, `worker` and `more` are lines of its configuration; `within` is a program that becomes the daemon's command.
     """
     file = folder / "finetuned.toml"
     text = CONFIGURATION.format(
@@ -116,6 +118,7 @@ async def daemon(
         settle=SETTLE_S,
         quiet=QUIET_S,
         warm=warm_s,
+        worker=worker,
         budget=budget,
         name=NAME,
         model=MODEL,

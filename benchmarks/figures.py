@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import governor
 from daemons import NAME, PATIENCE_S, QUIET_S, SETTLE_S, cpu_s, daemon, drop
 from governor import Figure
+from mqtt import HEADING
 
 from finetuned.edge import client
 from finetuned.edge.demo_data import DROPS, pictures
@@ -380,7 +381,8 @@ def main() -> None:
     print("training against PyTorch …", file=sys.stderr)
     figures += duel(1)
     text = page(figures)
-    OUT.write_text(text, encoding="utf-8")
+    _, heading, others = OUT.read_text(encoding="utf-8").partition(HEADING)
+    OUT.write_text(text + heading + others, encoding="utf-8")
     print(text)
 
 
