@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brokers import client
 from finetuned.edge.broker import LOOPBACK, Address
 from finetuned.edge.config import Mqtt
+from finetuned.edge.disclosure import Disclosure
 from finetuned.edge.mqtt import SINK, Bridge, Patience
 from finetuned.edge.requests import Handler, Memory
 from finetuned.errors import RequestError
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
     import aiomqtt
 
+    from finetuned.edge.announcing import Announcer
     from finetuned.service.ledger_requests import Answer
 
 NODE = "n"
 TS = "2026-11-23T04:50:12.418Z"
 BASE = "finetuned/n"
 DEADLINE_S = 20
+SLOW = 100
 QUICK = Patience(first_s=0.01, most_s=0.05, answer_s=10.0)
 
 
@@ -82,6 +85,8 @@ async def bridged(  # noqa: PLR0913 - the bridge's own
     patience: Patience = QUICK,
     clock: Callable[[], float] = time.monotonic,
     rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    disclosure: Disclosure | None = None,
+    announcers: tuple[Announcer, ...] = (),
 ) -> AsyncIterator[Behind]:
     """Run a bridge over the ledger in `folder`; without a `handler` requests are counted."""
     calls: list[tuple[str, dict[str, Any]]] = []
@@ -108,6 +113,8 @@ async def bridged(  # noqa: PLR0913 - the bridge's own
             outbox=outbox,
             handler=handler or obey,
             memory=Memory(recall=known, remember=keep),
+            disclosure=disclosure or Disclosure(),
+            announcers=announcers,
             patience=patience,
             clock=clock,
             rest=rest,
@@ -199,10 +206,16 @@ async def retained(address: Address) -> dict[str, bytes]:
 # ── in between ──────────────────────────────────────────────────────────────────────────────────
 @dataclass(kw_only=True)
 class Line:
-    """A line to a broker on which everything that the broker says can be lost."""
+    """A line to a broker on which what the broker says (`deaf`) or both say (`dead`) can be lost.
+
+    It can be slow, in bytes that go at once, and be cut after so many bytes of the broker's.
+    """
 
     address: Address
     deaf: bool = False
+    dead: bool = False
+    at_once: int = 65536
+    cut_after: int | None = None
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -221,12 +234,20 @@ class Line:
     async def _copy(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, losing: bool
     ) -> None:
-        while data := await source.read(65536):
-            if losing and self.deaf:
+        while data := await source.read(self.at_once):
+            if self.dead or (losing and self.deaf):
                 self.lost.set()
-            else:
-                target.write(data)
-                await target.drain()
+                continue
+            if losing and self.cut_after is not None:
+                data, self.cut_after = data[: self.cut_after], self.cut_after - len(data)
+            target.write(data)
+            await target.drain()
+            if self.cut_after is not None and self.cut_after <= 0:
+                self.cut_after = None
+                self.lost.set()
+                return
+            if self.at_once < SLOW:
+                await asyncio.sleep(0.002)  # what makes it slow
 
 
 @asynccontextmanager

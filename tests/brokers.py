@@ -53,12 +53,13 @@ def free_port() -> int:
 class Mosquitto:
     """Debian's mosquitto, for one user with a password; `acl` are the lines of its access list.
 
-    `certificate` is a file with a certificate and its key: then it speaks TLS.
+    `certificate` is a file with a certificate and its key: then it speaks TLS.  `keeping`: what is retained outlasts it.
     """
 
     folder: Path
     acl: tuple[str, ...] = ()
     certificate: Path | None = None
+    keeping: bool = False
     address: Address = field(init=False)
     _process: asyncio.subprocess.Process | None = None
 
@@ -73,7 +74,8 @@ class Mosquitto:
             f"listener {self.address.port} {LOOPBACK}",
             "allow_anonymous false",
             f"password_file {passwords}",
-            "persistence false",
+            f"persistence {str(self.keeping).lower()}",
+            f"persistence_location {self.folder}/",
             *([f"acl_file {acl}"] if self.acl else []),
             *([f"certfile {self.certificate}", f"keyfile {self.certificate}"] if self.certificate else []),
             "log_dest stderr",
@@ -99,6 +101,22 @@ class Mosquitto:
         """Let it read its access list again."""
         assert self._process
         self._process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """Let it stand still."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    async def leave(self) -> None:
+        """End it properly, so that it writes down what it keeps."""
+        assert self._process
+        self._process.terminate()
+        await self._process.communicate()
 
     async def kill(self) -> None:
         """End it as `kill -9` does."""
@@ -134,12 +152,21 @@ class Embedded:
 
 @asynccontextmanager
 async def running(
-    kind: str, folder: Path, acl: tuple[str, ...] = (), certificate: Path | None = None
+    kind: str,
+    folder: Path,
+    acl: tuple[str, ...] = (),
+    certificate: Path | None = None,
+    *,
+    keeping: bool = False,
 ) -> AsyncIterator[BrokerProcess]:
     """Run a broker: `mosquitto` or `embedded`."""
     if kind == "mosquitto" and MOSQUITTO is None:
         missing("left out: mosquitto is not installed (apt-get install mosquitto)")
-    broker = Mosquitto(folder=folder, acl=acl, certificate=certificate) if kind == "mosquitto" else Embedded()
+    broker: BrokerProcess = (
+        Mosquitto(folder=folder, acl=acl, certificate=certificate, keeping=keeping)
+        if kind == "mosquitto"
+        else Embedded()
+    )
     await broker.start()
     try:
         yield broker
@@ -147,14 +174,20 @@ async def running(
         await broker.kill()
 
 
-def client(address: Address) -> aiomqtt.Client:
+def client(
+    address: Address,
+    *,
+    identifier: str | None = None,
+    protocol: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V311,
+) -> aiomqtt.Client:
     """Return somebody else on the broker: aiomqtt as it is."""
     return aiomqtt.Client(
         address.host,
         address.port,
         username=address.username or None,
         password=address.password or None,
-        protocol=aiomqtt.ProtocolVersion.V311,
+        identifier=identifier,
+        protocol=protocol,
         timeout=10,
     )
 

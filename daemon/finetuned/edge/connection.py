@@ -271,6 +271,10 @@ class Connection(aiomqtt.Client):
 
         self._loop.call_soon_threadsafe(register)
 
+    def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
+        if sock.fileno() >= 0:  # paho asks for it once more when it is collected
+            super()._on_socket_unregister_write(client, userdata, sock)
+
     async def close(self) -> None:
         """Disconnect; whoever leaves has a reason of their own, which trouble at the door must not hide."""
         try:

@@ -106,7 +106,7 @@ class Bridge:
         self._requests = Bucket(rate=REQUESTS_PER_SECOND, burst=REQUESTS_PER_SECOND, clock=self.clock)
         self._batches = Bucket(rate=self.mqtt.batch_events_per_second, burst=1, clock=self.clock)
         self._delays = self.patience.delays(self.jitter)
-        self._said = ""
+        self._said: set[str] = set()
 
     async def run(self) -> None:
         """Be connected as often as possible, until cancelled; then say `offline`."""
@@ -166,7 +166,8 @@ class Bridge:
                     group.create_task(voice.send(subscription), name="mqtt send")
             finally:
                 if self.clock() - greeted >= self.patience.lasting_s:
-                    self._delays, self._said = self.patience.delays(self.jitter), ""
+                    self._delays = self.patience.delays(self.jitter)
+                    self._said.clear()
 
     # ── greeting ────────────────────────────────────────────────────────────────────────────────
     async def _greet(self, voice: Voice) -> list[aiomqtt.Message]:
@@ -179,7 +180,7 @@ class Bridge:
         await connection.listen(self.topics.request("#"), as_published=True)
         await connection.listen(self.topics.availability, *self.topics.kept)
         await self._listen_for_announcers(connection)
-        await voice.publish(self.topics.availability, ONLINE)
+        await voice.keep(self.topics.availability, ONLINE)
         retained, early = await self._read_back(connection)
         await connection.unsubscribe(list(self.topics.kept))
         voice.learn(self.outbox.states)
@@ -233,7 +234,7 @@ class Bridge:
             self._take(message, waiting)
         elif topic == self.topics.availability and message.payload == OFFLINE:
             # The last will of a connection of ours that the broker only now found dead.
-            await voice.publish(topic, ONLINE)
+            await voice.keep(topic, ONLINE)
         elif self._heard_by_announcers(message):
             await voice.announce()
 
@@ -280,8 +281,8 @@ class Bridge:
 
     def _say_once(self, reason: str) -> None:
         """Log a trouble, but not every minute for as long as it lasts."""
-        if reason != self._said:
-            self._said = reason
+        if reason not in self._said:
+            self._said.add(reason)
             log.warning(
                 "trouble with the broker", reason=reason, host=self.address.host, port=self.address.port
             )

@@ -32,7 +32,11 @@ log = get_logger("mqtt")
 
 @dataclass(slots=True, kw_only=True)
 class Voice:
-    """Publishes on one connection; `told` maps the outbox's keys to the states as they were told, key and payload."""
+    """Publishes on one connection.
+
+    `told` maps the outbox's keys to the states as they were told, key and payload; `owed` holds, by their topics, the
+    retained messages that the broker has refused, which are offered again.
+    """
 
     connection: Connection
     topics: Topics
@@ -43,6 +47,8 @@ class Voice:
     rest: Callable[[float], Awaitable[object]]
     trouble: Callable[[str], None]
     told: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    owed: dict[str, bytes] = field(default_factory=dict)
+    owes: asyncio.Event = field(default_factory=asyncio.Event)
 
     # ── states, and what announcers make of them ────────────────────────────────────────────────
     def learn(self, states: Mapping[str, bytes]) -> None:
@@ -59,7 +65,7 @@ class Voice:
     async def clear(self, retained: Iterable[str]) -> None:
         """Take those topics off the broker that no state of ours has."""
         for topic in sorted(set(retained) - self.true_topics):
-            await self.publish(topic, b"")
+            await self.keep(topic, b"")
 
     async def announce(self) -> None:
         """Publish what is due on the topics of others."""
@@ -72,9 +78,9 @@ class Voice:
         shown = self.disclosure.state(item.key, item.payload) if item.payload is not None else None
         if shown:
             self.told[item.key] = shown
-            await self.publish(self.topics.state(shown[0]), shown[1])
+            await self.keep(self.topics.state(shown[0]), shown[1])
         elif before:
-            await self.publish(self.topics.state(before[0]), b"")
+            await self.keep(self.topics.state(before[0]), b"")
         if not item.key.startswith("task/"):
             await self.announce()
 
@@ -82,6 +88,7 @@ class Voice:
     async def send(self, subscription: Subscription) -> None:
         """Publish whatever the subscription gives, until the connection breaks."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._make_good(), name="mqtt make good")
             async for item in subscription:
                 match item:
                     case OutcomeItem():
@@ -116,6 +123,26 @@ class Voice:
         event = self.disclosure.event(msgspec.to_builtins(item.event))
         if event is not None:
             await self.publish(self.topics.event(event["type"]), msgspec.json.encode(event))
+
+    # ── what is retained ────────────────────────────────────────────────────────────────────────
+    async def keep(self, topic: str, payload: bytes) -> None:
+        """Publish what is retained on a topic of ours; it is owed while the broker refuses it."""
+        self.owed.pop(topic, None)
+        if not await self.publish(topic, payload):
+            self.owed[topic] = payload
+            self.owes.set()
+
+    async def _make_good(self) -> None:
+        while True:
+            await self.owes.wait()
+            for delay in self.delays():
+                await self.rest(delay)
+                for topic in tuple(self.owed):
+                    if topic in self.owed:  # else something newer was published meanwhile
+                        await self.keep(topic, self.owed[topic])
+                if not self.owed:
+                    break
+            self.owes.clear()
 
     # ── one message ─────────────────────────────────────────────────────────────────────────────
     async def publish(self, topic: str, payload: bytes) -> bool:

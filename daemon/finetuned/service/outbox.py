@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import PluginError
 from finetuned.service.backlog import Backlog
+from finetuned.service.ledger_forgetting import scrub
 from finetuned.service.ledger_outcomes import OutcomeRow, advance_sink, sink_cursor, unsent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from finetuned.service.events import Progress
     from finetuned.service.ledger import Ledger
@@ -95,6 +96,11 @@ class Outbox:
         for subscription in self._subscriptions.values():
             subscription.note_state(key, payload)
 
+    def forget(self, about: Callable[[str, str], bool]) -> None:
+        """Let go of what waits about a (model, user) that was forgotten; the ledger has no such outcomes any more."""
+        for subscription in self._subscriptions.values():
+            subscription.forget(about)
+
     async def drained(self) -> None:
         """Wait until every sink that is subscribed has been given everything there is, and has acknowledged it."""
         for subscription in tuple(self._subscriptions.values()):
@@ -129,10 +135,11 @@ class Subscription:
         self._wake = asyncio.Event()
         self._progress = Backlog()
         self._states: dict[str, bytes | None] = dict(states)
-        self._shown: set[str] = set()
+        # What there is may be retained from an earlier subscription: should it go, it has to be cleared.
+        self._shown: set[str] = set(states)
         self._state_is_next = True
         self._page: deque[OutcomeRow] = deque()
-        self._read_up_to = 0
+        self._read_up_to = self._given = 0
         self._more = True
         self._outstanding: int | None = None
 
@@ -143,7 +150,7 @@ class Subscription:
 
     async def begin(self) -> None:
         """Read where the sink stopped the last time."""
-        self._read_up_to = await self._ledger.run(sink_cursor, self._name)
+        self._read_up_to = self._given = await self._ledger.run(sink_cursor, self._name)
 
     def __aiter__(self) -> Subscription:
         """Iterate over what is to be sent, for as long as the sink likes."""
@@ -167,7 +174,8 @@ class Subscription:
             raise PluginError(
                 f"sink {self._name} acknowledges outcome {outcome}; on its way is {self._outstanding or 'none'}"
             )
-        await self._ledger.run(advance_sink, self._name, outcome)
+        if await self._ledger.run(advance_sink, self._name, outcome):
+            await self._ledger.run(scrub)
         self._outstanding = None
         self._wake.set()
 
@@ -183,12 +191,19 @@ class Subscription:
         self._stir()
 
     def note_state(self, key: str, payload: bytes | None) -> None:
-        """Keep the latest value; one that was never shown needs no clearing."""
+        """Keep the latest value; one that came and went unshown needs no clearing."""
         if payload is None and key not in self._shown:
             self._states.pop(key, None)
             return
         self._states[key] = payload
         self._stir()
+
+    def forget(self, about: Callable[[str, str], bool]) -> None:
+        """Read outcomes anew behind the one that was given last, and drop progress."""
+        self._progress.forget(lambda event: about(event.model, event.user))
+        self._page.clear()
+        self._read_up_to = self._given
+        self.note_outcomes()
 
     def _stir(self) -> None:
         self.idle.clear()
@@ -236,5 +251,5 @@ class Subscription:
         if outcome is None:
             return None
         self._page.popleft()
-        self._outstanding = outcome.id
+        self._outstanding = self._given = outcome.id
         return OutcomeItem(id=outcome.id, type=outcome.type, payload=outcome.payload)
