@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = get_logger("homeassistant")
 OURS, NEW_BYTES = "ha-install", 8
 T = TypeVar("T")
+Part = tuple[str, int]
+"""Of a component that is announced, the platform and a hash of what was said of it."""
 MOST_BYTES = 1_000_000
 """What the bridge can read back (`connection.MAX_PACKET_BYTES`); fifty models of usual names need half of it."""
 
@@ -57,7 +59,9 @@ class HomeAssistant:
         self._readings: frozenset[str] = frozenset()
         self._seen: dict[str, tuple[bytes, Pair | None]] = {}
         self._said: object = None
-        self._there: dict[str, dict[str, Any]] = {}
+        self._pairs: dict[str, Pair] = {}
+        self._chosen: tuple[Pair, ...] = ()
+        self._there: dict[str, Part] = {}
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -91,21 +95,25 @@ class HomeAssistant:
         self._said, self._due = now, False
         version, readings, pairs = now
         transaction = f"{OURS}-{self._chance(NEW_BYTES)}"
-        made = self._discovery.components(readings, pairs, transaction)
-        while pairs and len(self._payload(version, made)) > MOST_BYTES:
+        payload, made = self._made(version, self._discovery.components(readings, pairs, transaction))
+        while pairs and len(payload) > MOST_BYTES:
             pairs = pairs[: len(pairs) // 2]
-            made = self._discovery.components(readings, pairs, transaction)
-        payload, self._there = self._payload(version, made), made
+            payload, made = self._made(version, self._discovery.components(readings, pairs, transaction))
+        self._there = made
         return (Notice(topic=self._topic, payload=payload),)
 
-    def _payload(self, version: str, made: dict[str, Any]) -> bytes:
-        """Return the announcement; what is there no more is taken back, and left out of the next one.
+    def _made(self, version: str, components: dict[str, dict[str, Any]]) -> tuple[bytes, dict[str, Part]]:
+        """Return the announcement and its parts; what is there no more is taken back, and left out of the next one.
 
         What is new comes first: Home Assistant leaves off where an earlier message about a component is still at work.
         """
-        gone = {key: {"platform": was["platform"]} for key, was in self._there.items() if key not in made}
-        new = {key: part for key, part in made.items() if self._there.get(key) != part}
-        return self._discovery.message(version, gone | new | made)
+        encoded = {key: msgspec.Raw(msgspec.json.encode(part)) for key, part in components.items()}
+        made = {key: (part["platform"], hash(bytes(encoded[key]))) for key, part in components.items()}
+        gone: dict[str, object] = {
+            key: {"platform": was} for key, (was, _) in self._there.items() if key not in made
+        }
+        new = {key: part for key, part in encoded.items() if self._there.get(key) != made[key]}
+        return self._discovery.message(version, gone | new | encoded), made
 
     def _look(self, states: Mapping[str, bytes]) -> tuple[str, frozenset[str], tuple[Pair, ...]]:
         """Return what the announcement says; a state that is as it was is not read again.
@@ -113,12 +121,16 @@ class HomeAssistant:
         A reading that has been there is announced for as long as the daemon lives, though its sensor may fail.
         """
         daemon = _read(states["state"], DaemonSeen) or self._daemon
-        self._daemon, self._readings = daemon, self._readings | daemon.readings.keys()
+        if not daemon.readings.keys() <= self._readings:
+            self._readings |= daemon.readings.keys()
+        self._daemon = daemon
         seen = {key: self._pair(key, payload) for key, payload in states.items() if key.startswith("model/")}
+        pairs = {key: pair for key, (_, pair) in seen.items() if pair is not None}
         self._seen = seen
-        pairs = [pair for _, pair in seen.values() if pair is not None]
-        self._warn(len(pairs))
-        return daemon.version, self._readings, chosen(pairs)
+        if pairs != self._pairs:
+            self._pairs, self._chosen = pairs, chosen(pairs.values())
+            self._warn(len(pairs))
+        return daemon.version, self._readings, self._chosen
 
     def _pair(self, key: str, payload: bytes) -> tuple[bytes, Pair | None]:
         known = self._seen.get(key)
@@ -142,10 +154,10 @@ def _read(payload: bytes, kind: type[T]) -> T | None:
         return None
 
 
-def _parts(announced: Announced) -> dict[str, dict[str, Any]]:
+def _parts(announced: Announced) -> dict[str, Part]:
     """Return the components that are announced; those with a platform alone were taken back."""
     return {
-        key: part
+        key: (part["platform"], 0)
         for key, part in announced.components.items()
         if len(part) > 1 and isinstance(part.get("platform"), str)
     }

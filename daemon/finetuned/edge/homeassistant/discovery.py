@@ -46,12 +46,12 @@ class ModelSeen(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float | None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """A model and user as they are told; `has` are the metrics that tell how good it is."""
 
-    user: str
     model: str
+    user: str
     key: str
     candidate: int | None
     has: tuple[str, ...]
@@ -70,7 +70,7 @@ def pair_of(key: str, payload: bytes) -> Pair | None:
 
 def chosen(pairs: Iterable[Pair], most: int = MOST_PAIRS) -> tuple[Pair, ...]:
     """Return those that appear: all; where they are too many, the models without their users, and of these the first."""
-    everybody = sorted(pairs)
+    everybody = sorted(pairs, key=lambda pair: (pair.user, pair.model))
     if len(everybody) <= most:
         return tuple(everybody)
     return tuple(pair for pair in everybody if not pair.user)[:most]

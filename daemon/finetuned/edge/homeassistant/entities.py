@@ -52,7 +52,11 @@ class Entity:
 
 def node_entities(language: str) -> tuple[Entity, ...]:
     """Return those of the node, in the order in which they are documented."""
-    reasons, modes, paces = words("reasons", language), words("modes", language), words("paces", language)
+    return (*_doing(language), *_controls(language), *_health())
+
+
+def _doing(language: str) -> tuple[Entity, ...]:
+    reasons, paces = words("reasons", language), words("paces", language)
     nothing = words("sentences", language)["nothing"]
     return (
         Entity(
@@ -85,6 +89,12 @@ def node_entities(language: str) -> tuple[Entity, ...]:
             state=key("waitingSamples"),
             more=MEASURED,
         ),
+    )
+
+
+def _controls(language: str) -> tuple[Entity, ...]:
+    modes = words("modes", language)
+    return (
         Entity(
             key="mode",
             platform="select",
@@ -103,6 +113,11 @@ def node_entities(language: str) -> tuple[Entity, ...]:
             state=templates.OUTCOME,
             more={"event_types": OUTCOMES},
         ),
+    )
+
+
+def _health() -> tuple[Entity, ...]:
+    return (
         _reading("temperature", "thermal", "mdi:thermometer", CELSIUS),
         _reading("accelerator", "gpu", "mdi:expansion-card", CELSIUS),
         _reading("battery", "battery", "mdi:battery", {**PERCENT, "device_class": "battery"}),
@@ -120,7 +135,11 @@ def node_entities(language: str) -> tuple[Entity, ...]:
 
 def pair_entities(language: str) -> tuple[Entity, ...]:
     """Return those of a model and user, in the order in which they are documented."""
-    states, said = words("states", language), words("sentences", language) | words("names", language)
+    said = words("sentences", language) | words("names", language)
+    return (*_course(words("states", language)), *_quality(), *_versions(said), *_task_controls())
+
+
+def _course(states: Mapping[str, str]) -> tuple[Entity, ...]:
     return (
         Entity(
             key="progress",
@@ -144,6 +163,11 @@ def pair_entities(language: str) -> tuple[Entity, ...]:
             state=number("lossValue", otherwise="''"),
             more=MEASURED,
         ),
+    )
+
+
+def _quality() -> tuple[Entity, ...]:
+    return (
         Entity(
             key="accuracy",
             platform="sensor",
@@ -168,6 +192,11 @@ def pair_entities(language: str) -> tuple[Entity, ...]:
             attributes=attributes("samples"),
             more=MEASURED,
         ),
+    )
+
+
+def _versions(said: Mapping[str, str]) -> tuple[Entity, ...]:
+    return (
         Entity(
             key="version",
             platform="sensor",
@@ -183,11 +212,16 @@ def pair_entities(language: str) -> tuple[Entity, ...]:
             verb="promote",
             category="config",
         ),
+        _button("rollback", "mdi:history", body={}, category="config"),
+    )
+
+
+def _task_controls() -> tuple[Entity, ...]:
+    return (
         _button("train", "mdi:play", body={}, when=IDLE),
         _button("pause", "mdi:pause"),
         _button("resume", "mdi:play-pause"),
         _button("cancel", "mdi:stop"),
-        _button("rollback", "mdi:history", body={}, category="config"),
     )
 
 
