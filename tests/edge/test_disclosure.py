@@ -15,12 +15,14 @@ from finetuned.edge.disclosure import RULES, Disclosure, Rule, understanding
 from finetuned.edge.payloads import VERBS
 from finetuned.edge.requests import understood
 from finetuned.edge.verbs import Desk
-from finetuned.errors import RequestError
+from finetuned.errors import FinetunedError, RequestError
+from finetuned.parameters import PARAMETERS, check_limits, checked
 from finetuned.service import events
 from finetuned.service.messages import Metrics
+from finetuned.service.modes import wished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 MARK = "mrk"
 KEY = bytes(range(32))
@@ -224,7 +226,6 @@ def test_a_model_that_nobody_knows_is_a_folders_name_and_is_left_out() -> None:
         (b"x" * 70_000, False),
         (b"[", False),
         (b"{}", False),
-        (b'{"transaction":"1","expires":2}', False),
     ],
 )
 def test_refusals_of_what_cannot_be_understood_are_told(payload: bytes, retained: bool) -> None:  # noqa: FBT001
@@ -236,9 +237,26 @@ def test_refusals_of_what_cannot_be_understood_are_told(payload: bytes, retained
 @pytest.mark.parametrize("body", [{}, {"model": 7}, {"model": "gestures", "colour": "red"}])
 async def test_refusals_of_a_body_are_told(body: dict[str, Any]) -> None:
     nobody: Any = None  # a body that is refused reaches none of them
-    desk = Desk(nobody, nobody, nobody, nobody, selection=nobody, rescan=nobody)
+    desk = Desk(nobody, nobody, nobody, nobody, selection=nobody, forgetting=nobody, rescan=nobody)
     with pytest.raises(RequestError) as refused:
         await desk("train", body)
+    assert SILENT.error(str(refused.value)) == str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda: checked("colour", 1, {}),
+        lambda: PARAMETERS["epochs"].read("epochs", "many"),
+        lambda: PARAMETERS["shuffle"].read("shuffle", 7),
+        lambda: check_limits("epochs", -1),
+        lambda: wished("sometimes", None),
+        lambda: wished("never", -1),
+    ],
+)
+def test_refusals_of_parameters_and_modes_are_told(refuse: Callable[[], object]) -> None:
+    with pytest.raises(FinetunedError) as refused:
+        refuse()
     assert SILENT.error(str(refused.value)) == str(refused.value)
 
 

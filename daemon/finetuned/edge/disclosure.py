@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     from finetuned.edge.requests import Handler
 
 ALL, COUNTS, NONE = "all", "counts", "none"
-UNTOLD = "what it says is not told here (mqtt.disclose); the daemon's log tells it"
-UNTOLD_SAMPLE = "why is not told here (mqtt.disclose); the folder rejected/ or the inbox tells more"
+UNTOLD = "not told here (mqtt.disclose): the daemon's log tells it"
+UNTOLD_SAMPLE = "not told here (mqtt.disclose): the folder rejected/ or the inbox tells it"
 MADE_UP_BYTES = 5
 log = get_logger("disclosure")
 
-# Refusals that can name nobody: sentences of ours that begin so hold ids, numbers, and names of models and parameters.
+# Refusals that can name nobody but whom the asker named: sentences of ours that begin so hold ids, numbers, and names of
+# models and parameters.
 HARMLESS = re.compile(
     r"a retained request is refused|\d+ bytes are too many|needs a `transaction`|`expires` is no time"
     r"|the payload is not a JSON object|this transaction was a |'\w{1,40}' is not obeyed; allowed|the request expired at "
     r"|an error of the daemon's own|there is no request |there is no task \w+; alive are|task \w+ has ended: "
-    r"|there is no model named [^\n]*; registered are|'[^\n]{1,40}' is no mode; there are|a mode lasts |auto takes no duration"
+    r"|there is no model named [^\n]*; registered are|there is no version \d+ of model |the base of model "
+    r"|there is no such (user|sample) of model |there is no sample of this label of model |forget: (name|a sample is named) "
+    r"|'[^\n]{1,40}' is no mode; there are|a mode lasts |auto takes no duration"
+    r"|(model \S+: )?(\w+=[^\n]{1,80} is (not|neither) |the model has no parameter |a running task takes )"
     r"|\w+: (Expected|Object missing|Object contains unknown field)[^\n]*; it takes "
 )
 
@@ -173,7 +177,7 @@ class Disclosure:
         if self.level == ALL or HARMLESS.match(sentence):
             return sentence
         log.info("a request was refused", reason=sentence)
-        return f"refused: {UNTOLD}"
+        return f"refused, and why is {UNTOLD}"
 
     def user(self, told: str, known: Iterable[str]) -> str:
         """Return whom a request means: one of the known users by their made-up name, or who is named."""
