@@ -18,6 +18,7 @@ from finetuned.service.ledger_models import ModelRow, add_model
 from finetuned.service.ledger_samples import accept_batch
 from finetuned.service.modes import Modes
 from finetuned.service.selection import Selection
+from forgetting import forgetting_of
 from ledgers import a_sample, at
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def verbs_of(bench: Bench) -> Callable[[str, dict[str, Any]], Awaitable[Any]]:
         modes_of(bench),
         at_no_glance,
         selection=selection,
+        forgetting=forgetting_of(bench),
         rescan=at_no_inbox,
     )
 

@@ -5,6 +5,7 @@ A body is read into the verb's struct; a key that it does not have, or a wrong t
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import msgspec
 from finetuned.edge.payloads import (
     ALL,
     VERBS,
+    ForgetAnswer,
     ModeAnswer,
     RescanAnswer,
     TaskAnswer,
@@ -21,6 +23,7 @@ from finetuned.edge.payloads import (
 )
 from finetuned.errors import ParameterError, RequestError, StateError
 from finetuned.service.asked import asked_adjustment
+from finetuned.service.ledger_forgetting import Wish
 from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_tasks import alive_tasks
 from finetuned.service.names import model_name, user_name
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         Answer,
         Body,
         Cancel,
+        Forget,
         Mode,
         Pause,
         Promote,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
         StatusAnswer,
         Train,
     )
+    from finetuned.service.forgetting import Forgetting
     from finetuned.service.ledger import Ledger
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.modes import Modes
@@ -60,6 +65,7 @@ class Desk:
         glance: Callable[[], Awaitable[StatusAnswer]],
         *,
         selection: Selection,
+        forgetting: Forgetting,
         rescan: Callable[[], int],
     ) -> None:
         self._tasks = tasks
@@ -67,6 +73,7 @@ class Desk:
         self._modes = modes
         self._glance = glance
         self._selection = selection
+        self._forgetting = forgetting
         self._look = rescan
         self._actions: dict[str, Callable[[Any], Awaitable[Answer]]] = {
             "train": self._train,
@@ -77,6 +84,7 @@ class Desk:
             "rollback": self._rollback,
             "mode": self._mode,
             "rescan": self._rescan,
+            "forget": self._forget,
             "status": self._status,
         }
 
@@ -149,6 +157,12 @@ class Desk:
     async def _rescan(self, _: Rescan) -> RescanAnswer:
         return RescanAnswer(waiting_samples=self._look())
 
+    async def _forget(self, request: Forget) -> ForgetAnswer:
+        gone = await self._forgetting.forget(wish_of(request))
+        return ForgetAnswer(
+            model=request.model, user=request.user, samples=gone.samples, versions=gone.versions
+        )
+
     async def _status(self, _: Status) -> StatusAnswer:
         return await self._glance()
 
@@ -159,6 +173,15 @@ def refuse_unsafe(request: Body) -> None:
         model_name(model)
     if user := getattr(request, "user", ""):
         user_name(user)
+
+
+def wish_of(request: Forget) -> Wish:
+    """Return what is to be forgotten; RequestError where that is not clear."""
+    if request.label and request.sample:
+        raise RequestError("forget: name a label or a sample, not both")
+    if request.sample and not re.fullmatch("[0-9a-fA-F]{64}", request.sample):
+        raise RequestError("forget: a sample is named by its SHA-256, which are 64 hex digits")
+    return Wish(model=request.model, user=request.user, label=request.label, sample=request.sample.lower())
 
 
 def shown(row: TaskRow) -> TaskAnswer:

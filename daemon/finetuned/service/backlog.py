@@ -63,6 +63,11 @@ class Backlog:
         _, event = self._oldest().popleft()
         return event
 
+    def forget(self, about: Callable[[Progress], bool]) -> None:
+        """Let go of the events that are about something that was forgotten."""
+        for kind, waiting in self._kinds.items():
+            self._kinds[kind] = deque(each for each in waiting if not about(each[1]))
+
     def _oldest(self) -> Waiting:
         """Return the kind whose turn it is, empty where nothing waits."""
         waiting = [kind for kind in self._kinds.values() if kind]

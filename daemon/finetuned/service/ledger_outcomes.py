@@ -81,10 +81,18 @@ def sink_cursor(db: sqlite3.Connection, name: str) -> int:
 
 
 @atomic
-def advance_sink(db: sqlite3.Connection, name: str, outcome: int) -> None:
-    """Note that the sink has acknowledged everything up to `outcome`; a cursor never goes back."""
+def advance_sink(db: sqlite3.Connection, name: str, outcome: int) -> bool:
+    """Note that the sink has acknowledged everything up to `outcome`; a cursor never goes back.
+
+    That something was forgotten is itself forgotten once every sink has heard it: then True.
+    """
     sink_cursor(db, name)
     db.execute("UPDATE sinks SET outcome = max(outcome, ?) WHERE name = ?", (outcome, name))
+    forgotten = db.execute(
+        "DELETE FROM outcomes WHERE id = ? AND type = 'forgotten' AND id <= (SELECT min(outcome) FROM sinks)",
+        (outcome,),
+    )
+    return forgotten.rowcount > 0
 
 
 @atomic

@@ -14,7 +14,7 @@ from finetuned.policy import trigger
 from finetuned.policy.split import Item, split
 from finetuned.service.asked import asked_parameters
 from finetuned.service.ledger import atomic
-from finetuned.service.ledger_models import get_model
+from finetuned.service.ledger_models import find_model, get_model
 from finetuned.service.ledger_queue import troubles
 from finetuned.service.ledger_samples import count_labels, list_samples, new_samples
 from finetuned.service.ledger_tasks import TaskRow, alive_tasks, create_task
@@ -126,7 +126,9 @@ class Maker:
         """Return how many samples the label has that has the fewest, where that matters."""
         if not self._rule(model).min_per_label:
             return math.inf
-        known = await self._desk.ledger.run(get_model, model)
+        known = await self._desk.ledger.run(find_model, model)
+        if known is None:  # it was forgotten meanwhile
+            return 0
         counts = await self._desk.ledger.run(count_labels, model, user)
         return min((counts.get(str(label), 0) for label in known.info.class_labels), default=math.inf)
 

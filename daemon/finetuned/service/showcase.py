@@ -76,6 +76,14 @@ class Showcase:
         self.task(row)
         self._model_or_none(row.model, row.user, state)
 
+    def forget(self, name: str) -> None:
+        """Let the states of a model that is gone go, those of its users too."""
+        key = model_key(name, "")
+        for shown in self.desk.outbox.states:
+            if shown == key or shown.startswith(f"{key}/"):
+                self.desk.outbox.state(shown, None)
+        self.on_change()
+
     def task(self, row: TaskRow) -> None:
         """Publish the state of a task that has no worker; that of one that has ended goes."""
         if row.alive:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from finetuned.errors import FinetunedError, HostError
+from finetuned.errors import FinetunedError, HostError, RequestError, StateError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL, asked_adjustment, wanted
 from finetuned.service.cancellation import uninterrupted
@@ -35,7 +35,6 @@ from finetuned.service.ledger_tasks import (
     begin_attempt,
     get_alive,
     get_task,
-    hold,
     interrupted,
     transition,
 )
@@ -81,6 +80,7 @@ class Tasks:
         self._maker = Maker(desk, settings)
         self.showcase = Showcase(desk=desk, governor=governor)
         self._queue = Queue(desk=desk, governor=governor, showcase=self.showcase, urgent=settings.urgent)
+        self._queue.stirred = self.wake
         self._running: dict[str, Attempt] = {}
         self._under_way: dict[str, TaskRow] = {}
         self._preparations = Preparations()
@@ -155,6 +155,9 @@ class Tasks:
         except HostError as error:
             log.warning("no task can be made or started: %s", error)
             return DISK_S
+        except RequestError as error:
+            log.info("it was forgotten while it was looked at: %s", error)
+            return 0.0
 
     async def _obey_governor(self) -> None:
         async for _ in self._governor.changes():
@@ -164,7 +167,7 @@ class Tasks:
             for attempt in [each for each in self._running.values() if each.submitted]:
                 try:
                     await attempt.follow()
-                except HostError as error:
+                except FinetunedError as error:
                     log.warning("a change of pace cannot be written: %s", error)
             self.wake()
 
@@ -350,7 +353,7 @@ class Tasks:
             self._preparations.break_off(task)
             about = self._desk.about(row)
             paused = events.Paused(**about, pace="paused", duty=0.0, reasons=(PERSON,))
-            return await self._tell_waiting(row, held=True, outcome=paused)
+            return await self._queue.hold(row, held=True, outcome=paused)
 
     async def resume(self, task: str, parameters: Mapping[str, object]) -> TaskRow:
         """Let a task go on, with a new learningRate if one is given."""
@@ -365,17 +368,7 @@ class Tasks:
                 return attempt.row
             for rate in rates:
                 await self._desk.ledger.run(adjust, task, rate)
-            return await self._tell_waiting(row, held=False)
-
-    async def _tell_waiting(
-        self, row: TaskRow, *, held: bool, outcome: events.Outcome | None = None
-    ) -> TaskRow:
-        """Take a person's word about a task that has no worker; that it goes on is told when it does."""
-        told = await self._desk.ledger.run(hold, row.id, held=held, outcome=outcome)
-        self._desk.outbox.outcomes_written()
-        self.showcase.task(told)
-        self.wake()
-        return told
+            return await self._queue.hold(row, held=False)
 
     async def cancel(self, task: str) -> TaskRow:
         """End a task; one that runs ends after the mini-batch in flight."""
@@ -390,6 +383,16 @@ class Tasks:
                 await self._desk.ledger.run(transition, task, Verb.cancel, moment=self._desk.moment())
             await self._endings.close(row, events.TaskCancelled(**self._desk.about(row)))
             return await self._desk.ledger.run(get_task, task)
+
+    async def stop(self, concerns: Callable[[str, str], bool]) -> None:
+        """Cancel the tasks of these (model, user), and wait until nobody is at work on any of them."""
+        for row in await self._desk.ledger.run(alive_tasks):
+            if concerns(row.model, row.user):
+                with contextlib.suppress(RequestError, StateError):  # it has ended by itself
+                    await self.cancel(row.id)
+        while any(concerns(row.model, row.user) for row in self._under_way.values()):
+            self._idle.clear()
+            await self._idle.wait()
 
     async def all_alive(self) -> tuple[str, ...]:
         """Return the ids of all tasks that live."""

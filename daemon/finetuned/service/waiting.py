@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from finetuned.policy.queue import Served, Waiting, choose, next_ready
 from finetuned.service.ledger_queue import turns
-from finetuned.service.ledger_tasks import PERSON, QUEUED, alive_tasks, explain
+from finetuned.service.ledger_tasks import PERSON, QUEUED, alive_tasks, explain, hold
 from finetuned.states import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from finetuned.policy.budget import Start
     from finetuned.service.desk import Desk
+    from finetuned.service.events import Outcome
     from finetuned.service.governor import Governor
     from finetuned.service.ledger_tasks import TaskRow
     from finetuned.service.showcase import Showcase
@@ -45,12 +46,16 @@ class Look:
 
 @dataclass(slots=True, kw_only=True)
 class Queue:
-    """The tasks that have no worker; `length` is how many there are, `urgent` are the models that go first."""
+    """The tasks that have no worker; `length` is how many there are, `urgent` are the models that go first.
+
+    `stirred` is called when a look may find something new.
+    """
 
     desk: Desk
     governor: Governor
     showcase: Showcase
     urgent: Collection[str] = ()
+    stirred: Callable[[], None] = lambda: None
     length: int = 0
     _since: dict[str, float] = field(default_factory=dict)
     _ready_at: dict[str, float] = field(default_factory=dict)
@@ -87,6 +92,14 @@ class Queue:
             crowded=bool(left),
             pressed=any(each.urgent for each in left),
         )
+
+    async def hold(self, row: TaskRow, *, held: bool, outcome: Outcome | None = None) -> TaskRow:
+        """Take a person's word about a task that has no worker; that it goes on is told when it does."""
+        told = await self.desk.ledger.run(hold, row.id, held=held, outcome=outcome)
+        self.desk.outbox.outcomes_written()
+        self.showcase.task(told)
+        self.stirred()
+        return told
 
     async def keep_time(self, look: float) -> float:
         """While something waits, keep how long: a wait survives the daemon, but for a minute."""

@@ -1,0 +1,240 @@
+"""Forgetting: what is to be forgotten leaves the ledger in one transaction, which notes the files that are to follow.
+
+    decide    rows gone, files noted in `forgotten`     a crash before it: nothing is forgotten
+    finish    files gone, the note gone, the last word  a crash before it: the next start does it
+    scrub     the log emptied into the file             a crash before it: the next start does it
+
+Rows are overwritten where they stood (`secure_delete`), so that nothing of them is left in the ledger's file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from finetuned.errors import HostError, RequestError, StateError
+from finetuned.service.ledger import atomic
+from finetuned.service.ledger_models import find_model, get_model
+from finetuned.service.ledger_outcomes import append_outcomes
+from finetuned.service.ledger_tasks import alive_tasks
+from finetuned.service.names import label_folder
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from finetuned.service.events import Outcome
+    from finetuned.service.store import Store
+
+ANSWERED = "this request was answered before; the answer was forgotten with what it named"
+
+
+class AliveError(StateError):
+    """A task of what is to be forgotten is alive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be forgotten: a model with all its users, a user's, or of these a label's samples or one (SHA-256, hex).
+
+    Of samples, no user means nobody in particular; of everything, it means everybody.
+    """
+
+    model: str
+    user: str = ""
+    label: str = ""
+    sample: str = ""
+
+    @property
+    def everybody(self) -> bool:
+        """Whether it is the model itself."""
+        return not (self.user or self.label or self.sample)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is everything of a user or model, rather than samples."""
+        return not (self.label or self.sample)
+
+    def concerns(self, model: str, user: str) -> bool:
+        """Say whether it is about this (model, user)."""
+        return model == self.model and (self.everybody or user == self.user)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """What was forgotten, and how much that was."""
+
+    wish: Wish
+    samples: int
+    versions: int
+
+
+# ── what is meant ───────────────────────────────────────────────────────────────────────────────
+def _spelt(*statements: str) -> tuple[str, ...]:
+    """Return statements in which MINE and THESE are written out; their parameters are a wish's."""
+    mine = "model = :model AND (:everybody OR user = :user)"
+    these = f"{mine} AND (:label = '' OR label = :label) AND (:sample = '' OR digest = :sample)"
+    event = "payload ->> '$.model' = :model AND (:everybody OR coalesce(payload ->> '$.user', '') = :user)"
+    written = (("THESE", these), ("MINE", mine), ("EVENT", event))
+    return tuple(_replaced(statement, written) for statement in statements)
+
+
+def _replaced(statement: str, written: Sequence[tuple[str, str]]) -> str:
+    for word, meaning in written:
+        statement = statement.replace(word, meaning)
+    return statement
+
+
+COUNT_SAMPLES, COUNT_VERSIONS, COUNT_TASKS, COUNT_EVENTS, LIST_SAMPLES, LIST_TASKS = _spelt(
+    "SELECT count(*) FROM samples WHERE THESE",
+    "SELECT count(*) FROM versions WHERE MINE AND NOT dropped",
+    "SELECT count(*) FROM tasks WHERE MINE",
+    "SELECT count(*) FROM outcomes WHERE EVENT AND type != 'forgotten'",
+    "SELECT path FROM samples WHERE THESE",
+    "SELECT id FROM tasks WHERE MINE",
+)
+WHOLE = _spelt(
+    "DELETE FROM task_samples WHERE task IN (SELECT id FROM tasks WHERE MINE)",
+    "DELETE FROM current WHERE MINE",
+    "DELETE FROM versions WHERE MINE",
+    "DELETE FROM samples WHERE MINE",
+    "DELETE FROM tasks WHERE MINE",
+    "DELETE FROM outcomes WHERE EVENT",
+    "DELETE FROM models WHERE :everybody AND name = :model",
+)
+SAMPLES = _spelt(
+    "DELETE FROM outcomes WHERE EVENT AND type IN ('sampleAccepted', 'sampleRejected', 'sampleWaiting')"
+    " AND (payload ->> '$.label' = :label OR payload ->> '$.name' IN (SELECT name FROM samples WHERE THESE))",
+    "DELETE FROM task_samples WHERE sample IN (SELECT id FROM samples WHERE THESE)",
+    "DELETE FROM samples WHERE THESE",
+)
+# An answer stays as the mark that its request was obeyed: one that comes twice is not obeyed again.
+ANSWERS = (
+    "UPDATE transactions SET response = json_object('transaction', id, 'status', 'error', 'error', :answered)"
+    " WHERE CASE WHEN json_valid(response) THEN EXISTS (SELECT 1 FROM json_tree(response) AS node"
+    " WHERE node.type = 'object' AND node.value ->> '$.model' = :model"
+    " AND (:everybody OR coalesce(node.value ->> '$.user', '') = :user))"
+    " OR (:named != '' AND instr(response ->> '$.error', :named)) END"
+)
+
+
+def _asked(wish: Wish) -> dict[str, str | bool]:
+    named = wish.model if wish.everybody else wish.user
+    return asdict(wish) | {"everybody": wish.everybody, "answered": ANSWERED, "named": named}
+
+
+def _count(db: sqlite3.Connection, query: str, wish: Wish) -> int:
+    (count,) = db.execute(query, _asked(wish)).fetchone()
+    return int(count)
+
+
+def check_wish(db: sqlite3.Connection, store: Store, wish: Wish) -> None:
+    """Refuse what there is nothing of (RequestError)."""
+    get_model(db, wish.model)
+    if wish.everybody or _count(db, COUNT_SAMPLES, wish):
+        return
+    if wish.sample:
+        raise RequestError(f"there is no such sample of model {wish.model} (or not of this user)")
+    if wish.label:
+        raise RequestError(f"there is no sample of this label of model {wish.model} (or not of this user)")
+    there = any(_count(db, query, wish) for query in (COUNT_VERSIONS, COUNT_TASKS, COUNT_EVENTS))
+    if not there and not store.user_folder(wish.model, wish.user).exists():
+        raise RequestError(f"there is no such user of model {wish.model}")
+
+
+# ── the order ───────────────────────────────────────────────────────────────────────────────────
+def forget(
+    db: sqlite3.Connection,
+    store: Store,
+    wish: Wish,
+    *,
+    rejected: Sequence[str],
+    tell: Callable[[Gone], Outcome],
+) -> Gone:
+    """Forget all that the wish means; `rejected` are folders of `rejected/` that go with it.
+
+    Raises:
+        RequestError: there is nothing like that.
+        AliveError: a task of it is alive; nothing was forgotten.
+        HostError: the disk refuses; what the ledger has decided by then is finished at the next start.
+    """
+    gone = decide(db, store, wish, rejected=rejected)
+    finish(db, store, tell=tell)
+    scrub(db)
+    return gone
+
+
+@atomic
+def decide(db: sqlite3.Connection, store: Store, wish: Wish, *, rejected: Sequence[str]) -> Gone:
+    """Let the rows go, and note which files are to follow; errors as for `forget`."""
+    check_wish(db, store, wish)
+    if any(wish.concerns(task.model, task.user) for task in alive_tasks(db)):
+        raise AliveError(f"a task of model {wish.model} is alive")
+    versions = _count(db, COUNT_VERSIONS, wish) if wish.whole else 0
+    gone = Gone(wish=wish, samples=_count(db, COUNT_SAMPLES, wish), versions=versions)
+    paths = [str(path.relative_to(store.root)) for path in _places(db, store, wish)] + [*rejected]
+    db.execute(
+        "INSERT INTO forgotten (model, user, label, sample, samples, versions, paths)"
+        " VALUES (:model, :user, :label, :sample, :samples, :versions, :paths)",
+        asdict(wish) | {"samples": gone.samples, "versions": gone.versions, "paths": json.dumps(paths)},
+    )
+    if not wish.sample:
+        db.execute(ANSWERS, _asked(wish))
+    for statement in WHOLE if wish.whole else SAMPLES:
+        db.execute(statement, _asked(wish))
+    return gone
+
+
+def _places(db: sqlite3.Connection, store: Store, wish: Wish) -> Iterator[Path]:
+    """Yield what is to be removed."""
+    yield from (store.task(row["id"]) for row in db.execute(LIST_TASKS, _asked(wish)))
+    if wish.everybody:
+        yield store.base(wish.model).parent
+        return
+    folder = store.user_folder(wish.model, wish.user)
+    if wish.whole:
+        yield folder
+        return
+    yield from (store.root / row["path"] for row in db.execute(LIST_SAMPLES, _asked(wish)))
+    if wish.label:
+        yield folder / "samples" / label_folder(wish.label)
+    # Decoded inputs are a cache, made anew when a task wants them: so nothing of these is left in its free pages.
+    inputs = store.inputs(wish.model, wish.user)
+    yield from (inputs.with_name(inputs.name + part) for part in ("", "-wal", "-shm"))
+
+
+@atomic
+def finish(db: sqlite3.Connection, store: Store, *, tell: Callable[[Gone], Outcome]) -> None:
+    """Remove the files of all that was decided, and say the last word of each; HostError where the disk refuses.
+
+    What has come since under the same names, and is known to the ledger, stays.
+    """
+    for row in db.execute("SELECT * FROM forgotten ORDER BY id").fetchall():
+        kept = set(_known(db, store, row["model"]))
+        for path in json.loads(row["paths"]):
+            store.remove_unknown(store.root / path, kept)
+        db.execute("DELETE FROM forgotten WHERE id = ?", (row["id"],))
+        wish = Wish(model=row["model"], user=row["user"], label=row["label"], sample=row["sample"])
+        append_outcomes(db, [tell(Gone(wish=wish, samples=row["samples"], versions=row["versions"]))])
+
+
+def _known(db: sqlite3.Connection, store: Store, model: str) -> Iterator[Path]:
+    """Yield the files and folders of a model that the ledger knows."""
+    if find_model(db, model):
+        yield store.base(model)
+    for row in db.execute("SELECT path FROM samples WHERE model = ?", (model,)):
+        yield store.root / row["path"]
+    for row in db.execute("SELECT user, version FROM versions WHERE model = ?", (model,)):
+        yield store.version(model, row["user"], row["version"])
+
+
+def scrub(db: sqlite3.Connection) -> None:
+    """Empty the write-ahead log: older pages lie in it until it is written anew; HostError where a reader keeps it."""
+    (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise HostError(
+            "all is forgotten, but the ledger's log still holds it while another program reads the ledger; "
+            "end that, and restart the daemon"
+        )
