@@ -5,8 +5,10 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test keep
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
+import sys
 import typing
 from pathlib import Path
 from types import UnionType
@@ -62,8 +64,32 @@ def diagram() -> str:
 # ── MQTT ────────────────────────────────────────────────────────────────────────────────────────
 def ways() -> str:
     """How messages travel, by the first levels of their topic."""
-    rows = [(f"`{level}`", str(way.qos), "yes" if way.retain else "no") for level, way in WAYS.items()]
-    return table(("below `finetuned/<node>/`", "QoS", "retained"), rows)
+    rows = [
+        (
+            f"`{level}`",
+            str(way.qos),
+            "yes" if way.retain else "no",
+            f"`{way.content}`",
+            f"{way.expiry_s} s" if way.expiry_s else "–",
+        )
+        for level, way in WAYS.items()
+    ]
+    return table(("below `finetuned/<node>/`", "QoS", "retained", "content type", "expires after"), rows)
+
+
+def broker_faults() -> str:
+    """What goes wrong with brokers in tests/edge/test_broker_faults.py."""
+    rows = [
+        (row.fault, row.hears, row.holds)
+        for row in (*_tests("fault_rows").ROWS, *_tests("fault_rows").SCRIPTS)
+    ]
+    return table(("fault", "what a subscriber sees", "what the ledger holds"), rows)
+
+
+def _tests(name: str) -> Any:  # noqa: ANN401 - a module that is found by its path
+    """Return a module of tests/ that holds nothing but data."""
+    sys.path.append(str(DOCS.parent / "tests"))
+    return importlib.import_module(name)
 
 
 def event_types() -> str:
@@ -210,6 +236,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "diagram": diagram,
     "ways": ways,
+    "broker-faults": broker_faults,
     "events": event_types,
     "states": states,
     "requests": requests,

@@ -179,9 +179,8 @@ class Connection(aiomqtt.Client):
             return
         try:
             super()._on_message(client, userdata, message)
-        except (
-            ValueError
-        ):  # no UTF-8, or a wildcard in it: not worth a connection, which whoever sent it could end then
+        except ValueError:
+            # No UTF-8, or a wildcard in it.  It costs no connection, which whoever sent it could end then.
             self._pass_over("a message on a topic that is none was dropped")
 
     def _pass_over(self, what: str) -> None:
