@@ -198,6 +198,26 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     ears.ingest = ingest = _ingest(config, desk, decoders, inbox, ears)
     ingest.closed = partial(_no_room, governor, config.budget.disk.min_free_mb)
 
+    verbs = _verbs(desk, governor, modes, tasks, ingest, models)
+    return House(
+        config=config,
+        desk=desk,
+        footing=Footing.of(desk.store.ledger),
+        governor=governor,
+        modes=modes,
+        tasks=tasks,
+        ingest=ingest,
+        models=models,
+        bridge=_bridge(config, desk, address, verbs, _disclosure(config, desk, models)),
+        ears=ears,
+        notifier=Notifier.from_environment(),
+        stir=stir,
+    )
+
+
+def _verbs(  # noqa: PLR0913, PLR0917 - a room for each kind of request
+    desk: Desk, governor: Governor, modes: Modes, tasks: Tasks, ingest: Ingest, models: Models
+) -> Verbs:
     async def glance() -> StatusAnswer:
         return answer_to_status(desk, state_of(governor, tasks, ingest))
 
@@ -213,22 +233,14 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         desk=desk, tasks=tasks, turn=ingest.turn, intakes=lambda: models.intakes, relook=relook
     )
     selection = Selection(desk=desk, showcase=tasks.showcase)
-    verbs = Verbs(
-        tasks, desk.ledger, modes, glance, selection=selection, forgetting=forgetting, rescan=rescan
-    )
-    return House(
-        config=config,
-        desk=desk,
-        footing=Footing.of(desk.store.ledger),
-        governor=governor,
-        modes=modes,
-        tasks=tasks,
-        ingest=ingest,
-        models=models,
-        bridge=_bridge(config, desk, address, verbs, _disclosure(config, desk, models)),
-        ears=ears,
-        notifier=Notifier.from_environment(),
-        stir=stir,
+    return Verbs(
+        tasks,
+        desk.ledger,
+        modes,
+        glance,
+        selection=selection,
+        forgetting=forgetting,
+        rescan=rescan,
     )
 
 
