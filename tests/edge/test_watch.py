@@ -14,8 +14,9 @@ from brokers import client, running
 from finetuned.edge import watch
 from finetuned.edge.watch import Patience, follow
 from finetuned.edge.watch_events import line_of
-from finetuned.edge.watch_scene import EVENTS, TASKS, Heard, Lost, Met, News, Scene, after
-from finetuned.edge.watch_view import picture, sparkline
+from finetuned.edge.watch_rows import sparkline
+from finetuned.edge.watch_scene import DRAWN, EVENTS, KEPT, Heard, Lost, Met, News, Scene, after
+from finetuned.edge.watch_view import picture
 from finetuned.errors import HostError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ TASK = {
     "device": "cpu",
     "pace": "full",
 }
+WAITING = TASK | {"state": "suspended", "progress": 0.0, "reasons": ["queued"]}
 MODEL = {
     "model": "gestures",
     "user": "anna",
@@ -146,7 +148,7 @@ def test_the_picture_fits_the_terminal_whatever_its_size(width: int, height: int
 def test_many_tasks_leave_room_for_the_latest_events_and_say_how_many_are_not_shown() -> None:
     tasks = (heard(f"task/t{n}/state", TASK | {"task": f"t{n}"}) for n in range(20))
     page = shown(a_scene(*tasks, *(heard("event/sampleAccepted", accepted(n)) for n in range(9))))
-    assert "more lines" in page
+    assert "  … 10 more\n" in page
     assert "8.png" in page.splitlines()[-1]
 
 
@@ -184,6 +186,42 @@ def test_the_losses_that_were_seen_are_drawn_behind_the_last_one() -> None:
     losses = (heard("task/t1/state", TASK | {"lossValue": float(value)}) for value in range(8))
     assert "loss 7 " in (page := shown(a_scene(*losses)))
     assert "▁▂▃▄▅▆▇█" in page
+
+
+def test_a_version_that_was_kept_is_shown_first_with_the_command_that_puts_it_to_use() -> None:
+    kept = MODEL | {"model": "a; b", "candidate": 9}
+    rows = shown(a_scene(heard("model/x/state", kept))).partition("models\n")[2].splitlines()
+    assert rows[0].startswith("a; b anna        version 7, 30 samples")
+    assert rows[1] == "  version 9 kept: finetuned promote 'a; b' 9 --user anna"
+    assert rows[2].startswith("gestures anna")
+
+
+@pytest.mark.parametrize(
+    ("event", "said", "mood"),
+    [
+        ({"type": "promoted", "version": 8, "parent": 7}, "version 8 is in use", "good"),
+        ({"type": "rolledBack", "version": 0, "fromVersion": 8}, "the base is in use again, version 8 no more", "wary"),
+        ({"type": "forgotten", "samples": 1, "versions": 7}, "forgotten: 1 sample, 7 versions", "wary"),
+        ({"type": "forgotten", "samples": 3, "versions": 1, "label": "rock"}, "forgotten: 3 samples of rock, 1 version", "wary"),
+        ({"type": "forgotten", "samples": 1, "versions": 0, "sample": "00ff" * 16}, "forgotten: 1 sample (00ff00ff00f…), 0 versions", "wary"),
+    ],
+)  # fmt: skip
+def test_what_is_in_use_and_what_is_gone_has_its_line(event: dict[str, Any], said: str, mood: str) -> None:
+    line = line_of({"ts": TS, "node": "n", "model": "gestures", "user": "anna", **event}, NOON)
+    assert line is not None
+    assert (line.text, line.mood) == (f"gestures anna: {said}", mood)
+
+
+def test_tasks_that_run_come_first_and_in_a_narrow_terminal_have_a_second_line() -> None:
+    waiting = (heard(f"task/w{n}/state", WAITING) for n in range(500))
+    running = heard("task/z/state", TASK | {"model": "a very long name of a model"})
+    scene = a_scene(heard("task/t1/state", {}), *waiting, running)
+    rows = shown(scene, width=40).partition("\ntasks\n")[2].splitlines()
+    assert rows[0] == "a very long n… ━━╌╌╌╌  36%  1 min 15 s"
+    assert rows[1].startswith("  epoch 11/30  loss 0.2137 ▁")
+    assert rows[2] == "gestures anna  suspended on cpu: queued"
+    assert any(row.startswith("  … 49") and row.endswith(" more") for row in rows)
+    assert "models" in rows
 
 
 # ── coming and going ────────────────────────────────────────────────────────────────────────────
@@ -267,10 +305,23 @@ def test_what_is_said_is_text_without_markup_controls_or_turned_writing() -> Non
 
 
 def test_however_much_is_sent_a_bounded_part_is_kept() -> None:
-    tasks = (heard(f"task/t{n}/state", TASK) for n in range(3 * TASKS))
+    tasks = (heard(f"task/t{n}/state", TASK | {"model": "x" * 10**5}) for n in range(KEPT + 9))
+    models = (
+        heard(f"model/m{n}/state", MODEL | {"samples": {str(n): 1 for n in range(99)}})
+        for n in range(KEPT + 9)
+    )
     many = (heard("event/sampleAccepted", accepted(n, name="x" * 10**5)) for n in range(2 * EVENTS))
-    scene = a_scene(*tasks, *many)
-    assert (len(scene.tasks), len(scene.losses), len(scene.events)) == (TASKS, TASKS, EVENTS)
+    scene = a_scene(*tasks, *models, *many, heard(f"task/{'x' * 10**5}/state", TASK))
+    assert (len(scene.tasks), len(scene.models), len(scene.losses), len(scene.events)) == (
+        KEPT,
+        KEPT,
+        DRAWN,
+        EVENTS,
+    )
+    assert max(len(task.model) for task in scene.tasks.values()) <= 100
+    assert {len(model.samples) for model in scene.models.values()} == {1}
+    assert max(map(len, scene.tasks)) < 100
+    assert "more at least" in shown(scene)
     assert max(len(line.text) for line in scene.events) <= 300
 
 

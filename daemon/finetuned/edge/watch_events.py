@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.edge.wording import cause, harmless, listed
+from finetuned.edge.wording import cause, counted, harmless, listed, version
 from finetuned.policy.zones import kind_of
 from finetuned.service import events
 from finetuned.service.events import CauseView
@@ -127,6 +127,14 @@ def _samples(word: str) -> Callable[[events.SampleEvent], str]:
     return tell
 
 
+def _forgotten(event: events.Forgotten) -> str:
+    label = f" of {harmless(event.label, 40)}" if event.label else ""
+    sample = f" ({harmless(event.sample, 12)})" if event.sample else ""
+    return (
+        f"forgotten: {counted(event.samples, 'sample')}{label}{sample}, {counted(event.versions, 'version')}"
+    )
+
+
 TELLING: Mapping[type, tuple[str, Callable[[Any], str]]] = {
     events.TrainingBegin: ("", _begun),
     events.EpochEnd: ("", _epoch),
@@ -142,7 +150,12 @@ TELLING: Mapping[type, tuple[str, Callable[[Any], str]]] = {
     events.SampleAccepted: ("", _samples("accepted")),
     events.SampleRejected: (BAD, _samples("rejected")),
     events.SampleWaiting: (WARY, _samples("waiting")),
-    events.ModelSaved: ("", lambda event: f"version {event.version} saved"),
-    events.Promoted: (GOOD, lambda event: f"version {event.version} is in use"),
+    events.ModelSaved: ("", lambda event: f"{version(event.version)} saved"),
+    events.Promoted: (GOOD, lambda event: f"{version(event.version)} is in use"),
+    events.RolledBack: (
+        WARY,
+        lambda event: f"{version(event.version)} is in use again, {version(event.from_version)} no more",
+    ),
+    events.Forgotten: (WARY, _forgotten),
 }
 """By type: its mood, and what it says.  Mini-batches are too many to be told."""

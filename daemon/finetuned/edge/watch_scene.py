@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 V = TypeVar("V")
+S = TypeVar("S", ModelState, TaskStateView)
 
-TASKS, MODELS, EVENTS, LOSSES = 32, 256, 256, 512
-"""How much is kept of each; the oldest goes first."""
+KEPT, DRAWN, EVENTS, LOSSES = 1000, 32, 256, 512
+"""Tasks and models that are kept, tasks whose losses are, events, and losses of a task; the oldest goes first."""
+LONGEST_TOPIC, LONGEST_NAME, REASONS = 1000, 100, 8
 ONLINE = "online"
 
 
@@ -97,13 +99,13 @@ def _noted(scene: Scene, text: str, mood: str, at: float) -> Scene:
 
 
 def _heard(scene: Scene, news: Heard, at: float) -> Scene:
-    match news.topic.split("/"):
+    match news.topic.split("/") if len(news.topic) <= LONGEST_TOPIC else []:
         case ["availability"]:
             return _available(scene, news.payload.get("availability"), at)
         case ["state"]:
             return replace(scene, state=_as(DaemonState, news.payload) or scene.state)
         case ["model", _, "state"] | ["model", _, _, "state"]:
-            return replace(scene, models=_kept(scene.models, news, ModelState, MODELS))
+            return replace(scene, models=_kept(scene.models, news, ModelState))
         case ["task", _, "state"]:
             return _task(scene, news)
         case ["event", _]:
@@ -120,28 +122,41 @@ def _available(scene: Scene, availability: object, at: float) -> Scene:
 
 
 def _task(scene: Scene, news: Heard) -> Scene:
-    tasks = _kept(scene.tasks, news, TaskStateView, TASKS)
+    tasks = _kept(scene.tasks, news, TaskStateView)
     task = tasks.get(news.topic)
     losses = {topic: seen for topic, seen in scene.losses.items() if topic in tasks or topic != news.topic}
     is_new = task is not None and task is not scene.tasks.get(news.topic)
     if task is not None and is_new and task.loss_value is not None:
         seen = losses.pop(news.topic, ())
         losses[news.topic] = (*seen, task.loss_value)[-LOSSES:]
-    return replace(scene, tasks=tasks, losses=_newest(losses, TASKS))
+    return replace(scene, tasks=tasks, losses=_newest(losses, DRAWN))
 
 
-def _kept(known: Mapping[str, V], news: Heard, kind: type[V], most: int) -> dict[str, V]:
+def _kept(known: Mapping[str, S], news: Heard, kind: type[S]) -> dict[str, S]:
     """Return what is known with this state in it, or without it where it was cleared."""
     found = dict(known)
     if not news.payload:
         found.pop(news.topic, None)
     elif value := _as(kind, news.payload):
-        found[news.topic] = value
-    return _newest(found, most)
+        found[news.topic] = _small(value)
+    return _newest(found, KEPT)
+
+
+def _small(state: S) -> S:
+    """Return the state without what is not shown: of a thousand strangers' states, that is all that there is."""
+    short = {
+        key: value[:LONGEST_NAME] for key in NAMES if isinstance(value := getattr(state, key, None), str)
+    }
+    reasons = tuple(each[:LONGEST_NAME] for each in state.reasons[:REASONS])
+    samples = {"samples": {"": sum(state.samples.values())}} if isinstance(state, ModelState) else {}
+    return msgspec.structs.replace(state, reasons=reasons, **short, **samples)
+
+
+NAMES = ("task", "model", "user", "kind", "state", "task_state", "device", "pace")
 
 
 def _newest(known: dict[str, V], most: int) -> dict[str, V]:
-    return dict(list(known.items())[-most:])
+    return known if len(known) <= most else dict(list(known.items())[-most:])
 
 
 def _event(scene: Scene, payload: Mapping[str, Any], at: float) -> Scene:
