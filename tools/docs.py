@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finetuned.edge.budget_sections import Budget as BudgetSection
+from finetuned.edge.homeassistant.entities import Entity, node_entities, pair_entities
+from finetuned.edge.homeassistant.words import words
 from finetuned.edge.limits import budget_of
 from finetuned.edge.payloads import VERBS
 from finetuned.edge.topics import WAYS
@@ -150,6 +152,28 @@ def _sentence(struct: type) -> str:
     return str(struct.__doc__).partition("\n")[0]
 
 
+# ── Home Assistant ──────────────────────────────────────────────────────────────────────────────
+NEEDS = {"accuracy": "a classifier", "meanAbsoluteError": "a regressor"}
+
+
+def entities() -> str:
+    """What appears in Home Assistant, of the node and of every model and user."""
+    names = words("names", "en")
+    scopes = (("the node", node_entities("en")), ("a model", pair_entities("en")))
+    rows = [
+        (scope, names[each.key], each.platform.replace("_", " "), each.category or "–", _needed(each))
+        for scope, found in scopes
+        for each in found
+    ]
+    return table(("of", "entity", "platform", "category", "appears"), rows)
+
+
+def _needed(entity: Entity) -> str:
+    if not entity.needs:
+        return "always"
+    return f"for {NEEDS[entity.needs]}" if entity.needs in NEEDS else f"with a reading of `{entity.needs}`"
+
+
 # ── the budget ──────────────────────────────────────────────────────────────────────────────────
 MEANINGS = {
     "thermal": "the hottest zone of processor or SoC",
@@ -240,6 +264,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "events": event_types,
     "states": states,
     "requests": requests,
+    "entities": entities,
     "zones": zones,
     "ladder": ladder,
     "layers": layers,

@@ -12,6 +12,7 @@ import logging
 import sys
 from typing import Any
 
+from homeassistant.components import persistent_notification
 from homeassistant.config import async_hass_config_yaml
 from homeassistant.config_entries import ConfigEntries, ConfigEntry
 from homeassistant.const import EVENT_STATE_CHANGED
@@ -102,6 +103,8 @@ class Home:
 
     def __init__(self, hass: HomeAssistant, kept: Kept) -> None:
         self.hass, self.kept = hass, kept
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+        persistent_notification.async_register_callback(hass, self.notified)
 
     async def wait(self, expected: dict[str, str | None]) -> dict[str, Any]:
         """Wait until these entities have these states (None: they are gone); return what is not as expected in the end."""
@@ -127,10 +130,16 @@ class Home:
         """Let another device of the home be in a state."""
         self.hass.states.async_set(name, state)
 
-    async def notifications(self) -> list[str]:
-        """What people were told."""
-        found = self.hass.data.get("persistent_notification", {}).values()
-        return [each["message"] for each in found]
+    def notified(self, kind: object, notifications: dict[str, Any]) -> None:
+        """Hear what people are told."""
+        if kind == persistent_notification.UpdateType.ADDED:
+            for each in notifications.values():
+                self.messages.put_nowait(each["message"])
+
+    async def told(self) -> str:
+        """Return what people were told next."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.messages.get()
 
     async def states(self) -> dict[str, Any]:
         """Every entity's state, attributes, and what the registry knows of it."""

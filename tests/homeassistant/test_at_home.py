@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from acceptance.house import LONG, House, digits, drop_digits
+from announcements import announced, model_state
 from brokers import client
 from finetuned.edge.homeassistant.identifiers import slug
 from homes import Home, at_home, homeassistant_python
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
 
 pytestmark = pytest.mark.timeout(180)
-SHORT = {"epochs": 2}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "home-assistant.md"
+EXAMPLES = re.findall(
+    r"<!-- (card|automation: \w+) -->\n```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL
+)
+BUILT_IN_CARDS = {
+    "vertical-stack",
+    "horizontal-stack",
+    "tile",
+    "gauge",
+    "history-graph",
+    "entities",
+    "button",
+}
+ENTITY = re.compile(r"\w+\.finetuned_\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,13 @@ class Household:
     def requests(self, verb: str) -> list[dict[str, Any]]:
         """Return what was requested."""
         return [payload for topic, payload in self.house.ear.heard if topic == f"request/{verb}"]
+
+
+def automations() -> str:
+    """Return the document's automations as configuration.yaml."""
+    found = [yaml.safe_load(code) for kind, code in EXAMPLES if kind.startswith("automation")]
+    assert len(found) == 2
+    return yaml.safe_dump({"automation": found})
 
 
 @asynccontextmanager
@@ -156,3 +179,37 @@ async def test_everything_is_announced_again_when_home_assistant_has_started(tmp
             again = await anext(listener.messages)
         told, before = json.loads(again.payload), json.loads(first.payload)
         assert told["components"].keys() >= before["components"].keys() > {"mode", "event"}
+
+
+# ── the document's examples ─────────────────────────────────────────────────────────────────────
+async def test_the_automations_tell_of_a_completed_training_and_pause_while_somebody_plays(
+    tmp_path: Path,
+) -> None:
+    async with household(tmp_path, configuration=automations(), parameters={"epochs": 30}) as both:
+        await both.home.wait(automation__training_completed="on", automation__no_training_while_gaming="on")
+        await both.wait(select__mode="auto", sensor__digits_task="idle")
+        await both.home.ask("show", "media_player.console", "off")
+        await both.home.ask("show", "media_player.console", "on")
+        await both.wait(select__mode="never")
+        await both.home.ask("show", "media_player.console", "off")
+        await both.wait(select__mode="auto")
+        drop_digits(both.house)
+        told = await both.home.ask("told")
+        assert told == "digits, version 1: promoted (better on 20 held-out samples)"
+
+
+def cards(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a card and those in it."""
+    yield card
+    for inner in card.get("cards", ()):
+        yield from cards(inner)
+
+
+def test_the_examples_name_entities_that_there_are_and_cards_that_are_built_in() -> None:
+    message = announced({"model/gestures": model_state(model="gestures")}, readings={"thermal": 40.0})
+    there = {part["default_entity_id"] for part in message["components"].values()}
+    named = {name for _, code in EXAMPLES for name in ENTITY.findall(code)}
+    assert len(named) > 10
+    assert named <= there
+    (card,) = (yaml.safe_load(code) for kind, code in EXAMPLES if kind == "card")
+    assert {each["type"] for each in cards(card)} == BUILT_IN_CARDS
