@@ -62,14 +62,16 @@ def _header(data: bytes) -> Header:
         version = npy.read_magic(stream)
         shape, fortran, dtype = readers[version](stream)
     except Exception as error:  # NumPy parses the header with Python's own parser
-        raise SampleError(f"the .npy file's header cannot be read: {error!s:.200}") from error
+        # What NumPy says of it repeats what is in the file, and this sentence leaves the machine.
+        raise SampleError("the .npy file's header cannot be read") from error
     return Header(shape=shape, fortran=fortran, dtype=dtype, offset=stream.tell())
 
 
 def _check(header: Header, want: InputSpec) -> None:
     """Raise `SampleError` unless the array is numbers of the input's shape."""
     if header.dtype.kind not in KINDS:
-        raise SampleError(f"an array of {header.dtype}; allowed are floats, integers and truth values")
+        kind = "records" if header.dtype.names else str(header.dtype)
+        raise SampleError(f"an array of {kind}; allowed are floats, integers and truth values")
     if _squeezed(header.shape) != _squeezed(want.shape):
         raise SampleError(f"an array of shape {list(header.shape)}; {want.name} has shape {list(want.shape)}")
 

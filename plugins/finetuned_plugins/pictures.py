@@ -5,6 +5,7 @@ JPEG, PNG, BMP, GIF (the first frame), WebP and TIFF, told by their content.
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
@@ -66,7 +67,9 @@ def _opened(data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise whatever struct, zlib and libtiff do
-        raise SampleError(f"the picture is damaged: {error}") from error
+        # Pillow repeats bytes of the file in quotation marks, and this sentence leaves the machine.
+        why = re.sub(r"b?'[^']*'|b?\"[^\"]*\"", "…", str(error))
+        raise SampleError(f"the picture is damaged: {why}") from error
     return picture
 
 

@@ -61,6 +61,22 @@ def test_what_is_no_good_array_is_refused_with_a_reason(data: bytes, complaint: 
         decoded(data, VECTOR)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': 'secret', 'fortran_order': False, 'shape': (3,)}",
+        "{'descr': '<f4', 'fortran_order': 'secret', 'shape': (3,)}",
+        "{'descr': [('secret', '<f4')], 'fortran_order': False, 'shape': (3,)}",
+        "{'secret': 1}",
+    ],
+)
+def test_a_refusal_repeats_nothing_of_the_file(header: str) -> None:
+    file = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with pytest.raises(SampleError) as refused:
+        decoded(file, VECTOR)
+    assert "secret" not in str(refused.value)
+
+
 def test_an_array_is_no_picture() -> None:
     with pytest.raises(SampleError, match="input image is a picture"):
         Arrays().decode(npy([1.0, 2.0, 3.0]), PICTURE)

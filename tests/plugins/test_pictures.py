@@ -99,6 +99,15 @@ BROKEN = {
 }
 
 
+def test_a_refusal_repeats_nothing_of_the_file() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
+    whole = saved(Image.fromarray(noise))
+    second = whole.index(b"IDAT", whole.index(b"IDAT") + 1)
+    with pytest.raises(SampleError, match="damaged: broken PNG file") as refused:
+        decoded(whole[:second] + b"se?t" + whole[second + 4 :], spec(4, 4))
+    assert "se?t" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("data", "complaint"), BROKEN.values(), ids=BROKEN)
 def test_what_is_no_good_picture_is_refused_with_a_reason(data: bytes, complaint: str) -> None:
     with pytest.raises(SampleError, match=complaint):

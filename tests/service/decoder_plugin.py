@@ -53,7 +53,7 @@ def write(path: str) -> None:
 
 def introduce() -> None:
     """Say who this is."""
-    raise ValueError(f"{os.getpid()}\n  nice {os.nice(0)}")
+    raise SampleError(f"{os.getpid()}\n  nice {os.nice(0)}")
 
 
 WISHES: dict[str, Callable[..., object]] = {
@@ -66,6 +66,7 @@ WISHES: dict[str, Callable[..., object]] = {
     "signal": kill,
     "write": write,
     "introduce": introduce,
+    "blunder": int,
 }
 
 

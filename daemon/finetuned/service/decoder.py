@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from finetuned.errors import HostError, PluginError, SampleError
+from finetuned.errors import HostError, SampleError
 from finetuned.service import plugins
 from finetuned.service.channel import Child, SyncChannel, spawn
 from finetuned.service.messages import Decode, Decoded, DecoderReply, Undecodable, Value
@@ -229,8 +229,10 @@ def answer(
     """Decode one file; whatever is wrong with it becomes a sentence for a person."""
     try:
         raw = decoded(read(request.path, limits.file_bytes), request, decoders)
-    except (SampleError, OSError) as error:
+    except SampleError as error:
         return Undecodable(reason=" ".join(str(error).split())[:MAX_REASON]), b""
+    except OSError as error:  # with the path of our private copy
+        return Undecodable(reason=error.strerror or "it cannot be read"), b""
     return Decoded(size=len(raw)), raw
 
 
@@ -265,7 +267,8 @@ def attempt(decoder: Decoder, data: bytes, want: InputSpec) -> bytes:
     try:
         raw = decoder.decode(data, want)
         if len(raw) != size_of(want):
-            raise PluginError(f"it returned {len(raw)} bytes, {size_of(want)} are wanted")  # noqa: TRY301 - told like all
+            said = f"returned {len(raw)} bytes, {size_of(want)} are wanted"
+            raise SampleError(f"the decoder {decoder.name} failed: it {said}")  # noqa: TRY301 - told like all
     except (SampleError, ImportError):
         raise
     except MemoryError:
@@ -273,7 +276,8 @@ def attempt(decoder: Decoder, data: bytes, want: InputSpec) -> bytes:
     except RecursionError:
         raise SampleError("the file is nested too deeply") from None
     except Exception as error:
-        raise SampleError(f"the decoder {decoder.name} failed ({type(error).__name__}: {error})") from error
+        # What it says may repeat what is in the file.
+        raise SampleError(f"the decoder {decoder.name} failed ({type(error).__name__})") from error
     return raw
 
 
