@@ -1,0 +1,351 @@
+"""What is forgotten is gone: from the ledger's file and log, from every folder, from what waits to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benches import Bench, a_bench
+from fakes import MODEL, batch, begin
+from finetuned.errors import HostError, RequestError
+from finetuned.service import events, inputs
+from finetuned.service.forgetting import finish_forgetting
+from finetuned.service.ledger_forgetting import ANSWERED, Gone, Wish
+from finetuned.service.ledger_models import list_models
+from finetuned.service.ledger_outcomes import append_outcomes, unsent
+from finetuned.service.ledger_requests import Answer, recall, remember
+from finetuned.service.ledger_samples import accept_batch, list_samples
+from finetuned.service.ledger_tasks import alive_tasks, find_task
+from finetuned.service.ledger_versions import list_versions
+from finetuned.service.messages import Cancelled
+from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
+from finetuned.service.store import Store
+from forgetting import forgetting_of
+from ledgers import NODE, a_sample
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from finetuned.service.outbox import Item, Subscription
+
+USER, FILE, MARKER = "brünhilde", "IMG-4711.jpg", b"what nobody else may see"
+WHOLE = Wish(model=MODEL, user=USER)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sample as it lies in the state folder."""
+
+    digest: str
+    path: Path
+
+
+async def keep(bench: Bench, content: bytes, *, user: str, label: str = "✊", name: str = FILE) -> Kept:
+    """Accept a sample as ingestion does: its file, its decoded input, its row and its event."""
+    store, digest = bench.desk.store, hashlib.sha256(content).hexdigest()
+    path = store.sample_path(model=MODEL, user=user, label=label, digest=digest, name=name)
+    (store.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (store.root / path).write_bytes(content)
+    with inputs.opened(store.inputs(MODEL, user)) as db:
+        inputs.put_inputs(db, "x", [(digest, content)])
+        inputs.put_features(db, "f" * 64, [(digest, content)])
+    row = replace(a_sample(user=user), digest=digest, label=label, name=name, path=path, source=name)
+    told = events.SampleAccepted(
+        ts=row.accepted_at, node=NODE, model=MODEL, user=user, label=label, name=name
+    )
+    await bench.desk.ledger.run(accept_batch, [row], tell=lambda _: [told])
+    return Kept(digest=digest, path=store.root / path)
+
+
+async def answered(bench: Bench, transaction: str, response: object) -> None:
+    text = json.dumps({"transaction": transaction, **response}, ensure_ascii=False)  # type: ignore[dict-item]
+    answer = Answer(verb="status", response=text)
+    await bench.desk.ledger.run(remember, transaction, answer, at=bench.desk.now(), synchronised=True)
+
+
+async def with_traces(bench: Bench, user: str = USER) -> str:
+    """Let a user leave everything that one can leave; return the id of a task that has ended."""
+    for number in range(3):
+        await keep(bench, MARKER + b" %d" % number, user=user, name=f"{number}-{FILE}")
+    task, run = await bench.started(user)
+    run.say(begin())
+    run.complete()
+    await bench.is_clear(task)
+    folder = bench.desk.store.rejected / MODEL / user / "rock"
+    folder.mkdir(parents=True)
+    (folder / f"bad-{FILE}").write_bytes(MARKER)
+    (folder / f"bad-{FILE}.txt").write_text(f"{FILE} is no picture")
+    about = {"model": MODEL, "user": user}
+    await answered(bench, "t1", {"status": "ok", "data": {"task": task, **about}})
+    await answered(bench, "t2", {"status": "ok", "data": {"models": [{"model": MODEL}, about]}})
+    await answered(
+        bench, "t3", {"status": "error", "error": f"task 1 of model {MODEL}, user {user} is running"}
+    )
+    return task
+
+
+def traces(root: Path, *words: str | bytes) -> set[str]:
+    """Return the files and folders whose names or contents hold one of the words."""
+    needles = [word if isinstance(word, bytes) else word.encode() for word in words]
+    found = set()
+    for path in root.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        if any(needle in content or needle in bytes(path.relative_to(root)) for needle in needles):
+            found.add(str(path.relative_to(root)))
+    return found
+
+
+async def heard(bench: Bench) -> dict[str, object]:
+    """Wait until the last word is told and acknowledged."""
+    event = await bench.ear.event("forgotten")
+    await bench.desk.outbox.drained()
+    return {key: value for key, value in event.items() if key not in {"type", "id", "ts", "node"}}
+
+
+async def until_told(sink: Subscription, kind: str) -> AsyncIterator[Item]:
+    """Yield what a sink is given up to an outcome of this type, each acknowledged when the next is wanted."""
+    async for item in sink:
+        yield item
+        if isinstance(item, OutcomeItem):
+            await sink.acknowledge(item.id)
+            if item.type == kind:
+                return
+
+
+# ── how much ────────────────────────────────────────────────────────────────────────────────────
+async def test_of_a_user_who_is_forgotten_nothing_is_left_in_the_state_folder(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=("ann",)) as bench:
+        await bench.tasks.showcase.everything()
+        task = await with_traces(bench)
+        root, run = bench.desk.store.root, bench.desk.ledger.run
+        assert {"ledger.db", f"models/{MODEL}/{USER}/inputs.db"} <= {
+            path.removesuffix("-wal") for path in traces(root, USER, FILE, MARKER)
+        }
+        await bench.ear.state(f"model/{MODEL}/{USER}", current=1)
+        gone = await forgetting_of(bench).forget(WHOLE)
+        assert gone == Gone(wish=WHOLE, samples=3, versions=1)
+        assert await heard(bench) == {"model": MODEL, "user": USER, "samples": 3, "versions": 1}
+        assert traces(root, USER, json.dumps(USER).strip('"'), FILE, MARKER, task) == set()
+        assert bench.ear.states[f"model/{MODEL}/{USER}"] is None
+        assert await run(find_task, task) is None
+        for transaction in ("t1", "t2", "t3"):
+            answer = await run(recall, transaction)
+            assert answer is not None, "it is not obeyed again"
+            assert json.loads(answer.response) == {
+                "transaction": transaction,
+                "status": "error",
+                "error": ANSWERED,
+            }
+
+
+async def test_others_are_left_as_they_were(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=()) as bench:
+        for user in ("ann", ""):
+            await with_traces(bench, user)
+        await answered(bench, "t4", {"status": "ok", "data": {"model": MODEL, "user": "anna"}})
+        await with_traces(bench)
+        store, run = bench.desk.store, bench.desk.ledger.run
+        before = {
+            path: path.read_bytes() for path in store.user_folder(MODEL, "ann").rglob("*") if path.is_file()
+        }
+        await forgetting_of(bench).forget(WHOLE)
+        await heard(bench)
+        assert {path: path.read_bytes() for path in before} == before
+        assert [(row.user, row.version) for row in await run(list_versions)] == [("", 1), ("ann", 1)]
+        for user in ("", "ann"):
+            assert len(await run(list_samples, MODEL, user)) == 3
+        told = [row.payload for row in await run(unsent, 0, 1000)]
+        assert {each.get("user", "") for each in told if each["type"] == "completed"} == {"", "ann"}
+        kept = await run(recall, "t4")
+        assert kept is not None
+        assert ANSWERED not in kept.response
+
+
+async def test_a_model_goes_with_all_its_users_and_its_base(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=("", "ann")) as bench:
+        await bench.tasks.showcase.everything()
+        for user in ("", USER):
+            await with_traces(bench, user)
+        wish = Wish(model=MODEL)
+        gone = await forgetting_of(bench).forget(wish)
+        assert gone == Gone(wish=wish, samples=6 + 20, versions=2)
+        assert await heard(bench) == {"model": MODEL, "samples": 26, "versions": 2}
+        assert traces(bench.desk.store.root, MODEL, USER, FILE, MARKER, "✊", "a base") == set()
+        assert set(bench.ear.states.values()) == {None}
+        with pytest.raises(RequestError, match=f"there is no model named {MODEL}"):
+            await forgetting_of(bench).forget(wish)
+
+
+@pytest.mark.parametrize("user", ["", USER])
+async def test_a_labels_samples_go_and_versions_that_learnt_from_them_stay(tmp_path: Path, user: str) -> None:
+    async with a_bench(tmp_path, users=()) as bench:
+        await with_traces(bench, user)
+        other = await keep(bench, b"paper", user=user, label="✋", name="paper.jpg")
+        wish = Wish(model=MODEL, user=user, label="✊")
+        store, run = bench.desk.store, bench.desk.ledger.run
+        if not user:
+            folder = store.rejected / MODEL / "rock"
+            folder.mkdir(exist_ok=True)
+            (folder / "worse.jpg").write_bytes(MARKER)
+        gone = await forgetting_of(bench).forget(wish)
+        assert gone == Gone(wish=wish, samples=3, versions=0)
+        assert (await heard(bench))["label"] == "✊"
+        assert traces(store.root, FILE, MARKER) == set()
+        assert [row.digest for row in await run(list_samples, MODEL, user)] == [other.digest]
+        assert other.path.is_file()
+        assert [row.version for row in await run(list_versions)] == [1]
+        assert store.current(MODEL, user).resolve().name == "1"
+        task, scripted = await bench.started(user)
+        assert [sample.digest for sample in scripted.spec.samples] == [other.digest]
+        scripted.complete()
+        await bench.is_clear(task)
+
+
+async def test_one_sample_goes_by_its_digest(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=()) as bench:
+        one = await keep(bench, MARKER, user="")
+        other = await keep(bench, b"another", user="", name="another.jpg")
+        wish = Wish(model=MODEL, sample=one.digest)
+        assert await forgetting_of(bench).forget(wish) == Gone(wish=wish, samples=1, versions=0)
+        assert await heard(bench) == {"model": MODEL, "sample": one.digest, "samples": 1, "versions": 0}
+        assert traces(bench.desk.store.root, FILE, MARKER, one.digest) == set()
+        assert other.path.is_file()
+        with pytest.raises(RequestError, match="there is no such sample of model gestures"):
+            await forgetting_of(bench).forget(wish)
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (Wish(model="digits"), "there is no model named digits; registered are: gestures"),
+        (Wish(model=MODEL, user="nobody"), "there is no such user of model gestures$"),
+        (Wish(model=MODEL, label="✋"), r"no sample of this label of model gestures \(or not of this user\)"),
+        (Wish(model=MODEL, user="nobody", label="✊"), "no sample of this label"),
+        (Wish(model=MODEL, user="ann", sample="0" * 64), "no such sample of model gestures"),
+    ],
+)
+async def test_what_there_is_nothing_of_is_refused_and_no_task_is_cancelled(
+    tmp_path: Path, wish: Wish, said: str
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, _ = await bench.started()
+        with pytest.raises(RequestError, match=said):
+            await forgetting_of(bench).forget(wish)
+        assert (await bench.row(task)).state == "running"
+
+
+# ── beside a task ───────────────────────────────────────────────────────────────────────────────
+async def test_a_task_has_really_ended_before_anything_is_forgotten(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        task, run = await bench.started("ann")
+        other = await bench.train("")
+        run.say(begin(), batch(1))
+        run.checkpoint(1)
+        await bench.ear.event("miniBatchEnd")
+        forgetting = asyncio.create_task(forgetting_of(bench).forget(Wish(model=MODEL, user="ann")))
+        await bench.ear.state(f"task/{task}", state="cancelling")
+        assert len(await bench.desk.ledger.run(list_samples, MODEL, "ann")) == 10
+        run.say(Cancelled())
+        assert (await forgetting).samples == 10
+        assert not bench.desk.store.task(task).exists()
+        await heard(bench)
+        assert bench.ear.states[f"task/{task}"] is None
+        assert bench.ear.states[f"model/{MODEL}/ann"] is None
+        assert traces(bench.desk.store.root, task) == set()
+        assert [row.id for row in await bench.desk.ledger.run(alive_tasks)] == [other]
+        assert [each["type"] for each in bench.ear.said if each.get("user") == "ann"][-1] == "forgotten"
+
+
+async def test_a_task_that_is_made_in_between_is_cancelled_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        made: list[str] = []
+        stop = bench.tasks.stop
+
+        async def stopped(concerns: object) -> None:
+            await stop(concerns)  # type: ignore[arg-type]
+            if not made:
+                made.append(await bench.train("ann"))
+                await bench.tasks.pause(made[0])
+
+        monkeypatch.setattr(bench.tasks, "stop", stopped)
+        assert (await forgetting_of(bench).forget(Wish(model=MODEL, user="ann"))).samples == 10
+        assert await bench.desk.ledger.run(find_task, made[0]) is None
+
+
+async def test_a_worker_that_never_ends_keeps_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        _, run = await bench.started("ann")
+        monkeypatch.setattr("finetuned.service.forgetting.PATIENCE_S", 0)
+        with pytest.raises(HostError, match="does not end; nothing is forgotten"):
+            await forgetting_of(bench).forget(Wish(model=MODEL, user="ann"))
+        assert len(await bench.desk.ledger.run(list_samples, MODEL, "ann")) == 10
+        run.say(Cancelled())
+
+
+# ── what waits to be told ───────────────────────────────────────────────────────────────────────
+async def test_what_was_not_told_yet_is_not_told_any_more_but_for_the_last_word(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=("ann",)) as bench:
+        async with bench.desk.outbox.subscribe("slow") as slow:
+            first = events.SampleAccepted(ts=bench.desk.now(), node=NODE, model=MODEL, label="✊", name="1")
+            await bench.desk.ledger.run(append_outcomes, [first])
+            await with_traces(bench)
+            item = await anext(slow)
+            while not isinstance(item, OutcomeItem):
+                item = await anext(slow)
+            assert item.payload["name"] == "1", "it has read a page of more by now"
+            await forgetting_of(bench).forget(WHOLE)
+            await slow.acknowledge(item.id)
+            told = [item async for item in until_told(slow, "forgotten")]
+        assert [each.type for each in told if isinstance(each, OutcomeItem)] == ["forgotten"]
+        assert [each for each in told if isinstance(each, ProgressItem)] == []
+        assert {each.payload for each in told if isinstance(each, StateItem) and USER in each.key} == {None}
+
+
+async def test_the_last_word_stays_until_every_sink_has_heard_it(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=("ann",)) as bench:
+        root = bench.desk.store.root
+        await with_traces(bench)
+        async with bench.desk.outbox.subscribe("slow") as slow:
+            await forgetting_of(bench).forget(WHOLE)
+            await bench.ear.event("forgotten")
+            assert traces(root, USER) <= {"ledger.db", "ledger.db-wal"}
+            async for _ in until_told(slow, "forgotten"):
+                assert traces(root, USER) != set()
+        await bench.desk.outbox.drained()
+        assert traces(root, USER) == set()
+
+
+# ── interrupted ─────────────────────────────────────────────────────────────────────────────────
+async def test_what_the_disk_would_not_let_go_of_is_finished_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_bench(tmp_path, users=("ann",)) as bench:
+        await with_traces(bench)
+        store = bench.desk.store
+        with monkeypatch.context() as patched:
+
+            def refuses(*_: object) -> None:
+                raise HostError("removing it failed: the disk is read-only")
+
+            patched.setattr(Store, "remove_unknown", refuses)
+            with pytest.raises(HostError, match="read-only"):
+                await forgetting_of(bench).forget(WHOLE)
+        assert bench.ear.events("forgotten") == []
+        later = await keep(bench, b"came later", user=USER, name="later.jpg")
+        await finish_forgetting(bench.desk)
+        bench.desk.outbox.outcomes_written()
+        assert await heard(bench) == {"model": MODEL, "user": USER, "samples": 3, "versions": 1}
+        assert later.path.read_bytes() == b"came later", "what has come since stays"
+        assert traces(store.root, FILE, MARKER) == set()
+        assert [row.name for row in await bench.desk.ledger.run(list_samples, MODEL, USER)] == ["later.jpg"]
+        assert [row.name for row in await bench.desk.ledger.run(list_models)] == [MODEL]
