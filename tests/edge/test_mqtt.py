@@ -344,7 +344,8 @@ async def test_what_cannot_be_obeyed_is_answered_with_a_sentence(
     assert garbage["error"].startswith("the payload is not a JSON object")
     assert (
         other["error"]
-        == "'forget' is not obeyed; allowed: train, pause, resume, cancel, promote, rollback, mode, rescan, status"
+        == "'forget' is not obeyed; allowed: train, pause, resume, cancel, promote, rollback, mode, rescan, status "
+        "(mqtt.allow in the daemon's configuration)"
     )
     assert unknown == {
         "transaction": "u",

@@ -72,7 +72,7 @@ def test_whatever_arrives_gets_an_answer(verb: str, payload: bytes, *, is_retain
         ("train", b"{}", "needs a `transaction`: a string of 1 to 128 characters of your own"),
         ("train", b'{"transaction": 1}', "needs a `transaction`: a string of 1 to 128 characters of your own"),
         ("train", b'{"transaction": "%s"}' % (b"x" * 129), "needs a `transaction`: a string of 1 to 128 characters of your own"),
-        ("forget", b'{"transaction": "a"}', "'forget' is not obeyed; allowed: train, status"),
+        ("forget", b'{"transaction": "a"}', "'forget' is not obeyed; allowed: train, status (mqtt.allow in the daemon's configuration)"),
         ("train", b'{"transaction": "a", "expires": "2026-11-18T11:59:59Z"}', "the request expired at 2026-11-18T11:59:59Z"),
         ("train", b'{"transaction": "a", "expires": "tomorrow"}', '`expires` is no time: write it as "2026-11-23T04:50:12Z"'),
         ("train", b'{"transaction": "a", "expires": 5}', '`expires` is no time: write it as "2026-11-23T04:50:12Z"'),

@@ -89,7 +89,8 @@ class Desk:
     def _check(self, request: Request) -> None:
         if request.verb not in self.allow:
             raise RequestError(
-                f"{request.verb[:SHOWN]!r} is not obeyed; allowed: {', '.join(self.allow) or 'nothing'}"
+                f"{request.verb[:SHOWN]!r} is not obeyed; allowed: {', '.join(self.allow) or 'nothing'} "
+                "(mqtt.allow in the daemon's configuration)"
             )
         if request.expires is not None and _seconds(request.expires) < self.now():
             raise RequestError(f"the request expired at {request.expires}")
