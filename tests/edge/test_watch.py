@@ -148,7 +148,7 @@ def test_the_picture_fits_the_terminal_whatever_its_size(width: int, height: int
 def test_many_tasks_leave_room_for_the_latest_events_and_say_how_many_are_not_shown() -> None:
     tasks = (heard(f"task/t{n}/state", TASK | {"task": f"t{n}"}) for n in range(20))
     page = shown(a_scene(*tasks, *(heard("event/sampleAccepted", accepted(n)) for n in range(9))))
-    assert "  … 10 more\n" in page
+    assert "  … 11 more\n" in page
     assert "8.png" in page.splitlines()[-1]
 
 

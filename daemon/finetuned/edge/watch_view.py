@@ -31,7 +31,7 @@ def picture(scene: Scene, now: float, *, width: int, height: int) -> list[Text]:
     stale = "" if scene.is_fresh else "dim"
     top = [*_connection(scene, now, width), *(_styled(line, stale) for line in _daemon(scene, width))]
     room = height - len(top)
-    for_models = min(1 + len(scene.models), height // 5)
+    for_models = min(1 + 2 * len(scene.models), max(3, height // 5))
     tasks = _tasks(scene, width, room - EVENTS_LEAST - for_models)
     models = _models(scene, width, min(room - len(tasks) - EVENTS_LEAST, height // 3))
     below = [_styled(line, stale) for line in (*tasks, *models)]
