@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from acceptance.house import LONG, House, digits, drop_digits
-from announcements import announced, model_state
-from brokers import client
+from announcements import announced, announcer, model_state, states
+from brokers import client, running
 from finetuned.edge.homeassistant.identifiers import slug
 from homes import Home, at_home, homeassistant_python
 
@@ -196,6 +196,11 @@ async def test_the_automations_tell_of_a_completed_training_and_pause_while_some
         drop_digits(both.house)
         told = await both.home.ask("told")
         assert told == "digits, version 1: promoted (better on 20 held-out samples)"
+        event = await both.house.ear.event("completed")
+        for sent in (event, {**event, "id": event["id"] + 99, "version": 2}):  # the first of them again
+            topic = f"finetuned/{both.node}/event/completed"
+            await both.house.client.publish(topic, json.dumps(sent), qos=1)
+        assert (await both.home.ask("told")).startswith("digits, version 2: ")
 
 
 def cards(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -213,3 +218,25 @@ def test_the_examples_name_entities_that_there_are_and_cards_that_are_built_in()
     assert named <= there
     (card,) = (yaml.safe_load(code) for kind, code in EXAMPLES if kind == "card")
     assert {each["type"] for each in cards(card)} == BUILT_IN_CARDS
+
+
+# ── Home Assistant's own ways ───────────────────────────────────────────────────────────────────
+async def test_models_that_come_and_go_in_quick_succession_are_shown_as_they_are_in_the_end(
+    tmp_path: Path,
+) -> None:
+    ours, models = announcer(), [f"m{number}" for number in range(9)]
+    steps = [models[: count + 1] for count in range(len(models))] + [["m0", "m8"]]
+    async with running("mosquitto", tmp_path) as broker, client(broker.address) as publisher:
+        await publisher.publish("finetuned/pi-3fa2/availability", b"online", qos=1, retain=True)
+        async with at_home(broker.address, tmp_path / "homeassistant") as home:
+            for there in steps:
+                for notice in ours.due(states({f"model/{name}": model_state(model=name) for name in there})):
+                    await publisher.publish(notice.topic, notice.payload, qos=1, retain=True)
+            trains = {f"button__finetuned_pi_3fa2_{name}_cancel": "unavailable" for name in ("m0", "m8")}
+            await home.wait(
+                **trains, **{f"button__finetuned_pi_3fa2_{name}_cancel": None for name in models[1:8]}
+            )
+            assert await home.troubles() == []
+        async with at_home(broker.address, tmp_path / "restarted") as home:
+            await home.wait(**trains, button__finetuned_pi_3fa2_m1_cancel=None)
+            assert await home.troubles() == []
