@@ -3,7 +3,7 @@
 `save ROOT`, `accept ROOT` and `trim ROOT` do one job again and again, each time in a fresh folder ROOT/1, ROOT/2 …, in a
 forked process that is gone (`os._exit`) just before its 1st, 2nd … step that reaches the disk, until one
 gets through.  `finish ROOT/1 ROOT/2 …` does the second job once more in each, as a restarted daemon would.
-`trim ROOT` lets go of old versions and tasks, dying likewise.  `add ROOT WHO` adds models when told to go.
+`trim ROOT` lets go of old versions and tasks, `forget ROOT` of all that a user left, dying likewise.  `add ROOT WHO` adds models when told to go.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from finetuned import files
 from finetuned.errors import RequestError
-from finetuned.service.events import Outcome, SampleAccepted
+from finetuned.service import ledger_forgetting as forgetting
+from finetuned.service.events import Forgotten, Outcome, SampleAccepted
 from finetuned.service.ledger import opened
+from finetuned.service.ledger_forgetting import Gone, Wish
 from finetuned.service.ledger_models import register_model
 from finetuned.service.ledger_samples import Acceptance, Kind, accept_batch
 from finetuned.service.ledger_tasks import begin_attempt, create_task
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DIED = 9
+FORGOTTEN = "brünhilde"
 STEPS = ("fsync", "replace", "rename", "symlink", "unlink", "mkdir", "rmdir", "chmod")
 
 
@@ -137,6 +140,29 @@ def trim(store: Store, fuse: Fuse) -> None:
         trim_history(db, store, 1)
 
 
+def forget(store: Store, fuse: Fuse) -> None:
+    """Forget a user who has samples on the disk, decoded inputs, a rejected file and a version."""
+    store.prepare()
+    with opened(store.ledger) as db:
+        with_history(db, store, parents=(0,), promoted=(1,))
+        with_samples(db, 2, user=FORGOTTEN)
+        kept = store.user_folder("gestures", FORGOTTEN)
+        for path in (
+            kept / "samples/✊/1.jpg",
+            kept / "inputs.db",
+            store.rejected / "gestures" / FORGOTTEN / "no",
+        ):
+            files.make_folder(path.parent)
+            path.write_text(f"of {FORGOTTEN}")
+        fuse.arm(db)
+        wish = Wish(model="gestures", user=FORGOTTEN)
+        forgetting.forget(db, store, wish, rejected=[f"rejected/gestures/{FORGOTTEN}"], tell=last_word)
+
+
+def last_word(gone: Gone) -> Forgotten:
+    return Forgotten(ts=at(1), node=NODE, model=gone.wish.model, samples=gone.samples, versions=gone.versions)
+
+
 def tell(acceptances: tuple[Acceptance, ...]) -> list[Outcome]:
     event = SampleAccepted(ts=at(1), node=NODE, model="gestures", label="✊", name="1.jpg")
     return [event for acceptance in acceptances if acceptance.kind is Kind.accepted]
@@ -164,7 +190,7 @@ def add(store: Store, who: str) -> None:
     sys.stdout.write(answer + "\n")
 
 
-JOBS = {"save": save, "accept": accept, "trim": trim}
+JOBS = {"save": save, "accept": accept, "trim": trim, "forget": forget}
 
 
 def main(verb: str, root: Path, *rest: str) -> None:

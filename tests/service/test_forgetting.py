@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +18,8 @@ from fakes import MODEL, batch, begin
 from finetuned.errors import HostError, RequestError
 from finetuned.service import events, inputs
 from finetuned.service.forgetting import finish_forgetting
-from finetuned.service.ledger_forgetting import ANSWERED, Gone, Wish
+from finetuned.service.ledger import opened
+from finetuned.service.ledger_forgetting import ANSWERED, Gone, Wish, finish, scrub
 from finetuned.service.ledger_models import list_models
 from finetuned.service.ledger_outcomes import append_outcomes, unsent
 from finetuned.service.ledger_requests import Answer, recall, remember
@@ -26,14 +30,15 @@ from finetuned.service.messages import Cancelled
 from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
 from finetuned.service.store import Store
 from forgetting import forgetting_of
-from ledgers import NODE, a_sample
+from ledgers import NODE, a_sample, outcomes_of
+from service.store_child import FORGOTTEN, last_word
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from finetuned.service.outbox import Item, Subscription
 
+CHILD = Path(__file__).with_name("store_child.py")
 USER, FILE, MARKER = "brünhilde", "IMG-4711.jpg", b"what nobody else may see"
 WHOLE = Wish(model=MODEL, user=USER)
 
@@ -349,3 +354,26 @@ async def test_what_the_disk_would_not_let_go_of_is_finished_at_the_next_start(
         assert traces(store.root, FILE, MARKER) == set()
         assert [row.name for row in await bench.desk.ledger.run(list_samples, MODEL, USER)] == ["later.jpg"]
         assert [row.name for row in await bench.desk.ledger.run(list_models)] == [MODEL]
+
+
+def test_a_crash_at_any_step_of_forgetting_leaves_all_of_it_or_after_the_next_start_nothing(
+    tmp_path: Path,
+) -> None:
+    subprocess.run([sys.executable, str(CHILD), "forget", str(tmp_path)], check=True)
+    found = []
+    for number in range(1, len(list(tmp_path.iterdir())) + 1):
+        store = Store(tmp_path / str(number))
+        with opened(store.ledger) as db:
+            finish(db, store, tell=last_word)
+            scrub(db)
+            rows = len(list_samples(db, MODEL, FORGOTTEN))
+            assert len(list_samples(db, MODEL, "")) == 3
+            assert [row.version for row in list_versions(db)] == [1]
+            told = outcomes_of(db).count("forgotten")
+        found.append((rows, told, len(traces(store.root, FORGOTTEN))))
+    whole = found[0]
+    assert whole[:2] == (2, 0)
+    decided = found.index((0, 1, 0))
+    assert found == [whole] * decided + [(0, 1, 0)] * (len(found) - decided)
+    assert decided >= 2, "the steps before the decision were counted"
+    assert len(found) - decided > 10, "the steps after the decision were counted"
