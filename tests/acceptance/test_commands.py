@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import builders
-from acceptance.house import PATIENCE_S, Sysfs, digits
+from acceptance.house import PATIENCE_S, Sysfs, digits, drop_digits
 from bridges import bridged
 from brokers import PASSWORD, USER, running
 from finetuned.edge.demo_data import DROPS, MODEL, TEST
@@ -312,6 +312,8 @@ def test_predict_names_each_picture_and_goes_on_after_one_that_is_none(tmp_path:
         (("models",), 1, "finetuned add"),
         (("frobnicate",), 2, "frobnicate"),
         (("mode",), 1, "no daemon"),
+        (("promote", "gestures", "8"), 1, "no daemon"),
+        (("forget", "gestures"), 2, "add --yes"),
         (("mode", "sometimes"), 2, "'auto', 'always', 'never'"),
         (("mode", "never", "--for", "soon"), 2, "30m, 2h or 1d"),
         (("mode", "--for", "2h"), 2, "always or never"),
@@ -365,6 +367,56 @@ async def test_a_mode_that_was_acknowledged_survives_a_kill(tmp_path: Path) -> N
         assert 7000 < answer["modeLeftSeconds"] <= 7200
         assert "reasons" in (state := house.ear.retained["state"])
         assert state["reasons"] == ["mode"]
+
+
+# ── asking ──────────────────────────────────────────────────────────────────────────────────────
+async def test_forgetting_is_obeyed_where_the_configuration_allows_it_and_whoever_sits_at_a_terminal_agrees(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "finetuned.toml"
+    async with digits(tmp_path, least=1000) as house:
+        drop_digits(house, 20)
+        samples = "samples"
+        await house.ear.until(
+            lambda: sum(e.get("count", 1) for e in house.ear.events("sampleAccepted")) == 20, samples
+        )
+        refused = await asyncio.to_thread(
+            finetuned, "forget", "digits", "--yes", "-c", config, "--json", **house.environ
+        )
+        assert refused.returncode == 1
+        assert "mqtt.allow in the daemon's configuration" in lines(refused)[0]["error"]
+        await house.stop()
+        house.settings["mqtt"] = 'allow = ["status", "forget"]'
+        await house.start()
+        for answer, status, said in (
+            (b"n\n", 1, b"nothing was forgotten"),
+            (b"y\n", 0, b"20 samples and 0 versions"),
+        ):
+            assert said in await typed(answer, status, "forget", "digits", "-c", str(config), **house.environ)
+        assert (await house.ear.event("forgotten"))["samples"] == 20
+
+
+async def typed(answer: bytes, status: int, *words: str, **environ: str) -> bytes:
+    """Type this at the question; return what the terminal showed."""
+    terminal = Terminal()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "finetuned", *words),
+            stdin=terminal.its,
+            stdout=terminal.its,
+            stderr=terminal.its,
+            env=os.environ | environ,
+        )
+        await terminal.until(
+            b"digits, with 20 samples and every version will be gone, for ever. Forget? [y/N] "
+        )
+        os.write(terminal.mine, answer)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == status
+        await terminal.until(b"gotten" if status else b"gone\r\n")
+        return terminal.said
+    finally:
+        terminal.close()
 
 
 # ── looking on ──────────────────────────────────────────────────────────────────────────────────
