@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from finetuned.edge import requests_cli
@@ -268,3 +271,10 @@ def test_a_reading_is_said_with_its_unit_or_in_words(zone: str, value: float, sa
 def test_a_strangers_text_stays_on_one_line_and_is_cut() -> None:
     assert harmless("a\nb\x9b\u2028✌️") == "a�b��✌️"
     assert len(harmless("x" * 10**6)) == 100
+
+
+def test_the_page_of_the_commands_names_every_one_of_them() -> None:
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)", row)]
+    assert sorted(named) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group's
