@@ -84,6 +84,7 @@ class Scripted:
     refused: list[Published] = field(default_factory=list)
     most_unacknowledged: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
     writer: asyncio.StreamWriter | None = None
 
@@ -113,6 +114,7 @@ class Scripted:
             pass
         finally:
             writer.close()
+            self.left.set()
 
 
 @dataclass(kw_only=True)

@@ -6,6 +6,10 @@ outlive their connection (one that comes back at once is heard no more: connect 
 the connection of a client that is silent for longer than its keep-alive (a process that dies closes its socket,
 which is noticed; a stopped one is not).  A household that needs those has mosquitto.
 
+What it bounds: the size of a packet (1 MiB; more ends the connection, unread), clients, and what it retains.  What it
+cannot: messages for a subscriber that does not read wait in memory until it leaves.  Whoever has the password of this
+machine's owner could do worse.
+
 amqtt is pinned to 0.12: this module corrects two of its habits in a subclass, each told at its place and each
 held by a test.
 """
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
 
 LISTENER = "default"
 MAX_CLIENTS = 64
+MAX_PACKET_BYTES = 1 << 20
+MAX_RETAINED_BYTES = 16 << 20
+MESSAGE_BYTES = 512
+"""What a retained message takes besides its topic and payload, roughly."""
 log = get_logger("broker")
 
 
@@ -65,6 +73,24 @@ class Broker(AmqttBroker):  # type: ignore[misc]  # amqtt has no types
         if any(subscriber.client_id == session.client_id for subscriber, _qos in subscribers):
             await super()._publish_retained_messages_for_subscription(subscription, session)
 
+    async def retain_message(
+        self,
+        source_session: Session | None,
+        topic_name: str | None,
+        data: bytes | bytearray,
+        qos: int | None = None,
+    ) -> None:
+        """Retain a message while there is room; what is retained already can always be cleared."""
+        kept = {topic: len(message.data) for topic, message in self._retained_messages.items()}
+        kept[topic_name or ""] = len(data)
+        if (
+            data
+            and sum(size + len(topic) + MESSAGE_BYTES for topic, size in kept.items()) > MAX_RETAINED_BYTES
+        ):
+            log.warning("not retained: there is no more room", most=MAX_RETAINED_BYTES)
+            return
+        await super().retain_message(source_session, topic_name, data, qos)
+
     async def _session_monitor(self) -> None:
         # amqtt looks every second for sessions to drop; `forget` drops each when its connection ends.
         return
@@ -74,6 +100,17 @@ class Broker(AmqttBroker):  # type: ignore[misc]  # amqtt has no types
         for client, (session, handler) in list(self.sessions.items()):
             if handler.writer is writer and session.clean_session:
                 self.sessions.pop(client)
+
+
+class Reader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt has no types
+    """Reads what may be read: amqtt would hold any packet that somebody announces, up to 256 MiB."""
+
+    async def read(self, n: int = -1) -> bytes:
+        """Read so many bytes; ValueError, which ends the connection, where they are too many for one packet."""
+        if n > MAX_PACKET_BYTES:
+            raise ValueError(f"a packet of {n} bytes is too large (allowed: up to {MAX_PACKET_BYTES})")
+        data: bytes = await super().read(n)
+        return data
 
 
 @asynccontextmanager
@@ -119,7 +156,7 @@ async def _converse(broker: Broker, reader: asyncio.StreamReader, writer: asynci
     """Serve one connection; whatever amqtt stumbles over ends this connection and no other."""
     adapter = StreamWriterAdapter(writer)
     try:
-        await broker.external_connected(StreamReaderAdapter(reader), adapter, LISTENER)
+        await broker.external_connected(Reader(reader), adapter, LISTENER)
     except (AMQTTError, OSError, RuntimeError, ValueError, LookupError, AttributeError) as error:
         log.warning("a connection was ended", error=repr(error))
     finally:

@@ -193,7 +193,7 @@ class Bridge:
             announcer.begin()
             for each in announcer.filters:
                 try:
-                    await connection.listen(each, as_published=True)
+                    await connection.listen(each)
                 except Refused as refused:
                     self._say_once(f"the broker refuses {refused}")
 
