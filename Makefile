@@ -7,7 +7,7 @@ comma  := ,
 
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test check format bench torture clean
+.PHONY: help demo test check format bench torture fuzz clean
 
 help:
 	@echo "make demo    see it work: dropped files become a better model, in half a minute"
@@ -15,6 +15,7 @@ help:
 	@echo "make check   ruff, mypy --strict and the import staircase"
 	@echo "make bench   the figures of docs/figures.md"
 	@echo "make torture random faults over real tasks (FAULTS=300 SEED=…, see docs/torture.md)"
+	@echo "make fuzz    requests as nobody should send them (SECONDS=600 SEED=…, see docs/broker.md)"
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -49,6 +50,9 @@ bench: $(STAMP)
 
 torture: $(STAMP)
 	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m torture $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(HOUSE),--house $(HOUSE))
+
+fuzz: $(STAMP)
+	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
