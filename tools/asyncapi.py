@@ -34,7 +34,7 @@ PARAMETERS = {
     "model": ("A model's name; whatever is not A-Z a-z 0-9 _ . - is %XX of its UTF-8.", "gestures"),
     "user": ("A user's name, escaped as a model's; with `mqtt.disclose` counts a made-up one.", "anna"),
     "task": ("A task's id.", TASK),
-    "verb": ("The verb of a request that there is not.", "teleport"),
+    "topic": ("What the asker has chosen, or the verb of a request that there is not.", "teleport"),
     "discovery": ("Home Assistant's own discovery prefix.", "homeassistant"),
     "device": ("The node, as an id for Home Assistant.", NODE),
 }
@@ -188,7 +188,11 @@ def channels() -> Json:
     for name, verb in VERBS.items():
         found[f"request/{name}"] = (_sentence(verb.body), f"{name}Request")
         found[f"response/{name}"] = (f"The answers to {name}.", f"{name}Response", "refusal")
-    found["response/{verb}"] = ("The answer to a request that there is not.", "refusal")
+    answers = (f"{name}Response" for name in VERBS)
+    found["response/{topic}"] = (
+        "Any answer whose request names this as its response topic (MQTT 5), and the refusal of a verb that there is not.",
+        *("refusal", *answers),
+    )
     discovery = ("For Home Assistant, where its discovery is enabled.", "discovery")
     listed = {f"{BASE}/{below}": told for below, told in found.items()}
     listed["{discovery}/device/{device}/config"] = discovery

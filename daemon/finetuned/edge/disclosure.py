@@ -34,7 +34,7 @@ log = get_logger("disclosure")
 HARMLESS = re.compile(
     r"a retained request is refused|\d+ bytes are too many|needs a `transaction`|`expires` is no time"
     r"|the payload is not a JSON object|this transaction was a |'\w{1,40}' is not obeyed; allowed|the request expired at "
-    r"|an error of the daemon's own|there is no request |there is no task \w+; alive are|task \w+ has ended: "
+    r"|an error of the daemon's own|the response topic must be below |there is no request |there is no task \w+; alive are|task \w+ has ended: "
     r"|there is no model named [^\n]*; registered are|there is no version \d+ of model |the base of model "
     r"|there is no such (user|sample) of model |there is no sample of this label of model |forget: (name|a sample is named) "
     r"|'[^\n]{1,40}' is no mode; there are|a mode lasts |auto takes no duration"
@@ -248,13 +248,11 @@ def understanding(
     """
 
     async def handle(verb: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - as the handler has it
-        users, labels = await known(str(body.get("model", "")))
-        meant = {
-            "user": lambda name: disclosure.user(name, users),
-            "label": lambda name: disclosure.label(name, labels),
-        }
-        return await handler(
-            verb, {k: meant[k](v) if k in meant and isinstance(v, str) else v for k, v in body.items()}
-        )
+        told = {key: body[key] for key in ("user", "label") if str(body.get(key)).startswith(f"{key}-")}
+        if told:
+            users, labels = await known(str(body.get("model")))
+            for key, means, there in (("user", disclosure.user, users), ("label", disclosure.label, labels)):
+                told |= {key: means(told[key], there)} if key in told else {}
+        return await handler(verb, {**body, **told})
 
     return handle if disclosure.level == COUNTS else handler
