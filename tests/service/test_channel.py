@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from pathlib import Path
@@ -117,6 +118,15 @@ def test_poll_returns_what_is_here_and_nothing_else() -> None:
         assert channel.poll() is None
         other.sendall(b'el"}\n')
         assert channel.receive(timeout=60) == Cancel()
+
+
+def test_what_was_gathered_goes_before_what_is_sent() -> None:
+    channel, other = pair()
+    with other, contextlib.closing(channel):
+        channel.gather(Cancel())
+        assert not select.select([other], [], [], 0)[0]
+        channel.send(Pace(duty=0.5))
+        assert other.recv(1000) == b'{"type":"cancel"}\n{"type":"pace","duty":0.5}\n'
 
 
 def test_a_child_notices_that_the_daemon_has_closed() -> None:

@@ -48,6 +48,7 @@ class World:
     trouble: Callable[[], object] | None = None
     now: float = 0.0
     said: list[tuple[float, m.Report]] = field(default_factory=list)
+    flushed: list[float] = field(default_factory=list)
     adjusted: list[tuple[float, float]] = field(default_factory=list)
     accelerated: list[tuple[float, bool]] = field(default_factory=list)
     shares: list[tuple[float, float]] = field(default_factory=list)
@@ -83,8 +84,17 @@ class World:
         return self.receive(0)
 
     def send(self, report: m.Report) -> None:
+        """Say it at once."""
+        self.gather(report)
+        self.flush()
+
+    def gather(self, report: m.Report) -> None:
         """Note what is said, and when."""
         self.said.append((self.now, report))
+
+    def flush(self) -> None:
+        """Note when the daemon is woken."""
+        self.flushed.append(self.now)
 
     # the work
     def adjust(self, parameters: dict[str, float]) -> m.Adjusted:
@@ -382,6 +392,27 @@ def test_a_release_leaves_a_checkpoint_of_the_step_in_flight_and_then_lets_go(
         kept > 0
     )
     assert world.closed is (kept > 0)
+
+
+# ── together ────────────────────────────────────────────────────────────────────────────────────
+def test_fast_mini_batches_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = served(monkeypatch, World([(0, START)], step_s=0.002))
+    assert world.flushed == pytest.approx([0.006, 0.008])
+
+
+def test_what_is_gathered_does_not_wait_for_the_next_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thin(World):
+        def run(self) -> Generator[m.Report | None, None, None]:
+            for report in (batch(1), None, None, None):
+                self.now += 0.002
+                yield report
+
+    assert served(monkeypatch, Thin([(0, START)])).flushed == pytest.approx([0.006])
+
+
+def test_what_is_gathered_does_not_wait_for_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = served(monkeypatch, World([(0, START), (0, m.Pace(duty=0.01))], step_s=0.001))
+    assert world.flushed[0] == pytest.approx(0.001)
 
 
 # ── silence ─────────────────────────────────────────────────────────────────────────────────────

@@ -219,6 +219,7 @@ class SyncChannel(Generic[T]):
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._pending = bytearray()
+        self._gathered = bytearray()
         self._messages: _Reader[T] = _Reader(receives)
 
     @classmethod
@@ -229,8 +230,19 @@ class SyncChannel(Generic[T]):
 
     def send(self, message: Message, payload: bytes = b"") -> None:
         """Send one message and the raw bytes that it announces; raise `EOFError` when the daemon is gone."""
+        self.gather(message)
+        self._gathered += payload
+        self.flush()
+
+    def gather(self, message: Message) -> None:
+        """Keep one message until the next `send` or `flush`: to wake the daemon takes longer than to tell it something."""
+        self._gathered += encode(message)
+
+    def flush(self) -> None:
+        """Send what was gathered; raise as `send`."""
+        gathered, self._gathered = self._gathered, bytearray()
         try:
-            self._socket.sendall(encode(message) + payload)
+            self._socket.sendall(gathered)
         except OSError as error:
             raise EOFError("the daemon is gone") from error
 

@@ -40,6 +40,7 @@ from finetuned.service.messages import (
     Failed,
     Heartbeat,
     Held,
+    MiniBatchEnd,
     Pace,
     Pause,
     Release,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEARTBEAT_S = 5.0
+GATHER_S = 0.005
+"""Mini-batches that end within so long of the last word are told together: each word wakes the daemon."""
 
 
 class _EndError(Exception):
@@ -103,7 +106,7 @@ class Worker:
         self._task, self._attempt = "", 0
         self._work: Work | None = None
         self._seq = self._step = 0
-        self._held = False
+        self._held = self._gathers = False
         self._duty = Duty(time.monotonic, time.process_time)
         self._cores.use(1.0)
         self._spoke = time.monotonic()
@@ -148,19 +151,31 @@ class Worker:
             self._beat()
 
     def _beat(self) -> None:
-        """Say that it is alive, unless it has just said something."""
-        if time.monotonic() - self._spoke >= HEARTBEAT_S:
+        """Say what has waited for long enough, or that it is alive, unless it has just said something."""
+        silent_s = time.monotonic() - self._spoke
+        if silent_s >= HEARTBEAT_S:
             self._say(Heartbeat())
+        elif self._gathers and silent_s >= GATHER_S:
+            self._flush()
 
     def _say(self, report: Report) -> None:
         self._seq += 1
         self._step = max(self._step, report.step)
-        self._spoke = time.monotonic()
-        self._channel.send(
-            msgspec.structs.replace(
-                report, task=self._task, attempt=self._attempt, seq=self._seq, step=self._step
-            )
+        word = msgspec.structs.replace(
+            report, task=self._task, attempt=self._attempt, seq=self._seq, step=self._step
         )
+        now = time.monotonic()
+        self._gathers = isinstance(report, MiniBatchEnd) and now - self._spoke < GATHER_S
+        if self._gathers:
+            self._channel.gather(word)
+        else:
+            self._spoke = now
+            self._channel.send(word)
+
+    def _flush(self) -> None:
+        self._gathers = False
+        self._spoke = time.monotonic()
+        self._channel.flush()
 
     # ── being told ──────────────────────────────────────────────────────────────────────────────
     def _listen(self) -> None:
@@ -189,6 +204,8 @@ class Worker:
     def _rest(self) -> None:
         """Wait for as long as is owed; a command that changes that is obeyed at once."""
         while not self._held and (left_s := self._duty.rest_s) > 0:
+            if self._gathers:
+                self._flush()
             command = self._channel.receive(min(left_s, HEARTBEAT_S))
             self._duty.rested()
             if command is not None:
