@@ -12,7 +12,7 @@ import pytest
 from bridges import BASE, DEADLINE_S, bridged, epoch, subscribed
 from brokers import client, free_port, running
 from finetuned.edge.broker import Address, write
-from finetuned.edge.client import connected, find
+from finetuned.edge.client import UNHEARD, connected, find
 from finetuned.edge.config import parse
 from finetuned.errors import HostError, RequestError
 
@@ -126,6 +126,25 @@ async def test_a_broker_that_is_not_there_is_the_hosts_fault() -> None:
     with pytest.raises(HostError, match=r"the broker 127\.0\.0\.1:\d+ cannot be used"):
         async with connected(Address(host="127.0.0.1", port=free_port(), node="n")):
             pass
+
+
+async def test_a_broker_that_takes_the_connection_and_says_nothing_is_said_to_do_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(host="127.0.0.1", port=server.getsockname()[1], node="n")
+        with pytest.raises(HostError, match="no answer in time: is it stopped or overloaded"):
+            async with connected(address, timeout=0.05):
+                pass
+
+
+async def test_of_a_flood_as_much_is_kept_as_is_waited_for_and_answers_still_come(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
+    async with bridged(broker.address, tmp_path), connected(broker.address, events=True) as daemon:
+        await heard(daemon, "availability")
+        for _ in range(2 * UNHEARD):
+            daemon._sort("event/miniBatchEnd", {"type": "miniBatchEnd"})  # noqa: SLF001 - a broker would take its time
+        assert daemon._heard.qsize() <= UNHEARD  # noqa: SLF001 - what is not heard cannot be counted otherwise
+        assert await daemon.request("train", {"model": "hands"}) == {"call": 1}
 
 
 async def test_the_one_daemon_on_a_broker_is_found_by_its_availability(tmp_path: Path) -> None:

@@ -228,11 +228,14 @@ def _said(error: MqttError, address: Address) -> str:
     number = ERRNO.match(str(error))
     if number and (advice := ADVICE.get(int(number[1]))):
         return f"{advice} ({error})"
-    if "timed out" in str(error):
-        return f"no answer in time: is it stopped or overloaded, is mqtt.port right, does a firewall swallow it? ({error})"
+    if str(error).endswith(LATE):
+        return (
+            f"{error}: is it stopped or overloaded, is mqtt.port right, does a firewall swallow what is sent?"
+        )
     return str(error)
 
 
+LATE = ("timed out", "no answer in time")
 ERRNO = re.compile(r"\[Errno (-?\d{1,5})\]")
 
 
