@@ -225,18 +225,26 @@ async def test_models_that_come_and_go_in_quick_succession_are_shown_as_they_are
     tmp_path: Path,
 ) -> None:
     ours, models = announcer(), [f"m{number}" for number in range(9)]
-    steps = [models[: count + 1] for count in range(len(models))] + [["m0", "m8"]]
+    cancel = "button__finetuned_pi_3fa2_{}_cancel".format
     async with running("mosquitto", tmp_path) as broker, client(broker.address) as publisher:
+
+        async def announce(*names: str) -> None:
+            shown = states({f"model/{name}": model_state(model=name, candidate=1) for name in names})
+            for notice in ours.due(shown):
+                await publisher.publish(notice.topic, notice.payload, retain=True)
+
         await publisher.publish("finetuned/pi-3fa2/availability", b"online", qos=1, retain=True)
+        await publisher.subscribe("homeassistant/status", qos=1)
         async with at_home(broker.address, tmp_path / "homeassistant") as home:
-            for there in steps:
-                for notice in ours.due(states({f"model/{name}": model_state(model=name) for name in there})):
-                    await publisher.publish(notice.topic, notice.payload, qos=1, retain=True)
-            trains = {f"button__finetuned_pi_3fa2_{name}_cancel": "unavailable" for name in ("m0", "m8")}
-            await home.wait(
-                **trains, **{f"button__finetuned_pi_3fa2_{name}_cancel": None for name in models[1:8]}
-            )
+            await anext(publisher.messages)  # Home Assistant's birth: from here on it listens
+            for count in range(1, len(models) + 1):
+                await announce(*models[:count])
+            await home.wait(**{cancel(name): "unavailable" for name in models})
+            await announce(*models[:4], "m8")
+            await announce("m0", "m8")
+            there = {cancel(name): "unavailable" for name in ("m0", "m8")}
+            await home.wait(**there, **{cancel(name): None for name in models[1:8]})
             assert await home.troubles() == []
         async with at_home(broker.address, tmp_path / "restarted") as home:
-            await home.wait(**trains, button__finetuned_pi_3fa2_m1_cancel=None)
+            await home.wait(**there, **{cancel("m1"): None})
             assert await home.troubles() == []

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 log = get_logger("homeassistant")
 OURS, NEW_BYTES = "ha-install", 8
 T = TypeVar("T")
-Part = tuple[str, int]
-"""Of a component that is announced, the platform and a hash of what was said of it."""
 MOST_BYTES = 1_000_000
 """What the bridge can read back (`connection.MAX_PACKET_BYTES`); fifty models of usual names need half of it."""
 
@@ -61,7 +59,7 @@ class HomeAssistant:
         self._said: object = None
         self._pairs: dict[str, Pair] = {}
         self._chosen: tuple[Pair, ...] = ()
-        self._there: dict[str, Part] = {}
+        self._there: dict[str, str] = {}  # the platforms of the components that are announced
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -83,7 +81,7 @@ class HomeAssistant:
             said = _read(payload, Refusal)
             self._due |= said is not None and said.status == "error" and said.transaction.startswith(OURS)
         elif retained and (announced := _read(payload, Announced)):
-            self._there = _parts(announced) | self._there
+            self._there = _platforms(announced) | self._there
 
     def due(self, states: Mapping[str, bytes]) -> tuple[Notice, ...]:
         """Return the announcement, if it is due; nothing before the daemon's own state is known."""
@@ -95,25 +93,23 @@ class HomeAssistant:
         self._said, self._due = now, False
         version, readings, pairs = now
         transaction = f"{OURS}-{self._chance(NEW_BYTES)}"
-        payload, made = self._made(version, self._discovery.components(readings, pairs, transaction))
-        while pairs and len(payload) > MOST_BYTES:
+        made = self._discovery.components(readings, pairs, transaction)
+        while pairs and len(msgspec.json.encode(made)) > MOST_BYTES:
             pairs = pairs[: len(pairs) // 2]
-            payload, made = self._made(version, self._discovery.components(readings, pairs, transaction))
-        self._there = made
-        return (Notice(topic=self._topic, payload=payload),)
+            made = self._discovery.components(readings, pairs, transaction)
+        message = self._discovery.message(version, self._in_order(made))
+        self._there = {key: part["platform"] for key, part in made.items()}
+        return (Notice(topic=self._topic, payload=message),)
 
-    def _made(self, version: str, components: dict[str, dict[str, Any]]) -> tuple[bytes, dict[str, Part]]:
-        """Return the announcement and its parts; what is there no more is taken back, and left out of the next one.
+    def _in_order(self, made: dict[str, dict[str, Any]]) -> dict[str, object]:
+        """Return the components with those that are taken back now, and be left out of the next announcement.
 
-        What is new comes first: Home Assistant leaves off where an earlier message about a component is still at work.
+        What comes and goes stands first: Home Assistant (2025.4) leaves off at a component which it is still setting up
+        because of the announcement before, and the rest is lost.
         """
-        encoded = {key: msgspec.Raw(msgspec.json.encode(part)) for key, part in components.items()}
-        made = {key: (part["platform"], hash(bytes(encoded[key]))) for key, part in components.items()}
-        gone: dict[str, object] = {
-            key: {"platform": was} for key, (was, _) in self._there.items() if key not in made
-        }
-        new = {key: part for key, part in encoded.items() if self._there.get(key) != made[key]}
-        return self._discovery.message(version, gone | new | encoded), made
+        gone = {key: {"platform": platform} for key, platform in self._there.items() if key not in made}
+        new = {key: part for key, part in made.items() if key not in self._there}
+        return gone | new | made
 
     def _look(self, states: Mapping[str, bytes]) -> tuple[str, frozenset[str], tuple[Pair, ...]]:
         """Return what the announcement says; a state that is as it was is not read again.
@@ -154,10 +150,10 @@ def _read(payload: bytes, kind: type[T]) -> T | None:
         return None
 
 
-def _parts(announced: Announced) -> dict[str, Part]:
+def _platforms(announced: Announced) -> dict[str, str]:
     """Return the components that are announced; those with a platform alone were taken back."""
     return {
-        key: (part["platform"], 0)
+        key: part["platform"]
         for key, part in announced.components.items()
         if len(part) > 1 and isinstance(part.get("platform"), str)
     }
