@@ -69,6 +69,7 @@ class Authority:
             missing("left out: openssl is not installed (apt-get install openssl)")
         folder.mkdir()
         new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority"
+        new += " -addext keyUsage=critical,keyCertSign"
         _openssl(folder, *new.split(), "-keyout", "ca.key", "-out", "ca.crt")
         return cls(folder)
 
@@ -80,7 +81,7 @@ class Authority:
     def issue(self, name: str, address: str = f"IP:{LOOPBACK}", *, days: int = 2) -> tuple[str, str]:
         """Return the files of a certificate for this common name, and of its key; of negative days it has expired."""
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={address}\n")
+        extensions.write_text(f"authorityKeyIdentifier=keyid\nsubjectAltName={address}\n")
         new = f"req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name}"
         _openssl(self.folder, *new.split(), "-keyout", f"{name}.key", "-out", f"{name}.csr")
         signed = f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days {days}"

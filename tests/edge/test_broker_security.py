@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import subprocess
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -19,8 +20,10 @@ from brokers import MOSQUITTO, client, free_port
 from finetuned.edge.broker import LOOPBACK, external
 from finetuned.edge.client import connected
 from finetuned.edge.config import Mqtt, Tls
+from finetuned.edge.homeassistant.announcer import HomeAssistant
+from finetuned.edge.topics import Topics
 from finetuned.errors import ConfigurationError, HostError
-from secured import ADMIN, DAEMON, ROLES, Authority, Guarded
+from secured import ADMIN, CONFIG, DAEMON, ROLES, Authority, Guarded
 from shared import missing
 
 if TYPE_CHECKING:
@@ -95,12 +98,19 @@ async def test_a_role_hears_and_says_what_the_document_says_and_nothing_else(
 
 
 async def test_a_daemon_and_those_around_it_get_along_with_their_roles(tmp_path: Path) -> None:
+    announcer = HomeAssistant(Topics("finetuned", NODE), "homeassistant", "en")
     with capture_logs() as logs:
         async with (
             guarded(tmp_path) as broker,
             subscribed(broker.as_("reader")) as reader,
-            bridged(broker.as_(NODE), tmp_path) as behind,
+            subscribed(broker.as_("homeassistant"), "homeassistant/#") as home,
+            bridged(broker.as_(NODE), tmp_path, announcers=(announcer,)) as behind,
         ):
+            behind.outbox.state("state", b'{"version": "0.1.0", "readings": {}}')
+            found = await home.hear(f"homeassistant/device/{NODE}/config")
+            assert found.json["components"]
+            await home.client.publish("homeassistant/status", b"online", qos=1)
+            await home.hear(found.topic)  # again, for a Home Assistant that starts
             await reader.online()
             await behind.happen("one.png")
             await reader.hear("event/sampleAccepted")
@@ -142,6 +152,27 @@ async def test_nobody_comes_in_unknown_or_with_a_wrong_password(tmp_path: Path) 
                     pass
 
 
+async def test_the_example_of_a_configuration_is_one_that_mosquitto_takes(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificate, key = authority.issue("broker")
+    own = {
+        "certs/broker.crt": certificate,
+        "certs/broker.key": key,
+        "certs/ca.crt": authority.certificate,
+        "finetuned.acl": str(CONFIG / "mosquitto.acl"),
+    }
+    text = (
+        (CONFIG / "mosquitto.conf").read_text().replace("listener 8883", f"listener {free_port()} {LOOPBACK}")
+    )
+    for name, path in own.items():
+        text = text.replace(f"/etc/mosquitto/{name}", path)
+    async with guarded(tmp_path) as broker:
+        (tmp_path / "mosquitto.conf").write_text(f"user root\nlog_dest stderr\n{text}")
+        await broker.kill()
+        await broker.start()  # ends where a line is wrong
+
+
 # ── TLS ─────────────────────────────────────────────────────────────────────────────────────────
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -166,6 +197,16 @@ async def trouble(address: Address, folder: Path) -> str:
             await tried.wait()
     (said,) = [entry["reason"] for entry in logs if entry["event"] == "trouble with the broker"]
     return str(said)
+
+
+def test_the_documents_commands_make_certificates(tmp_path: Path) -> None:
+    commands = DOCUMENT.partition("<!-- openssl -->\n```sh\n")[2].partition("```")[0]
+    subprocess.run(["sh", "-euc", commands], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    context.load_cert_chain(tmp_path / "pi-3fa2.crt", tmp_path / "pi-3fa2.key")
+    # Strict, as Python from 3.13 on.
+    verify = "openssl verify -x509_strict -CAfile ca.crt -verify_hostname broker.home broker.crt"
+    subprocess.run(verify.split(), cwd=tmp_path, check=True, capture_output=True)
 
 
 async def test_certificates_are_accounts(tmp_path: Path, authority: Authority) -> None:
