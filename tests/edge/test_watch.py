@@ -224,6 +224,28 @@ def test_tasks_that_run_come_first_and_in_a_narrow_terminal_have_a_second_line()
     assert "models" in rows
 
 
+def test_an_event_takes_as_many_lines_as_it_needs_and_the_latest_are_whole() -> None:
+    promoted = {
+        "type": "completed",
+        "ts": TS,
+        "node": "n",
+        "model": "gestures",
+        "version": 8,
+        "parent": 7,
+        "samples": 30,
+    }
+    metrics = {"samples": 6, "lossValue": 0.3, "accuracy": 0.8}
+    promoted |= {"before": metrics, "after": metrics, "promotion": "kept", "durationSeconds": 4.2}
+    scene = a_scene(heard("event/completed", promoted | {"promotionReason": "worse on 20 held-out samples"}))
+    lines = picture(scene, NOON, width=80, height=24)[-2:]
+    assert lines[0].plain[9:] == "gestures: version 8 is kept: accuracy 80.0% → accuracy 80.0%, worse on"
+    assert lines[1].plain == "         20 held-out samples (4.2 s)"
+    styles = [[span.style for span in line.spans if span.style] for line in lines]
+    assert styles[0][:1] == ["dim"]
+    assert "dim" not in [*styles[0][1:], *styles[1]]
+    assert len(picture(scene, NOON, width=40, height=12)) <= 12
+
+
 # ── coming and going ────────────────────────────────────────────────────────────────────────────
 def test_a_lost_connection_is_said_with_its_reason_and_since_when_and_what_is_shown_is_marked() -> None:
     scene = a_scene()

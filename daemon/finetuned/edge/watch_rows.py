@@ -35,7 +35,8 @@ class Layout:
     narrow: bool = False
 
 
-LAYOUTS = {60: Layout(name=14, bar=6, narrow=True), 110: Layout(name=16, bar=10)}
+NARROW = 60
+LAYOUTS = {NARROW: Layout(name=14, bar=6, narrow=True), 110: Layout(name=16, bar=10)}
 WIDE = Layout(name=28, bar=20)
 
 
@@ -137,5 +138,10 @@ def model_rows(model: ModelState, width: int) -> list[Text]:
         line.append(f", {measure(model.metrics)}")
     if not model.candidate:
         return [line]
-    hint = wording.hint(model.model, model.user, model.candidate)
-    return [line, Text(f"  {wording.version(model.candidate)} kept: {hint}", style="yellow")]
+    kept, hint = (
+        f"  {wording.version(model.candidate)} kept:",
+        wording.hint(model.model, model.user, model.candidate),
+    )
+    if width < NARROW:  # a command is copied whole
+        return [line, Text(kept, style="yellow"), Text(hint, style="yellow")]
+    return [line, Text(f"{kept} {hint}", style="yellow")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from finetuned.edge.watch_events import BAD, GOOD, WARY, clock
-from finetuned.edge.watch_rows import model_rank, model_rows, rank, task_rows
+from finetuned.edge.watch_rows import NARROW, model_rank, model_rows, rank, task_rows
 from finetuned.edge.watch_scene import KEPT
 from finetuned.edge.wording import ELLIPSIS, amount, cause, counted, harmless, lasting, until
 
@@ -35,7 +35,7 @@ def picture(scene: Scene, now: float, *, width: int, height: int) -> list[Text]:
     tasks = _tasks(scene, width, room - EVENTS_LEAST - for_models)
     models = _models(scene, width, min(room - len(tasks) - EVENTS_LEAST, height // 3))
     below = [_styled(line, stale) for line in (*tasks, *models)]
-    events = _events(scene, room - len(below))
+    events = _events(scene, width, room - len(below))
     return [_cut(line, width) for line in (*top, *below, *events)][: max(1, height)]
 
 
@@ -52,14 +52,16 @@ def _cut(line: Text, width: int) -> Text:
     return line
 
 
-def _flowed(parts: Iterable[Text], width: int, *, between: str = "  ", most: int = FLOWED) -> list[Text]:
+def _flowed(
+    parts: Iterable[Text], width: int, *, between: str = "  ", indent: str = "  ", most: int = FLOWED
+) -> list[Text]:
     """Return the parts one after the other, on a new line where one does not fit; of too many lines the first ones."""
     lines: list[Text] = []
     for part in parts:
         if lines and lines[-1].cell_len + len(between) + part.cell_len <= width:
             lines[-1].append(between).append_text(part)
         elif len(lines) < most:
-            lines.append(part if not lines else Text("  ").append_text(part))
+            lines.append(Text(indent if lines else "").append_text(part))  # a part's style is its own
         else:
             lines[-1].append(f" {ELLIPSIS}")
             break
@@ -196,13 +198,20 @@ def _models(scene: Scene, width: int, room: int) -> list[Text]:
     return _fitting("models", [*shown, *[[]] * (len(known) - len(shown))], room)
 
 
-def _events(scene: Scene, room: int) -> list[Text]:
+def _events(scene: Scene, width: int, room: int) -> list[Text]:
+    """Return the latest events that fit, each in as many lines as it takes."""
     if room <= 1 or not scene.events:
         return []
-    shown = scene.events[-(room - 1) :]
-    return [Text("events", style="bold"), *(event_line(each.at, each.text, each.mood) for each in shown)]
+    lines: list[Text] = []
+    for each in reversed(scene.events):
+        entry = event_lines(each.at, each.text, each.mood, width)
+        if lines and len(lines) + len(entry) >= room:
+            break
+        lines[:0] = entry[: room - 1]
+    return [Text("events", style="bold"), *lines]
 
 
-def event_line(at: str, text: str, mood: str) -> Text:
-    """Return an event's line."""
-    return Text(f"{at} ", style="dim").append(text, style=f"not dim {COLOURS[mood]}".strip())
+def event_lines(at: str, text: str, mood: str, width: int) -> list[Text]:
+    """Return an event's lines."""
+    words = [Text(at, style="dim"), *_words(text, COLOURS[mood])]
+    return _flowed(words, width, between=" ", indent=" " * (2 if width < NARROW else len(at) + 1))
