@@ -104,7 +104,7 @@ class Bridge:
             now=self.now,
         )
         self._requests = Bucket(rate=REQUESTS_PER_SECOND, burst=REQUESTS_PER_SECOND, clock=self.clock)
-        self._batches = Bucket(rate=self.mqtt.batch_events_per_second, burst=1, clock=self.clock)
+        self._batches = _batches(self.mqtt.batch_events_per_second, self.clock)
         self._delays = self.patience.delays(self.jitter)
         self._said: set[str] = set()
 
@@ -286,6 +286,11 @@ class Bridge:
             log.warning(
                 "trouble with the broker", reason=reason, host=self.address.host, port=self.address.port
             )
+
+
+def _batches(rate: float, clock: Callable[[], float]) -> Bucket:
+    """Let mini-batches through at their rate; those of 50 ms come in one go from a worker that is fast."""
+    return Bucket(rate=rate, burst=max(1, int(rate / 20)), clock=clock)
 
 
 def _words(errors: BaseExceptionGroup[BaseException]) -> str:

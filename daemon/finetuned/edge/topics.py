@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 
@@ -59,11 +59,12 @@ class Topics:
 
     prefix: str
     node: str
+    base: str = field(init=False)
+    """What all of them begin with."""
 
-    @property
-    def base(self) -> str:
-        """What all of them begin with."""
-        return f"{self.prefix}/{level(self.node)}"
+    def __post_init__(self) -> None:
+        """Make the base once: it is part of every message."""
+        object.__setattr__(self, "base", f"{self.prefix}/{level(self.node)}")
 
     @property
     def availability(self) -> str:

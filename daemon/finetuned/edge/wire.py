@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -24,6 +26,7 @@ MESSAGE_BYTES = 512
 """What a message takes besides its topic and payload, roughly."""
 READ_BYTES = 64 * 1024
 TEXT = 1
+QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Inbox(asyncio.Queue[aiomqtt.Message]):
@@ -62,6 +65,8 @@ def sieved(client: paho.Client) -> Callable[[int], bytes]:
 
     def read(size: int) -> bytes:
         data = receive(min(size, READ_BYTES))
+        if size > 1:
+            acknowledge(client.socket())
         packet = client._in_packet  # noqa: SLF001 - as above
         if data and len(packet["packet"]) >= MAX_PACKET_BYTES:
             packet["to_process"] -= len(data) - 1
@@ -71,9 +76,31 @@ def sieved(client: paho.Client) -> Callable[[int], bytes]:
     return read
 
 
+class Constant(Properties):
+    """Properties that stay as they are once they have been sent: packed once, which is half of what a publish costs."""
+
+    def pack(self) -> bytes:
+        """Return them as they go onto the wire."""
+        if "packed" not in self.__dict__:
+            self.__dict__["packed"] = super().pack()  # type: ignore[no-untyped-call]  # paho's only untyped class
+        packed: bytes = self.__dict__["packed"]
+        return packed
+
+
+def acknowledge(sock: Any) -> None:  # noqa: ANN401 - paho's idea of a socket
+    """Acknowledge at once what was read, where TCP can be told so.
+
+    Else the kernel waits for 40 ms whether it can go with something else, and so long a broker that has Nagle's algorithm
+    on (mosquitto, unless `set_tcp_nodelay`) holds back its next small packet: every answer to a command.
+    """
+    if QUICK_ACKNOWLEDGEMENT is not None and sock is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACKNOWLEDGEMENT, 1)
+
+
 def properties_of(way: Way, *, correlation: bytes | None = None) -> Properties:
     """Return what MQTT 5 says besides a message: what it is, how long it is worth sending, what it answers."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's only untyped class
+    properties = Constant(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # as above
     properties.PayloadFormatIndicator = TEXT
     properties.ContentType = way.content
     if way.expiry_s is not None:
