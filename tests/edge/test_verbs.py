@@ -1,4 +1,4 @@
-"""What requests do: to all tasks, where one that ends or refuses spoils it for nobody; and to the mode."""
+"""What requests do: to all tasks, where one that ends or refuses spoils it for nobody; to the mode, to versions, to traces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from finetuned.errors import HostError, ParameterError, RequestError
 from finetuned.policy.budget import Budget, Mode
 from finetuned.service.governor import Governor
 from finetuned.service.ledger_models import ModelRow, add_model
-from finetuned.service.ledger_samples import accept_batch
+from finetuned.service.ledger_samples import accept_batch, list_samples
 from finetuned.service.modes import Modes
 from finetuned.service.selection import Selection
 from forgetting import forgetting_of
@@ -36,19 +36,22 @@ def at_no_inbox() -> int:
     raise AssertionError
 
 
+def selection_of(bench: Bench) -> Selection:
+    return Selection(desk=bench.desk, showcase=bench.tasks.showcase)
+
+
 def modes_of(bench: Bench, configured: Mode = Mode.auto) -> Modes:
     return Modes(desk=bench.desk, governor=bench.governor, configured=configured)
 
 
 def verbs_of(bench: Bench) -> Callable[[str, dict[str, Any]], Awaitable[Any]]:
     """Return what answers as a subscriber would hear it."""
-    selection = Selection(desk=bench.desk, showcase=bench.tasks.showcase)
     desk = Desk(
         bench.tasks,
         bench.desk.ledger,
         modes_of(bench),
         at_no_glance,
-        selection=selection,
+        selection=selection_of(bench),
         forgetting=forgetting_of(bench),
         rescan=at_no_inbox,
     )
@@ -241,3 +244,85 @@ async def test_what_is_no_mode_or_no_duration_is_refused_and_changes_nothing(
             await verbs_of(bench)("mode", body)
         assert bench.governor.mode is Mode.auto
         assert await after_a_start(bench) == (Mode.auto, None)
+
+
+# ── versions ────────────────────────────────────────────────────────────────────────────────────
+async def test_versions_are_promoted_and_rolled_back_and_the_answer_says_what_was_used_before(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        for number in (1, 2):
+            task, run = await bench.started("ann")
+            run.complete(b"version %d" % number)
+            await bench.is_clear(task)
+        verbs, pair = verbs_of(bench), {"model": "gestures", "user": "ann"}
+        answer = await verbs("promote", {**pair, "version": 0})
+        assert answer == {**pair, "version": 0, "fromVersion": 2}
+        assert await verbs("promote", {**pair, "version": 1}) == {**pair, "version": 1, "fromVersion": 0}
+        assert await verbs("rollback", pair) == {**pair, "version": 0, "fromVersion": 1}
+        with pytest.raises(RequestError, match=r"there are 0 \(the base\), 1, 2$"):
+            await verbs("rollback", pair)
+
+
+async def test_a_rescan_begins_and_says_how_many_files_wait(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        desk = Desk(
+            bench.tasks,
+            bench.desk.ledger,
+            modes_of(bench),
+            at_no_glance,
+            selection=selection_of(bench),
+            forgetting=forgetting_of(bench),
+            rescan=lambda: 7,
+        )
+        assert msgspec.to_builtins(await desk("rescan", {})) == {"waitingSamples": 7}
+        with pytest.raises(RequestError, match="it takes nothing"):
+            await desk("rescan", {"model": "gestures"})
+
+
+# ── forgetting ──────────────────────────────────────────────────────────────────────────────────
+async def test_forgetting_answers_what_is_gone(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        verbs = verbs_of(bench)
+        (sample, *_) = await bench.desk.ledger.run(list_samples, "gestures", "ann")
+        answer = await verbs("forget", {"model": "gestures", "user": "ann", "sample": sample.digest.upper()})
+        assert answer == {"model": "gestures", "user": "ann", "samples": 1, "versions": 0}
+        assert (await verbs("forget", {"model": "gestures", "label": "✊"}))["samples"] == 10
+        assert (await verbs("forget", {"model": "gestures", "user": "ann"}))["samples"] == 9
+        assert (await verbs("forget", {"model": "gestures"}))["samples"] == 0
+        with pytest.raises(RequestError, match="no model named gestures; registered are: none yet"):
+            await verbs("forget", {"model": "gestures"})
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "said"),
+    [
+        ("forget", {"label": "✊", "sample": "0" * 64}, "a label or a sample, not both"),
+        ("forget", {"sample": "0" * 63}, "its SHA-256, which are 64 hex digits"),
+        ("forget", {"sample": "g" * 64}, "its SHA-256, which are 64 hex digits"),
+        ("forget", {}, "it takes model, user, label, sample"),
+        *(
+            (verb, {"model": model, "user": user}, "cannot be a (model|user)'s name")
+            for verb in ("train", "rollback", "forget")
+            for model, user in [
+                ("../x", ""),
+                ("gestures", "../../x"),
+                ("gestures", "_"),
+                ("a/b", ""),
+                ("#", ""),
+            ]
+        ),
+        ("promote", {"model": "gestures", "user": "\0", "version": 0}, "cannot be a user's name"),
+        ("promote", {"model": "gestures", "version": -1}, "it takes model, user, version"),
+        ("promote", {"model": "gestures", "version": True}, "it takes model, user, version"),
+    ],
+)
+async def test_what_is_no_such_request_is_refused(
+    tmp_path: Path, verb: str, body: dict[str, Any], said: str
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        if said != "it takes model, user, label, sample":
+            body = {"model": "gestures", **body}
+        with pytest.raises(RequestError, match=said):
+            await verbs_of(bench)(verb, body)
+        assert len(await bench.desk.ledger.run(list_samples, "gestures", "")) == 10
