@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +18,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridges import BASE, DEADLINE_S, NODE, bridged, epoch, subscribed
-from brokers import MOSQUITTO, client, free_port
+from brokers import MOSQUITTO, PASSWORD, client, free_port
 from finetuned.edge.broker import LOOPBACK, external
 from finetuned.edge.client import connected
 from finetuned.edge.config import Mqtt, Tls
@@ -140,6 +142,36 @@ async def test_a_reader_watches_and_is_told_that_it_may_not_ask(tmp_path: Path) 
             ):
                 await daemon.request("status")
         assert behind.calls == []
+
+
+async def test_the_command_watch_is_a_readers(tmp_path: Path) -> None:
+    (tmp_path / "password").touch(0o600)
+    (tmp_path / "password").write_text(PASSWORD)
+    async with guarded(tmp_path) as broker, bridged(broker.as_(NODE), tmp_path) as behind:
+        account = f'username = "reader", password_file = "{tmp_path / "password"}"'
+        (tmp_path / "watch.toml").write_text(
+            f'mqtt = {{ host = "{LOOPBACK}", port = {broker.address.port}, {account} }}'
+        )
+        command = (
+            sys.executable,
+            "-P",
+            "-m",
+            "finetuned",
+            "watch",
+            "--json",
+            "-c",
+            str(tmp_path / "watch.toml"),
+        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert process.stdout
+        reading = asyncio.create_task(process.stdout.readline())
+        async with asyncio.timeout(60):
+            while not reading.done():  # when it listens, nobody says
+                await behind.happen("one.png")
+                await asyncio.wait({reading}, timeout=0.2)
+        process.kill()
+        await process.communicate()
+    assert json.loads(reading.result())["name"] == "one.png"
 
 
 async def test_nobody_comes_in_unknown_or_with_a_wrong_password(tmp_path: Path) -> None:
