@@ -28,6 +28,7 @@ BATCH = 15
 ALLOW = f"allow = {list(VERBS)}"
 WARM = 40
 """So many batches until memory is compared: by then every kind has been there."""
+FLAT_MB = 8
 OURS = ("Traceback", "an error of the daemon's own", "could not be answered")
 
 
@@ -66,6 +67,7 @@ class Campaign:
                 batch += [dice.choice(batch)] if dice.randrange(2) else []  # the same again
                 await self._batch(client, batch)
                 self.memory_mb.append(self.house.resident_mb)
+            await self._retained(client)
         await self._end()
 
     async def _batch(self, client: aiomqtt.Client, batch: list[Message]) -> None:
@@ -138,12 +140,26 @@ class Campaign:
         if transaction and self._first.setdefault((transaction, message.verb), answer) != answer:
             yield f"another answer than at first, {self._first[transaction, message.verb]}"
 
+    async def _retained(self, client: aiomqtt.Client) -> None:
+        """Look for requests that are retained still: what is retained comes before what is published next."""
+        await client.unsubscribe("#")
+        await client.subscribe(f"finetuned/{self.node}/request/#", qos=1)
+        await client.publish(f"finetuned/{self.node}/request/", b"end", qos=1)
+        async with asyncio.timeout(60):
+            async for message in client.messages:
+                if message.payload == b"end":
+                    return
+                if message.retain and message.payload:
+                    self.wrong.append(f"retained: {message.topic}")
+
     async def _end(self) -> None:
         """End the daemon as systemd does, and look at its log, memory and ledger, and at what the broker retains."""
         assert self.house.process
         if self.house.process.returncode is not None:
             self.wrong.append(f"the daemon has ended: {self.house.said}")
             return
+        if self.growth_mb > FLAT_MB:
+            self.wrong.append(f"its memory has grown by {self.growth_mb:.1f} MB")
         if status := await self.house.stop():
             self.wrong.append(f"the daemon ended with {status}")
         self.wrong += [f"its log holds {word!r}" for word in OURS if word in self.house.log]
