@@ -2,8 +2,8 @@
 
     kept                                            gone
     the newest versions of each model and user,     every other version: dropped in the ledger → folder → row
-    the current one, the one before it, and what
-    a living task started from
+    the current one, what a rollback leads to, and
+    what a living task started from
     the samples of tasks that saved those           the lists of samples of all others that have ended
     the newest 1000 ended tasks, those that a       every other task that has ended
     version or a sample names, and the last three
