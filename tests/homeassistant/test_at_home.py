@@ -93,13 +93,15 @@ async def household(folder: Path, *, configuration: str = "", **settings: Any) -
             assert await home.troubles() == []
 
 
-async def test_a_node_and_its_model_appear_with_names_states_and_categories(tmp_path: Path) -> None:
-    async with household(tmp_path) as both:
+async def test_a_node_and_its_model_appear_follow_the_daemon_s_death_and_vanish_when_forgotten(
+    tmp_path: Path,
+) -> None:
+    async with household(tmp_path, mqtt='allow = ["forget"]') as both:
         await both.wait(sensor__digits_task="idle", select__mode="auto", binary_sensor__running="off")
         await both.wait(update__digits_candidate="off", sensor__temperature="40.0")
         states = await both.home.ask("states")
         shown = {name: (each["state"], each["category"]) for name, each in states.items()}
-        assert {shown[both.id(f"sensor__{name}")] for name in ("pace",)} == {("full", None)}
+        assert shown[both.id("sensor__pace")] == ("full", None)
         assert shown[both.id("sensor__held_back_by")] == ("nothing", None)
         assert shown[both.id("sensor__temperature")] == ("40.0", "diagnostic")
         assert shown[both.id("binary_sensor__warnings")] == ("off", "diagnostic")
@@ -110,6 +112,15 @@ async def test_a_node_and_its_model_appear_with_names_states_and_categories(tmp_
         )
         assert not [name for name, each in states.items() if each["state"] == "None"]
         assert [each["name"] for each in await both.home.ask("devices")] == [f"finetuned {both.node}"]
+
+        await both.house.kill()
+        await both.wait(sensor__digits_task="unavailable", select__mode="unavailable")
+        await both.house.start()
+        await both.wait(sensor__digits_task="idle", select__mode="auto")
+        answer = await both.house.request("forget", model="digits")
+        assert answer["status"] == "ok", answer
+        await both.wait(sensor__digits_task=None, update__digits_candidate=None, button__digits_train=None)
+        await both.wait(select__mode="auto")
 
 
 async def test_what_is_pressed_and_chosen_is_done(tmp_path: Path) -> None:
@@ -153,20 +164,6 @@ async def test_a_candidate_is_an_update_whose_installation_promotes_it_as_often_
             await both.wait(sensor__digits_version="1", update__digits_candidate="off")
         asked = both.requests("promote")
         assert [(each["model"], each["version"]) for each in asked] == [("digits", 1)] * 2
-
-
-async def test_entities_follow_the_daemon_s_death_and_vanish_with_a_forgotten_model(tmp_path: Path) -> None:
-    allowed = 'allow = ["forget"]'
-    async with household(tmp_path, mqtt=allowed) as both:
-        await both.wait(sensor__digits_task="idle")
-        await both.house.kill()
-        await both.wait(sensor__digits_task="unavailable", select__mode="unavailable")
-        await both.house.start()
-        await both.wait(sensor__digits_task="idle", select__mode="auto")
-        answer = await both.house.request("forget", model="digits")
-        assert answer["status"] == "ok", answer
-        await both.wait(sensor__digits_task=None, update__digits_candidate=None, button__digits_train=None)
-        await both.wait(select__mode="auto")
 
 
 async def test_everything_is_announced_again_when_home_assistant_has_started(tmp_path: Path) -> None:

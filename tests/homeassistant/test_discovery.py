@@ -39,24 +39,29 @@ PAYLOADS = {
 
 
 @cache
-def examined(language: str = "en") -> Mapping[str, Any]:
-    """Return what Home Assistant says of a node with a classifier, a regressor and a user with a harmful name."""
+def examinations() -> Mapping[str, Any]:
+    """Return, by language, what Home Assistant says of a node with a classifier, a regressor and a user with a harmful name."""
     states = {
         "model/hands": MODEL,
         f"model/hands/{HARMFUL}": model_state(user=HARMFUL, candidate=1),
         "model/lawn": model_state(model="lawn", kind="neuralNetworkRegressor"),
     }
-    message = announced(states, readings={"thermal": 51.2, "gpu": 60.0, "battery": 88}, language=language)
-    given = {"message": message, "payloads": list(PAYLOADS.values())}
+    readings = {"thermal": 51.2, "gpu": 60.0, "battery": 88}
+    messages = {each: announced(states, readings=readings, language=each) for each in LANGUAGES}
     done = subprocess.run(
         [homeassistant_python(), str(SCRIPTS / "validate.py")],
-        input=json.dumps(given),
+        input=json.dumps({"messages": messages, "payloads": list(PAYLOADS.values())}),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     found: Mapping[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def examined(language: str = "en") -> Mapping[str, Any]:
+    found: Mapping[str, Any] = examinations()[language]
     return found
 
 

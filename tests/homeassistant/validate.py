@@ -1,7 +1,7 @@
-"""Checks a discovery message by Home Assistant's own schemas, and renders its templates with its own engine.
+"""Checks discovery messages by Home Assistant's own schemas, and renders their templates with its own engine.
 
-Runs under a Python that has Home Assistant: standard input is `{"message": …, "payloads": [text, …]}`, standard output
-`{"errors": [sentence, …], "shown": {component: {key: [text, …]}}}` with every template rendered for every payload.
+Runs under a Python that has Home Assistant: standard input is `{"messages": {name: …}, "payloads": [text, …]}`, standard
+output for each name `{"errors": [sentence, …], "shown": {component: {key: [text, …]}}}`, every template rendered for every payload.
 """
 
 from __future__ import annotations
@@ -55,27 +55,37 @@ def rendered(hass: HomeAssistant, config: dict[str, Any], payloads: list[str]) -
     return shown
 
 
-async def examined(given: dict[str, Any], folder: str) -> dict[str, Any]:
+def examined(hass: HomeAssistant, message: dict[str, Any], payloads: list[str]) -> dict[str, Any]:
     """Return what is wrong, and what is shown."""
-    kept = importlib.import_module("home").Kept()
-    logging.getLogger().addHandler(kept)
-    hass = HomeAssistant(folder)
-    template.async_setup(hass)
-    await device_registry.async_load(hass)
-    await entity_registry.async_load(hass)
-    message, errors, shown = given["message"], [], {}
+    errors, shown = [], {}
     try:
         DEVICE_DISCOVERY_SCHEMA(message)
     except voluptuous.Invalid as error:
         errors.append(f"the message: {error}")
     for name, component in message["components"].items():
         try:
-            shown[name] = rendered(hass, checked(name, component, message), given["payloads"])
+            shown[name] = rendered(hass, checked(name, component, message), payloads)
         except Exception as error:  # noqa: BLE001 - it is told, and a test fails
             errors.append(f"{name}: {type(error).__name__}: {error}")
-    return {"errors": errors + kept.lines, "shown": shown}
+    return {"errors": errors, "shown": shown}
+
+
+async def main(given: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return what is found of each message; what was logged is wrong, too."""
+    kept = importlib.import_module("home").Kept()
+    logging.getLogger().addHandler(kept)
+    hass = HomeAssistant(folder)
+    template.async_setup(hass)
+    await device_registry.async_load(hass)
+    await entity_registry.async_load(hass)
+    found = {}
+    for name, message in given["messages"].items():
+        found[name] = examined(hass, message, given["payloads"])
+        found[name]["errors"] += kept.lines
+        kept.lines = []
+    return found
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        json.dump(asyncio.run(examined(json.load(sys.stdin), scratch)), sys.stdout)
+        json.dump(asyncio.run(main(json.load(sys.stdin), scratch)), sys.stdout)
