@@ -123,7 +123,7 @@ async def test_progress_is_dropped_while_nobody_is_connected(broker: BrokerProce
     assert "id" not in heard.json
 
 
-@pytest.mark.parametrize(("rate", "sent"), [(5.0, [0]), (0.0, [])])
+@pytest.mark.parametrize(("rate", "sent"), [(5.0, [0]), (100.0, [0, 1, 2, 3, 4]), (0.0, [])])
 async def test_mini_batches_above_the_limit_are_dropped_and_epochs_are_not(
     tmp_path: Path, rate: float, sent: list[int]
 ) -> None:

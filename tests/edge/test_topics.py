@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
 
 from finetuned.edge.topics import Topics, level, name_of
 
@@ -15,6 +16,19 @@ TOPICS = Topics("finetuned", "pi-3fa2")
 def test_any_name_becomes_one_harmless_level_and_can_be_had_back(name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_.%-]+", level(name))
     assert name_of(level(name)) == name
+
+
+@given(st.text(min_size=1).filter(lambda name: "/" not in name), st.text(min_size=1), st.text(min_size=1))
+def test_no_name_adds_a_level_matches_anothers_topic_or_hides_one(name: str, other: str, verb: str) -> None:
+    topic = TOPICS.state(f"model/{name}")
+    assert topic.count("/") == 4
+    assert topic_matches_sub(f"{TOPICS.base}/model/+/state", topic)
+    assert topic_matches_sub(topic, TOPICS.state(f"model/{level(other)}")) == (
+        level(name) == level(level(other))
+    )
+    assert TOPICS.below(TOPICS.response(verb)).count("/") == 1
+    assert (level(name) == level(other)) == (name == other)
+    assert Topics("finetuned", name).base.count("/") == 1
 
 
 @pytest.mark.parametrize(
