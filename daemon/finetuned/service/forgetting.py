@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError
+from finetuned.service.cancellation import uninterrupted
 from finetuned.service.events import Forgotten
 from finetuned.service.ledger_forgetting import AliveError, check_wish, finish, forget, scrub
 from finetuned.service.ledger_models import find_model
@@ -98,12 +99,14 @@ class Forgetting:
     async def _forgotten(self, wish: Wish) -> Gone:
         rejected = await asyncio.to_thread(self._rejected, wish)
         try:
-            return await self.desk.ledger.run(
-                forget,
-                self.desk.store,
-                wish,
-                rejected=rejected,
-                tell=lambda gone: last_word(self.desk, gone),
+            return await uninterrupted(
+                self.desk.ledger.run(
+                    forget,
+                    self.desk.store,
+                    wish,
+                    rejected=rejected,
+                    tell=lambda gone: last_word(self.desk, gone),
+                )
             )
         finally:
             self.desk.outbox.forget(wish.concerns)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetuned.errors import PluginError
+from finetuned.errors import HostError, PluginError
 from finetuned.service.backlog import Backlog
 from finetuned.service.ledger_forgetting import scrub
 from finetuned.service.ledger_outcomes import OutcomeRow, advance_sink, sink_cursor, unsent
@@ -174,10 +174,12 @@ class Subscription:
             raise PluginError(
                 f"sink {self._name} acknowledges outcome {outcome}; on its way is {self._outstanding or 'none'}"
             )
-        if await self._ledger.run(advance_sink, self._name, outcome):
-            await self._ledger.run(scrub)
+        forgotten = await self._ledger.run(advance_sink, self._name, outcome)
         self._outstanding = None
         self._wake.set()
+        if forgotten:
+            with suppress(HostError):  # somebody reads the ledger: its log is emptied at the next start
+                await self._ledger.run(scrub)
 
     # ── the outbox's side ───────────────────────────────────────────────────────────────────────
     def note_outcomes(self) -> None:
