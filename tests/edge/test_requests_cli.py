@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +280,13 @@ def test_the_page_of_the_commands_names_every_one_of_them() -> None:
     rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`(\w+)", row)]
     assert sorted(named) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group's
+
+
+def test_no_rooms_log_line_stands_among_what_a_command_says() -> None:
+    code = (
+        "import logging; from finetuned.edge import console; from finetuned.edge.logs import get_logger\n"
+        "log = get_logger('mqtt'); console.without_logs()\n"
+        "log.warning('more comes in'); log.error('and more'); logging.getLogger('mqtt').error('full')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

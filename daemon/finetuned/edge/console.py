@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["DONE", "INTERRUPTED", "NO", "USAGE", "line", "person", "plain", "refuse", "table", "told"]
+__all__ = [
+    "DONE",
+    "INTERRUPTED",
+    "NO",
+    "USAGE",
+    "line",
+    "person",
+    "plain",
+    "refuse",
+    "table",
+    "told",
+    "without_logs",
+]
 
 
 def line(value: object) -> None:
@@ -70,6 +82,16 @@ def refuse(error: FinetunedError, *, json: bool) -> NoReturn:
 
         person().print(f"[bold red]{error.fault}:[/] {escape(str(error))}", soft_wrap=True)
     raise typer.Exit(exit_code(error)) from None
+
+
+def without_logs() -> None:
+    """Let no room's log line stand among what a command says: that is its own, or JSON."""
+    import logging  # noqa: PLC0415 - for commands that carry what logs
+
+    import structlog  # noqa: PLC0415 - as above
+
+    logging.disable()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any struct, as JSON would show it

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
-from finetuned.edge.topics import OFFLINE, ONLINE, name_of
+from finetuned.edge.topics import OFFLINE, ONLINE, level, name_of
 from finetuned.edge.wording import harmless
 from finetuned.errors import HostError
 
@@ -27,12 +27,10 @@ async def discovered(connection: Connection, prefix: str, chosen: str, *, may_be
     Raises:
         HostError: there is none, it is offline, or there are several; the message lists them.
     """
-    seen = await _seen(connection, prefix, chosen)
-    online = {node for node, is_online in seen.items() if is_online}
     if chosen:
-        if chosen in online or (chosen in seen and may_be_offline):
-            return chosen
-        raise HostError(_missed(chosen, prefix, seen))
+        return await _chosen(connection, prefix, chosen, may_be_offline=may_be_offline)
+    seen = await _seen(connection, f"{prefix}/+/availability")
+    online = {node for node, is_online in seen.items() if is_online}
     found = online or (set(seen) if may_be_offline else set())
     here = {node for node in found if node.rpartition("-")[0] == socket.gethostname()}
     if len(here or found) == 1:
@@ -40,10 +38,17 @@ async def discovered(connection: Connection, prefix: str, chosen: str, *, may_be
     raise HostError(_none_or_many(prefix, seen))
 
 
-async def _seen(connection: Connection, prefix: str, chosen: str) -> dict[str, bool]:
-    """Return the daemons that have ever been below the prefix, and whether each is online now."""
+async def _chosen(connection: Connection, prefix: str, chosen: str, *, may_be_offline: bool) -> str:
+    """Return the chosen node, whatever else the broker has to say; look at the others only where it is not there."""
+    seen = await _seen(connection, f"{prefix}/{level(chosen)}/availability")
+    if seen.get(chosen) or (seen and may_be_offline):
+        return chosen
+    raise HostError(_missed(chosen, prefix, seen or await _seen(connection, f"{prefix}/+/availability")))
+
+
+async def _seen(connection: Connection, availability: str) -> dict[str, bool]:
+    """Return the daemons that have ever been at this filter, and whether each is online now."""
     seen: dict[str, bool] = {}
-    availability = f"{prefix}/+/availability"
     await connection.listen(availability)
     latest = asyncio.get_running_loop().time() + DISCOVERY_S
     try:
@@ -53,7 +58,7 @@ async def _seen(connection: Connection, prefix: str, chosen: str) -> dict[str, b
                     seen[name_of(str(message.topic).split("/")[-2])] = message.payload == ONLINE
                     soon = asyncio.get_running_loop().time() + DISCOVERY_MORE_S
                     deadline.reschedule(min(latest, soon if any(seen.values()) else latest))
-                if chosen in seen or len(seen) >= MAX_NODES:
+                if (seen and "+" not in availability) or len(seen) >= MAX_NODES:
                     break
     except TimeoutError:
         pass

@@ -136,6 +136,7 @@ def _ask(verb: str, body: Mapping[str, Any], to: To) -> Any:  # noqa: ANN401 - J
         async with client.connected(client.find(loaded), loaded.mqtt.prefix, node=to.node) as daemon:
             return await daemon.request(verb, body, FORGET_S if verb == "forget" else ANSWER_S)
 
+    console.without_logs()
     return asyncio.run(ask())
 
 

@@ -45,6 +45,7 @@ def watch(config: Path | None, node: str, *, json: bool) -> None:
     """Show what the daemon says until it is interrupted."""
     loaded = configuration.load(config)
     news = follow(lambda: client.find(loaded), loaded.mqtt.prefix, node)
+    console.without_logs()
     asyncio.run(_shown(news, json=json))
 
 
