@@ -8,7 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from announcements import HARMFUL, announced, announcer, content, model_state, states
-from finetuned.edge.homeassistant.announcer import HomeAssistant
+from finetuned.edge.config import Config
+from finetuned.edge.disclosure import Disclosure
+from finetuned.edge.homeassistant.announcer import HomeAssistant, announcers
 from finetuned.edge.homeassistant.discovery import MOST_PAIRS
 from finetuned.edge.homeassistant.identifiers import joined
 from finetuned.edge.homeassistant.words import LANGUAGES, TABLES, words
@@ -164,6 +166,31 @@ def test_a_candidate_that_was_refused_can_be_tried_again() -> None:
         said = json.dumps({"transaction": transaction, "status": status, "error": "no"}).encode()
         ours.hear(PROMOTED, said, retained=False)
         assert bool(ours.due(states(CANDIDATE))) is again
+
+
+def test_it_is_announced_on_an_external_broker_alone_and_where_it_is_wanted() -> None:
+    on, off = {"mqtt": {"host": "broker"}}, {"homeassistant": {"enabled": False}}
+    assert [len(announcers(Config.model_validate(each), "pi-3fa2")) for each in (on, {}, off, on | off)] == [
+        1,
+        0,
+        0,
+        0,
+    ]
+    ours, theirs = on | {"homeassistant": {"prefix": "ha", "language": "nl"}}, states(HANDS)
+    (notice,) = announcers(Config.model_validate(ours), "pi-3fa2")[0].due(theirs)
+    assert notice.topic == "ha/device/pi-3fa2/config"
+    assert json.loads(notice.payload)["components"]["warnings"]["name"] == "Waarschuwingen"
+
+
+@pytest.mark.parametrize(("level", "pairs"), [("counts", 2), ("none", 1)])
+def test_what_is_not_told_to_others_is_not_told_to_home_assistant(level: str, pairs: int) -> None:
+    users = HANDS | {"model/hands/anna": model_state(user="anna", samples={"rock": 3}, candidate=1)}
+    disclosure = Disclosure(level=level, key=b"k" * 32)
+    shown = (disclosure.state(key, payload) for key, payload in states(users).items())
+    (notice,) = announcer().due(dict(each for each in shown if each))
+    assert len(told(json.loads(notice.payload))) == pairs
+    assert b"anna" not in notice.payload
+    assert b"rock" not in notice.payload
 
 
 # ── what goes ───────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from finetuned.edge.disclosure import COUNTS, Disclosure, understanding
 from finetuned.edge.folders import places
 from finetuned.edge.footing import Footing
 from finetuned.edge.glance import answer_to_status, state_of
-from finetuned.edge.homeassistant.announcer import HomeAssistant
+from finetuned.edge.homeassistant.announcer import announcers
 from finetuned.edge.limits import budget_of, machine_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
@@ -24,7 +24,6 @@ from finetuned.edge.requests import Memory
 from finetuned.edge.rules import rule_of
 from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
-from finetuned.edge.topics import Topics
 from finetuned.edge.verbs import Desk as Verbs
 from finetuned.errors import ConfigurationError, HostError
 from finetuned.policy.budget import Mode
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from finetuned.edge.announcing import Announcer
     from finetuned.edge.broker import Address
     from finetuned.edge.config import Config
     from finetuned.edge.payloads import StatusAnswer
@@ -301,17 +299,9 @@ def _bridge(config: Config, desk: Desk, address: Address, handler: Handler, disc
         outbox=desk.outbox,
         handler=understanding(handler, disclosure, known),
         disclosure=disclosure,
-        announcers=_announcers(config, desk),
+        announcers=announcers(config, desk.node),
         memory=_memory(desk),
     )
-
-
-def _announcers(config: Config, desk: Desk) -> tuple[Announcer, ...]:
-    """Home Assistant has no way to the embedded broker."""
-    if not config.mqtt.host or not config.homeassistant.enabled:
-        return ()
-    topics = Topics(config.mqtt.prefix, desk.node)
-    return (HomeAssistant(topics, config.homeassistant.prefix, config.homeassistant.language),)
 
 
 @asynccontextmanager

@@ -11,19 +11,27 @@ from finetuned.edge.announcing import Notice
 from finetuned.edge.homeassistant.discovery import MOST_PAIRS, DaemonSeen, Discovery, chosen, pair_of
 from finetuned.edge.homeassistant.identifiers import identifier
 from finetuned.edge.logs import get_logger
-from finetuned.edge.topics import ONLINE
+from finetuned.edge.topics import ONLINE, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from finetuned.edge.config import Config
     from finetuned.edge.homeassistant.discovery import Pair
-    from finetuned.edge.topics import Topics
 
 log = get_logger("homeassistant")
 OURS, NEW_BYTES = "ha-install", 8
 T = TypeVar("T")
 MOST_BYTES = 1_000_000
 """What the bridge can read back (`connection.MAX_PACKET_BYTES`); fifty models of usual names need half of it."""
+
+
+def announcers(config: Config, node: str) -> tuple[HomeAssistant, ...]:
+    """Return who announces the node as it is configured: nobody on the embedded broker, to which Home Assistant has no way."""
+    if not config.mqtt.host or not config.homeassistant.enabled:
+        return ()
+    topics = Topics(config.mqtt.prefix, node)
+    return (HomeAssistant(topics, config.homeassistant.prefix, config.homeassistant.language),)
 
 
 class Announced(msgspec.Struct, frozen=True):
