@@ -18,7 +18,7 @@ from fakes import MODEL, batch, begin
 from finetuned.errors import HostError, RequestError
 from finetuned.service import events, inputs
 from finetuned.service.forgetting import finish_forgetting
-from finetuned.service.ledger import opened
+from finetuned.service.ledger import hurry, opened
 from finetuned.service.ledger_forgetting import ANSWERED, Gone, Wish, finish, scrub
 from finetuned.service.ledger_models import list_models
 from finetuned.service.ledger_outcomes import append_outcomes, unsent
@@ -354,6 +354,23 @@ async def test_what_the_disk_would_not_let_go_of_is_finished_at_the_next_start(
         assert traces(store.root, FILE, MARKER) == set()
         assert [row.name for row in await bench.desk.ledger.run(list_samples, MODEL, USER)] == ["later.jpg"]
         assert [row.name for row in await bench.desk.ledger.run(list_models)] == [MODEL]
+
+
+async def test_a_program_that_reads_the_ledger_is_named_and_the_log_is_emptied_once_it_has_gone(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path, users=("ann",)) as bench:
+        await with_traces(bench)
+        await bench.desk.ledger.run(hurry)
+        with opened(bench.desk.store.ledger) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM samples").fetchone()
+            with pytest.raises(HostError, match="while another program reads the ledger"):
+                await forgetting_of(bench).forget(WHOLE)
+            await heard(bench)
+            assert "ledger.db-wal" in traces(bench.desk.store.root, FILE)
+        await finish_forgetting(bench.desk)
+        assert traces(bench.desk.store.root, USER, FILE) == set()
 
 
 def test_a_crash_at_any_step_of_forgetting_leaves_all_of_it_or_after_the_next_start_nothing(

@@ -291,6 +291,26 @@ async def test_unfinished_names_are_never_taken(tmp_path: Path, name: str) -> No
         assert [sample.name for sample in await run.samples()] == ["finished.png"]
 
 
+async def test_a_model_that_could_not_be_taken_is_handed_over_again_by_a_rescan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, replace(FAST, rescan_s=3600)) as run:
+        tried: list[Found] = []
+        take = run.heard.model_dropped
+
+        async def refuses_once(found: Found) -> None:
+            tried.append(found)
+            if len(tried) == 1:
+                raise HostError("the disk is full")
+            await take(found)
+
+        monkeypatch.setattr(run.heard, "model_dropped", refuses_once)
+        run.drop("new.mlmodel", b"a model")
+        await until(lambda: run.heard.warnings == ["the disk is full"])
+        run.ingest.rescan()
+        await until(lambda: [path.name for path in run.heard.models] == ["new.mlmodel"])
+
+
 async def test_a_model_dropped_into_the_inbox_is_handed_over(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         run.drop("new.mlmodel", b"a model")
