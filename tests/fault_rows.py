@@ -66,8 +66,8 @@ ROWS = (
     ),
     Row(
         key="denied",
-        fault="access list denies the events, then allows them",
-        hears="states at once; outcomes from the first denied one on, in order and once, when it allows them",
+        fault="access list denies events and models, then allows them",
+        hears="other states at once; models, and the outcomes in order and once, when it allows them",
         holds="nothing acknowledged until then; then all",
     ),
     Row(

@@ -249,9 +249,9 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     each.__name__: each
     for each in (killed, restarted, stopped, slow, silent, deaf, cut, denied, rival, forgotten, clock)
 }
-WITHOUT_EVENTS = ("availability", "state", "model/#", "task/#", "request/#")
+ALLOWED_FIRST = ("availability", "state", "task/#", "request/#")
 ACLS = {
-    "denied": (*(f"topic readwrite {BASE}/{kind}" for kind in WITHOUT_EVENTS), f"topic read {BASE}/#"),
+    "denied": (*(f"topic readwrite {BASE}/{kind}" for kind in ALLOWED_FIRST), f"topic read {BASE}/#"),
 }
 
 

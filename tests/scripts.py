@@ -96,6 +96,8 @@ async def run(key: str, folder: Path, *, mqtt5: bool) -> None:
     assert list(dict.fromkeys(heard)) == NAMES
     assert broker.connections == 1 or key not in UNBROKEN
     assert broker.most_unacknowledged == 1 or key != "one_by_one"
+    if key == "farewells":
+        assert any("Session taken over" in entry.get("reason", "") for entry in logs)
     if key in TOO_LARGE:
         assert sum("no packet so large" in entry.get("reason", "") for entry in logs) == 1
 

@@ -27,6 +27,7 @@ from finetuned.edge.replies import reply_to
 from finetuned.edge.requests import Desk, Handler, Memory
 from finetuned.edge.topics import FOREIGN, OFFLINE, ONLINE, Topics
 from finetuned.edge.voice import Voice
+from finetuned.edge.wire import Inbox
 from finetuned.errors import HostError
 
 if TYPE_CHECKING:
@@ -155,13 +156,13 @@ class Bridge:
 
     async def _converse(self, voice: Voice) -> None:
         async with self.outbox.subscribe(SINK) as subscription:
-            early = await self._greet(voice)
+            waiting = Inbox(MAX_REQUESTS)
+            await self._greet(voice, waiting)
             log.info("connected", host=self.address.host, port=self.address.port, node=self.node)
             greeted = self.clock()
-            waiting: asyncio.Queue[aiomqtt.Message] = asyncio.Queue(MAX_REQUESTS)
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._hear(voice, early, waiting), name="mqtt hear")
+                    group.create_task(self._hear(voice, waiting), name="mqtt hear")
                     group.create_task(self._obey(voice, waiting), name="mqtt obey")
                     group.create_task(voice.send(subscription), name="mqtt send")
             finally:
@@ -170,23 +171,22 @@ class Bridge:
                     self._said.clear()
 
     # ── greeting ────────────────────────────────────────────────────────────────────────────────
-    async def _greet(self, voice: Voice) -> list[aiomqtt.Message]:
+    async def _greet(self, voice: Voice, waiting: Inbox) -> None:
         """Say `online`, clear what is retained of models and tasks that the outbox does not know, let announcers begin.
 
         Brokers send what is retained before what is published next, so when our own `online` comes back all of
-        it has been seen.  Returns the requests that came meanwhile.
+        it has been seen.
         """
         connection = voice.connection
         await connection.listen(self.topics.request("#"), as_published=True)
         await connection.listen(self.topics.availability, *self.topics.kept)
         await self._listen_for_announcers(connection)
         await voice.keep(self.topics.availability, ONLINE)
-        retained, early = await self._read_back(connection)
+        retained = await self._read_back(connection, waiting)
         await connection.unsubscribe(list(self.topics.kept))
         voice.learn(self.outbox.states)
         await voice.clear(retained)
         await voice.announce()
-        return early
 
     async def _listen_for_announcers(self, connection: Connection) -> None:
         for announcer in self.announcers:
@@ -197,9 +197,8 @@ class Bridge:
                 except Refused as refused:
                     self._say_once(f"the broker refuses {refused}")
 
-    async def _read_back(self, connection: Connection) -> tuple[set[str], list[aiomqtt.Message]]:
+    async def _read_back(self, connection: Connection, waiting: Inbox) -> set[str]:
         retained: set[str] = set()
-        early: list[aiomqtt.Message] = []
         try:
             async with asyncio.timeout(self.patience.retained_s):
                 async for message in connection.messages:
@@ -209,36 +208,29 @@ class Bridge:
                     if kind in {"model", "task"} and message.retain:
                         retained.add(str(message.topic))
                     elif kind == "request":
-                        early.append(message)
+                        self._take(message, waiting)
                     else:
                         self._heard_by_announcers(message)
         except TimeoutError:
             log.info("could not read back everything that is retained")
-        return retained, early
+        return retained
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────
-    async def _hear(
-        self, voice: Voice, early: list[aiomqtt.Message], waiting: asyncio.Queue[aiomqtt.Message]
-    ) -> None:
-        for message in early:
-            await self._heard(voice, message, waiting)
+    async def _hear(self, voice: Voice, waiting: Inbox) -> None:
         async for message in voice.connection.messages:
-            await self._heard(voice, message, waiting)
+            topic = str(message.topic)
+            if self.topics.below(topic).startswith("request/"):
+                self._take(message, waiting)
+            elif topic == self.topics.availability and message.payload == OFFLINE:
+                # The last will of a connection of ours that the broker only now found dead.
+                await voice.keep(topic, ONLINE)
+            elif self._heard_by_announcers(message):
+                await voice.announce()
 
-    async def _heard(
-        self, voice: Voice, message: aiomqtt.Message, waiting: asyncio.Queue[aiomqtt.Message]
-    ) -> None:
-        topic = str(message.topic)
-        kind, _, rest = self.topics.below(topic).partition("/")
-        if kind == "request" and 0 < len(rest) <= MAX_VERB and message.payload:
-            self._take(message, waiting)
-        elif topic == self.topics.availability and message.payload == OFFLINE:
-            # The last will of a connection of ours that the broker only now found dead.
-            await voice.keep(topic, ONLINE)
-        elif self._heard_by_announcers(message):
-            await voice.announce()
-
-    def _take(self, message: aiomqtt.Message, waiting: asyncio.Queue[aiomqtt.Message]) -> None:
+    def _take(self, message: aiomqtt.Message, waiting: Inbox) -> None:
+        verb = self.topics.below(str(message.topic)).partition("/")[2]
+        if not 0 < len(verb) <= MAX_VERB or not message.payload:
+            return
         try:
             waiting.put_nowait(message)
         except asyncio.QueueFull:
@@ -254,7 +246,7 @@ class Bridge:
         return heard
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
-    async def _obey(self, voice: Voice, waiting: asyncio.Queue[aiomqtt.Message]) -> None:
+    async def _obey(self, voice: Voice, waiting: Inbox) -> None:
         while True:
             message = await waiting.get()
             while wait := self._requests.take():

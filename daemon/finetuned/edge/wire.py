@@ -30,15 +30,15 @@ QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Inbox(asyncio.Queue[aiomqtt.Message]):
-    """Messages that wait to be read: what finds it full is dropped, as aiomqtt has it, but by bytes and not by number."""
+    """Messages that wait to be read: what finds it full is dropped, as aiomqtt has it; full by bytes, not by number alone."""
 
     def _init(self, maxsize: int) -> None:
         super()._init(maxsize)
         self._waiting_bytes = 0
 
     def full(self) -> bool:
-        """Whether as many bytes wait as may."""
-        return self._waiting_bytes >= MAX_WAITING_BYTES
+        """Whether as many wait as may."""
+        return super().full() or self._waiting_bytes >= MAX_WAITING_BYTES
 
     def _put(self, item: aiomqtt.Message) -> None:
         super()._put(item)
