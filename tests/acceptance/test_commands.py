@@ -10,6 +10,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -394,6 +395,21 @@ async def test_forgetting_is_obeyed_where_the_configuration_allows_it_and_whoeve
         ):
             assert said in await typed(answer, status, "forget", "digits", "-c", str(config), **house.environ)
         assert (await house.ear.event("forgotten"))["samples"] == 20
+
+
+@pytest.mark.parametrize("words", [("status",), ("pause", "--json"), ("watch",)])
+def test_ctrl_c_ends_a_command_that_waits_for_a_broker_which_says_nothing(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = tmp_path / "finetuned.toml"
+        config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {server.getsockname()[1]}\n')
+        command = [sys.executable, "-P", "-m", "finetuned", *words, "-c", str(config)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            server.accept()
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=PATIENCE_S) == (b"", b"")
+    assert process.returncode == 130
 
 
 async def typed(answer: bytes, status: int, *words: str, **environ: str) -> bytes:
