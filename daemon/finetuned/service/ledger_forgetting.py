@@ -213,8 +213,7 @@ def finish(db: sqlite3.Connection, store: Store, *, tell: Callable[[Gone], Outco
     """
     for row in db.execute("SELECT * FROM forgotten ORDER BY id").fetchall():
         kept = set(_known(db, store, row["model"]))
-        for path in json.loads(row["paths"]):
-            store.remove_unknown(store.root / path, kept)
+        store.remove_unknown([store.root / path for path in json.loads(row["paths"])], kept)
         db.execute("DELETE FROM forgotten WHERE id = ?", (row["id"],))
         wish = Wish(model=row["model"], user=row["user"], label=row["label"], sample=row["sample"])
         append_outcomes(db, [tell(Gone(wish=wish, samples=row["samples"], versions=row["versions"]))])

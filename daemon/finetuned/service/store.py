@@ -223,15 +223,17 @@ class Store:
         else:
             files.remove(link)
 
-    def remove_unknown(self, path: Path, kept: Collection[Path]) -> None:
-        """Remove what lies at a path, durably, except for what is `kept`."""
-        if path in kept or not os.path.lexists(path):
-            return
-        on_the_way = any(path in each.parents for each in kept)
-        for stray in list(_all_but(path, kept)) if on_the_way else [path]:
-            files.remove(stray)
-        with files.host_errors(f"removing {path}"):
-            files.fsync_folder(path.parent)
+    def remove_unknown(self, paths: Collection[Path], kept: Collection[Path]) -> None:
+        """Remove what lies at these paths, durably, except for what is `kept`."""
+        ways = {folder for path in kept for folder in path.parents}
+        for path in paths:
+            if path not in kept and os.path.lexists(path):
+                for stray in list(_all_but(path, kept)) if path in ways else [path]:
+                    files.remove(stray)
+        for folder in {path.parent for path in paths}:
+            if folder.is_dir():
+                with files.host_errors(f"removing what was in {folder}"):
+                    files.fsync_folder(folder)
 
     # ── after a crash ───────────────────────────────────────────────────────────────────────────
     def repair(
