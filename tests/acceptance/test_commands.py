@@ -406,9 +406,9 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_broker_which_says_nothing(
         config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {server.getsockname()[1]}\n')
         command = [sys.executable, "-P", "-m", "finetuned", *words, "-c", str(config)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            server.accept()
-            process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=PATIENCE_S) == (b"", b"")
+            with server.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                assert process.communicate(timeout=PATIENCE_S) == (b"", b"")
     assert process.returncode == 130
 
 
