@@ -405,10 +405,12 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_broker_which_says_nothing(
         config = tmp_path / "finetuned.toml"
         config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {server.getsockname()[1]}\n')
         command = [sys.executable, "-P", "-m", "finetuned", *words, "-c", str(config)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            with server.accept()[0]:
-                process.send_signal(signal.SIGINT)
-                assert process.communicate(timeout=PATIENCE_S) == (b"", b"")
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+            server.accept()[0],
+        ):
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=PATIENCE_S) == (b"", b"")
     assert process.returncode == 130
 
 
