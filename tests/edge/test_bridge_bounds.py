@@ -171,3 +171,13 @@ async def test_the_embedded_broker_retains_up_to_a_bound_and_can_still_be_cleare
         await other.publish(f"{BASE}/24", payload, qos=1, retain=True)
         found = await retained(broker.address)
     assert ("0" in found, "24" in found, len(found)) == (False, True, 19)
+
+
+async def test_what_a_stranger_writes_beside_a_message_is_not_held() -> None:
+    pair = b"\x26" + text("x" * 30_000) + text("y" * 30_000)
+    async with scripted() as (broker, address), connected(address, "x") as connection:
+        broker.say(packet(0x30, text("t") + packet(0, pair * 10)[1:] + b"payload"))
+        async with asyncio.timeout(DEADLINE_S):
+            message = await anext(connection.messages)
+    assert message.payload == b"payload"
+    assert not hasattr(message.properties, "UserProperty")

@@ -177,6 +177,8 @@ class Connection(aiomqtt.Client):
         if self._queue.full():
             self._pass_over("more comes in than can be heard; some of it is dropped")
             return
+        if message.properties is not None:
+            vars(message.properties).pop("UserProperty", None)  # nobody reads them, and they may be long
         try:
             super()._on_message(client, userdata, message)
         except ValueError:

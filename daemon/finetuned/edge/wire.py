@@ -51,7 +51,8 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
 
 
 def _bytes(message: aiomqtt.Message) -> int:
-    return len(message.payload) + len(message.topic.value) + MESSAGE_BYTES
+    answer = len(getattr(message.properties, "CorrelationData", b""))
+    return len(message.payload) + len(message.topic.value) + answer + MESSAGE_BYTES
 
 
 def sieved(client: paho.Client) -> Callable[[int], bytes]:
