@@ -20,6 +20,7 @@ TASK = {"epochs": 30, "miniBatchSize": 1}
 TRIALS = ((5.0, 24), (100.0, 8), (1000.0, 8))
 """Batch events a second, and how many tasks of a second or two."""
 KINDS = {"MiniBatchEnd": "miniBatchEnd", "EpochEnd": "epochEnd", "Completed": "completed"}
+MOSQUITTO, PROMPT, EMBEDDED = "mosquitto", "mosquitto with set_tcp_nodelay", "embedded broker"
 PATIENCE_S = 1.0
 """How long the subscriber may take for what we have heard already."""
 QOS = {"miniBatchEnd": 0, "epochEnd": 1, "completed": 1}
@@ -38,9 +39,9 @@ class Delays:
 
 
 async def measured(folder: Path) -> list[Figure]:
-    """Measure over mosquitto and over the embedded broker."""
+    """Measure over mosquitto, as it is and told to be prompt, and over the embedded broker."""
     found = []
-    for broker in ("mosquitto", "embedded broker"):
+    for broker in (MOSQUITTO, PROMPT, EMBEDDED):
         for rate, tasks in TRIALS:
             delays = await _measured(folder / f"{broker} {rate:g}", broker, rate, tasks)
             kinds = KINDS.values() if rate == TRIALS[-1][0] else ("miniBatchEnd",)
@@ -53,8 +54,8 @@ async def _measured(folder: Path, broker: str, rate: float, tasks: int) -> dict[
     await asyncio.to_thread(notes.mkdir, parents=True)
     async with AsyncExitStack() as stack:
         mqtt = f"batch_events_per_second = {rate}"
-        if broker == "mosquitto":
-            there = await stack.enter_async_context(mosquitto(folder / "broker"))
+        if broker != EMBEDDED:
+            there = await stack.enter_async_context(mosquitto(folder / "broker", prompt=broker == PROMPT))
             mqtt += f'\nhost = "{there.address.host}"\nport = {there.port}'
         noting = ("env", f"PYTHONPATH={HERE / 'noting'}", f"FINETUNED_NOTES={notes}")
         trains = await stack.enter_async_context(trainer(folder, mqtt=mqtt, copies=COPIES, within=noting))

@@ -43,10 +43,14 @@ def need_mosquitto() -> str:
 
 @dataclass(kw_only=True)
 class Mosquitto:
-    """Debian's mosquitto on loopback, for anybody; it can be ended and started again on the same port."""
+    """Debian's mosquitto on loopback, for anybody; it can be ended and started again on the same port.
+
+    `prompt`: it sends small packets at once (`set_tcp_nodelay`), which is not its default.
+    """
 
     folder: Path
     port: int = 0
+    prompt: bool = False
     _process: asyncio.subprocess.Process | None = None
 
     @property
@@ -71,7 +75,9 @@ class Mosquitto:
             "persistence false",
             "log_dest stderr",
         ]
-        file.write_text("\n".join([*lines, "log_type information", "log_type error", *_as_root(), ""]))
+        file.write_text(
+            "\n".join([*lines, "log_type information", "log_type error", *_as_root(), *self._more(), ""])
+        )
         self._process = await asyncio.create_subprocess_exec(
             need_mosquitto(), "-c", str(file), stderr=asyncio.subprocess.PIPE
         )
@@ -81,6 +87,9 @@ class Mosquitto:
             if not (said := await self._process.stderr.readline()):
                 raise HostError(f"mosquitto ended at its start; its configuration is {file}")
         self._reader = asyncio.create_task(self._process.stderr.read(), name="mosquitto's log")
+
+    def _more(self) -> list[str]:
+        return ["set_tcp_nodelay true"] if self.prompt else []
 
     async def stop(self) -> None:
         """End it as `kill -9` does."""
@@ -101,9 +110,9 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def mosquitto(folder: Path) -> AsyncIterator[Mosquitto]:
+async def mosquitto(folder: Path, *, prompt: bool = False) -> AsyncIterator[Mosquitto]:
     """Run one."""
-    broker = Mosquitto(folder=folder)
+    broker = Mosquitto(folder=folder, prompt=prompt)
     try:
         await broker.start()
         yield broker

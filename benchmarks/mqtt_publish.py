@@ -71,6 +71,7 @@ async def by_aiomqtt(port: int) -> AsyncIterator[Callable[[MiniBatchEnd], None]]
 @asynccontextmanager
 async def by_finetuned(port: int) -> AsyncIterator[Callable[[MiniBatchEnd], None]]:
     """Publish through outbox and bridge."""
+    from finetuned.edge.bucket import Bucket  # noqa: PLC0415
     from finetuned.edge.config import Mqtt  # noqa: PLC0415
     from finetuned.edge.mqtt import Bridge  # noqa: PLC0415
     from finetuned.edge.requests import Memory  # noqa: PLC0415
@@ -85,12 +86,14 @@ async def by_finetuned(port: int) -> AsyncIterator[Callable[[MiniBatchEnd], None
             outbox = Outbox(ledger)
             bridge = Bridge(
                 address=Address(host=LOOPBACK, port=port),
-                mqtt=Mqtt(batch_events_per_second=10 * RATE),
+                mqtt=Mqtt(batch_events_per_second=RATE),
                 node=NODE,
                 outbox=outbox,
                 handler=nothing,
                 memory=Memory(recall=nothing, remember=nothing),  # type: ignore[arg-type]
             )
+            # Nothing is dropped: the others drop nothing either.
+            bridge._batches = Bucket(rate=2 * RATE, burst=RATE, clock=time.monotonic)  # noqa: SLF001
             running = asyncio.create_task(bridge.run())
             await asyncio.sleep(1.0)
             yield outbox.progress

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOW = "Two daemons with a warm worker each and one thread, the same task in turns; a subscriber (paho) in a process of its own hears all events of the one, the other sends no batch events and nobody listens."
-RATE, ROUNDS, COPIES = 1000, 5, 10
-QUICK = ("quick", {"epochs": 40, "miniBatchSize": 1})
-SLOW = ("slow", {"epochs": 1000, "miniBatchSize": 256})
+RATE, ROUNDS, COPIES = 1000, 9, 5
+QUICK = ("quick", {"epochs": 60, "miniBatchSize": 1})
+SLOW = ("slow", {"epochs": 600, "miniBatchSize": 256})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
