@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from daemons import daemon
 from governor import Figure
-from mqtt_places import HERE, Mosquitto, cpu_of, cpu_of_threads, ear, mosquitto
+from mqtt_places import HERE, Mosquitto, cpu_of, cpu_of_threads, ear, mosquitto, noting_path
 from mqtt_publish import RATE, WAYS
 
 from finetuned.errors import HostError
@@ -58,7 +58,7 @@ async def _published(way: str, port: int) -> float:
     said, _ = await process.communicate()
     if process.returncode:
         raise HostError(f"mqtt_publish.py {way} has failed")
-    return float(said)
+    return float(said.splitlines()[-1])  # the log speaks before
 
 
 # ── at idle ─────────────────────────────────────────────────────────────────────────────────────
@@ -86,7 +86,7 @@ async def _idle(folder: Path, broker: Mosquitto | None) -> Figure:
 
 async def _causes(folder: Path, broker: Mosquitto) -> list[Figure]:
     """Return what wakes an idle daemon: each callback's own time, and that of what is no callback."""
-    within = ("env", f"PYTHONPATH={HERE / 'noting'}", f"FINETUNED_NOTES={folder}")
+    within = ("env", f"PYTHONPATH={noting_path()}", f"FINETUNED_NOTES={folder}")
     async with _alone(folder, broker, within) as pid:
         os.kill(pid, signal.SIGUSR1)
         before = cpu_of_threads(pid)

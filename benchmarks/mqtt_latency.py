@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from governor import Figure
-from mqtt_places import HERE, Heard, ear, mosquitto, trainer
+from mqtt_places import Heard, ear, mosquitto, noting_path, trainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ async def _measured(folder: Path, broker: str, rate: float, tasks: int) -> dict[
         if broker != EMBEDDED:
             there = await stack.enter_async_context(mosquitto(folder / "broker", prompt=broker == PROMPT))
             mqtt += f'\nhost = "{there.address.host}"\nport = {there.port}'
-        noting = ("env", f"PYTHONPATH={HERE / 'noting'}", f"FINETUNED_NOTES={notes}")
+        noting = ("env", f"PYTHONPATH={noting_path()}", f"FINETUNED_NOTES={notes}")
         trains = await stack.enter_async_context(trainer(folder, mqtt=mqtt, copies=COPIES, within=noting))
         await trains.train(epochs=2)  # a worker is warm from now on
         listener = await stack.enter_async_context(ear(folder, trains.known.address, trains.base))

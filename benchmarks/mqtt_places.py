@@ -255,3 +255,8 @@ def pin(pid: int, core: int) -> None:
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
             os.sched_setaffinity(int(task.name), {core})
+
+
+def noting_path() -> str:
+    """Return a PYTHONPATH with which a process notes what a benchmark wants to know of it."""
+    return os.pathsep.join(filter(None, (str(HERE / "noting"), os.environ.get("PYTHONPATH", ""))))
