@@ -39,6 +39,9 @@ MAX_REMAINING = 268_435_455
 OVERHEAD_BYTES = 64
 """What a publish is larger than its topic and payload at most, apart from correlation data: lengths, number, properties."""
 PACKET_TOO_LARGE = 0x95
+UNSPECIFIED = 0x80
+"""What paho makes of a connection that ends without a word."""
+BROKE = "the connection broke"
 # 0x84, which paho also makes of 3.1.1's return code 1.
 UNSUPPORTED_PROTOCOL = 132
 SUBSCRIBE_FAILED = 128
@@ -226,11 +229,20 @@ class Connection(aiomqtt.Client):
             )
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
-    def _on_disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - paho's
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,  # noqa: ANN401 - paho's
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
         # Before the broker has answered aiomqtt does not listen, and would wait until its time is up.
         if not self._connected.done():
             self._connected.set_exception(MqttError(self._ear.said or HUNG_UP))
-        super()._on_disconnect(*args, **kwargs)
+        elif _value(reason_code) == UNSPECIFIED and not self._disconnected.done():
+            self._disconnected.set_exception(MqttError(self._ear.said or BROKE))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(
         self,
