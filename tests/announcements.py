@@ -33,6 +33,7 @@ def model_state(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         "kind": "neuralNetworkClassifier",
         "current": None,
         "candidate": None,
+        "candidateMetrics": None,
     }
     idle: dict[str, Any] = {
         "task": None,

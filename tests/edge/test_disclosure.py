@@ -149,6 +149,7 @@ MODEL = events.ModelState(
     candidate=None,
     samples={"rock": 10, "paper": 4},
     metrics=Metrics(samples=3, loss_value=0.5, accuracy=0.8),
+    candidate_metrics=None,
     task=None,
     task_state="idle",
     reasons=(),

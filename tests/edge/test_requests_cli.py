@@ -46,6 +46,7 @@ MODEL: dict[str, Any] = {
     "candidate": 8,
     "samples": {"rock": 10, "paper": 20},
     "metrics": {"samples": 6, "lossValue": 0.3, "accuracy": 0.8},
+    "candidateMetrics": None,
     "task": None,
     "taskState": "idle",
     "reasons": [],

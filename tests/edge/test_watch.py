@@ -66,6 +66,7 @@ MODEL = {
     "candidate": None,
     "samples": {"rock": 10, "paper": 20},
     "metrics": {"samples": 6, "lossValue": 0.3, "accuracy": 0.8},
+    "candidateMetrics": None,
     "task": None,
     "taskState": "running",
     "reasons": [],
@@ -189,10 +190,11 @@ def test_the_losses_that_were_seen_are_drawn_behind_the_last_one() -> None:
 
 
 def test_a_version_that_was_kept_is_shown_first_with_the_command_that_puts_it_to_use() -> None:
-    kept = MODEL | {"model": "a; b", "candidate": 9}
+    measured = {"samples": 6, "lossValue": 0.3, "accuracy": 0.75}
+    kept = MODEL | {"model": "a; b", "candidate": 9, "candidateMetrics": measured}
     rows = shown(a_scene(heard("model/x/state", kept))).partition("models\n")[2].splitlines()
     assert rows[0].startswith("a; b anna        version 7, 30 samples")
-    assert rows[1] == "  version 9 kept: finetuned promote 'a; b' 9 --user anna"
+    assert rows[1] == "  version 9 kept, accuracy 75.0%: finetuned promote 'a; b' 9 --user anna"
     assert rows[2].startswith("gestures anna")
 
 

@@ -154,7 +154,7 @@ async def test_a_candidate_is_an_update_whose_installation_promotes_it_as_often_
         drop_digits(both.house)
         await both.wait(sensor__digits_version="1", update__digits_candidate="off")
         summary = (await both.attributes("update__digits_candidate"))["release_summary"]
-        assert summary.startswith("in use: accuracy ")
+        assert summary.startswith("in use: accuracy "), "there is no other"
         for _ in range(2):
             await both.press("digits_roll_back")
             await both.wait(sensor__digits_version="0", update__digits_candidate="on")

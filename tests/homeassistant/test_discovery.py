@@ -17,7 +17,8 @@ from homes import SCRIPTS, homeassistant_python
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MODEL = model_state(current=6, candidate=7, metrics={"samples": 15, "accuracy": 0.8, "lossValue": 0.4})
+MEASURED = {"samples": 15, "accuracy": 0.8, "lossValue": 0.4}
+MODEL = model_state(current=6, candidate=7, metrics=MEASURED, candidateMetrics=MEASURED | {"accuracy": 0.75})
 RUNNING = model_state(task="01JD", taskState="running", reasons=["thermal"], progress=0.361, lossValue=0.21)
 EVERY_REASON = daemon_state(reasons=[*words("reasons", "en"), "a plugin's own"], warnings=["hot"])
 COMPLETED = {"type": "completed", "id": 872, "model": "hands", "version": 7, "promotion": "kept"}
@@ -137,7 +138,7 @@ def test_an_update_knows_both_versions_and_how_good_the_present_one_is() -> None
     assert json.loads(shown("hands__candidate", "model")) == {
         "installed_version": "6",
         "latest_version": "7",
-        "release_summary": "in use: accuracy 80.0 %",
+        "release_summary": "candidate: accuracy 75.0 %. in use: accuracy 80.0 %.",
     }
     assert json.loads(shown("hands__candidate", "running"))["latest_version"] == "0"
 

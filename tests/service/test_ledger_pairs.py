@@ -57,7 +57,10 @@ def test_a_pair_is_what_the_ledger_holds_of_it_alone_and_among_all(tmp_path: Pat
         with_users(db, 2)
         (task,) = db.execute("SELECT id FROM tasks WHERE user = 'user 1' AND state = 'suspended'").fetchone()
         (card,) = db.execute("SELECT card FROM versions WHERE user = 'user 1' AND version = 1").fetchone()
-        expected = Pair(user="user 1", samples={"✊": 2}, newest=2, current=1, card=card, task=task)
+        (newest,) = db.execute("SELECT card FROM versions WHERE user = 'user 1' AND version = 2").fetchone()
+        expected = Pair(
+            user="user 1", samples={"✊": 2}, newest=2, newest_card=newest, current=1, card=card, task=task
+        )
         assert get_pair(db, "gestures", "user 1") == expected
         assert get_pair(db, "gestures", "nobody we know") == Pair(user="nobody we know")
         everybody = list_pairs(db, "gestures")

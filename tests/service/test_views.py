@@ -83,9 +83,10 @@ async def test_a_models_states_follow_its_tasks_and_versions_for_each_user(tmp_p
         run.complete(b"second", before=GOOD, after=POOR)
         state = await bench.ear.state("model/gestures/ann", current=1, candidate=2)
         assert state["metrics"]["accuracy"] == 1.0, "of what is used"
+        assert state["candidateMetrics"]["accuracy"] == POOR.accuracy
         _, run = await bench.started("ann")
         run.complete(b"third")
-        await bench.ear.state("model/gestures/ann", current=3, candidate=None)
+        await bench.ear.state("model/gestures/ann", current=3, candidate=None, candidateMetrics=None)
         assert (bench.ear.states["model/gestures"] or {})["current"] is None
 
 

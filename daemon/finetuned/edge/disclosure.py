@@ -120,7 +120,7 @@ RULES = _rules(
         *("progress", "etaSeconds", "epoch", "epochs", "batch", "batches", "lastMiniBatchLoss"),
         *("epochIndex", "miniBatchIndex", "lossValue", "accuracy", "meanAbsoluteError"),
     ),
-    inside=("metrics", "validation", "before", "after", "state", "tasks"),
+    inside=("metrics", "candidateMetrics", "validation", "before", "after", "state", "tasks"),
     user=("user",),
     label=("label",),
     by_label=("samples",),

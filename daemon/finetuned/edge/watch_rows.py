@@ -138,8 +138,9 @@ def model_rows(model: ModelState, width: int) -> list[Text]:
         line.append(f", {measure(model.metrics)}")
     if not model.candidate:
         return [line]
+    good = "" if model.candidate_metrics is None else f", {measure(model.candidate_metrics)}"
     kept, hint = (
-        f"  {wording.version(model.candidate)} kept:",
+        f"  {wording.version(model.candidate)} kept{good}:",
         wording.hint(model.model, model.user, model.candidate),
     )
     if width < NARROW:  # a command is copied whole

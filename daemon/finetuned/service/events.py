@@ -218,6 +218,7 @@ class ModelState(Value, frozen=True, kw_only=True):
     candidate: int | None
     samples: dict[str, int]
     metrics: Metrics | None
+    candidate_metrics: Metrics | None
     task: str | None
     task_state: str
     reasons: tuple[str, ...]

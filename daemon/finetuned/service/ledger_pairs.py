@@ -16,7 +16,11 @@ SAMPLES = (
     "SELECT user, label, count(*) FROM samples WHERE model = ? AND user BETWEEN ? AND ?"
     " GROUP BY user, label ORDER BY user, min(id)"
 )
-NEWEST = "SELECT user, max(version) FROM versions WHERE model = ? AND user BETWEEN ? AND ? AND NOT dropped GROUP BY user"
+# Beside a maximum SQLite gives the other columns of its row.
+NEWEST = (
+    "SELECT user, max(version), card FROM versions"
+    " WHERE model = ? AND user BETWEEN ? AND ? AND NOT dropped GROUP BY user"
+)
 # CROSS JOIN: what is current is looked up first, so no other version's card is read.
 CURRENT = (
     "SELECT user, version, card FROM current CROSS JOIN versions USING (model, user, version)"
@@ -31,11 +35,12 @@ ALIVE = (
 
 @dataclass(slots=True, kw_only=True)
 class Pair:
-    """A model and user; `newest` version 0: none, `current` None: the base, `card` is the current version's."""
+    """A model and user; `newest` version 0: none, `current` None: the base; `card` is of the current, `newest_card` of the newest."""
 
     user: str
     samples: dict[str, int] = field(default_factory=dict)
     newest: int = 0
+    newest_card: str | None = None
     current: int | None = None
     card: str | None = None
     task: str | None = None
@@ -62,8 +67,8 @@ def _fill(db: sqlite3.Connection, pairs: dict[str, Pair], key: tuple[str, str | 
 
     for pair, (_, label, count) in rows(SAMPLES):
         pair.samples[label] = count
-    for pair, (_, newest) in rows(NEWEST):
-        pair.newest = newest
+    for pair, (_, newest, card) in rows(NEWEST):
+        pair.newest, pair.newest_card = newest, card
     for pair, (_, version, card) in rows(CURRENT):
         pair.current, pair.card = version, card
     for pair, (_, task) in rows(ALIVE):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from finetuned.service.asked import Wanted
     from finetuned.service.ledger_models import ModelRow
     from finetuned.service.ledger_tasks import TaskRow
-    from finetuned.service.messages import EpochEnd, MiniBatchEnd, Moved, TrainingBegin
+    from finetuned.service.messages import EpochEnd, Metrics, MiniBatchEnd, Moved, TrainingBegin
 
 CPU = "cpu"
 IDLE = "idle"
@@ -149,14 +149,16 @@ def model_state(db: sqlite3.Connection, name: str, user: str) -> ModelState | No
 
 def _model_state(model: ModelRow, pair: Pair) -> ModelState:
     """`candidate` is the newest version if it is newer than the current one; of a task, what it shows itself is added (`with_task`)."""
+    is_newer = pair.newest > (pair.current or 0)
     return ModelState(
         model=model.name,
         user=pair.user,
         kind=model.info.kind,
         current=pair.current,
-        candidate=pair.newest if pair.newest > (pair.current or 0) else None,
+        candidate=pair.newest if is_newer else None,
         samples=pair.samples,
-        metrics=None if pair.card is None else msgspec.json.decode(pair.card, type=Card).after,
+        metrics=_measured(pair.card),
+        candidate_metrics=_measured(pair.newest_card) if is_newer else None,
         task=None,
         task_state=IDLE,
         reasons=(),
@@ -164,6 +166,11 @@ def _model_state(model: ModelRow, pair: Pair) -> ModelState:
         loss_value=None,
         eta_seconds=None,
     )
+
+
+def _measured(card: str | None) -> Metrics | None:
+    """Return how good a version was when it was made."""
+    return None if card is None else msgspec.json.decode(card, type=Card).after
 
 
 def with_task(state: ModelState, task: TaskStateView | None) -> ModelState:

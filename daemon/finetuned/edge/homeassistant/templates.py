@@ -69,17 +69,25 @@ def candidate(words: Mapping[str, str]) -> str:
     """Show what an update entity knows: the version in use with how good it is, and the newer one."""
     current = "(value_json.get('current') or 0)"
     good = (
-        "{% set m = value_json.get('metrics') or {} %}{% set summary %}"
-        f"{{% if m.get('accuracy') is number %}}{words['in use']}: {words['accuracy']} "
-        "{{ (m.accuracy * 100) | round(1) }} %"
-        f"{{% elif m.get('meanAbsoluteError') is number %}}{words['in use']}: {words['error']} "
-        "{{ m.meanAbsoluteError | round(4) }}{% endif %}{% endset %}"
+        f"{{% set summary %}}{_how_good('candidateMetrics', words['candidate'], words)}"
+        f"{_how_good('metrics', words['in use'], words)}{{% endset %}}"
     )
     parts = (
-        f"'installed_version': {current} | string, 'release_summary': summary | string, "
+        f"'installed_version': {current} | string, 'release_summary': summary | string | trim, "
         f"'latest_version': (value_json.get('candidate') or {current}) | string"
     )
     return f"{{% if value_json is defined %}}{good}{{{{ {{{parts}}} | to_json }}}}{{% endif %}}"
+
+
+def _how_good(metrics: str, which: str, words: Mapping[str, str]) -> str:
+    """Say how good a version is, where that was measured."""
+    return (
+        f"{{% set m = value_json.get('{metrics}') or {{}} %}}"
+        f"{{% if m.get('accuracy') is number %}}{which}: {words['accuracy']} "
+        "{{ (m.accuracy * 100) | round(1) }} %. "
+        f"{{% elif m.get('meanAbsoluteError') is number %}}{which}: {words['error']} "
+        "{{ m.meanAbsoluteError | round(4) }}. {% endif %}"
+    )
 
 
 OUTCOME = (
