@@ -33,7 +33,7 @@ ANSWERS = tuple(verb.answer for verb in VERBS.values())
 KEYS_THAT_STAY = {"parameters", "readings"}
 COUNTING = Disclosure(level="counts", key=KEY, models=lambda: ("gestures",))
 SILENT = Disclosure(level="none", key=KEY, models=lambda: ("gestures",))
-names = st.text(st.characters(), max_size=5).map(lambda text: f"{MARK}{text}")
+names = st.text(st.characters(codec="utf-8"), max_size=5).map(lambda text: f"{MARK}{text}")
 
 
 # ── the structs ─────────────────────────────────────────────────────────────────────────────────

@@ -43,6 +43,7 @@ SINK = "mqtt"
 REQUESTS_PER_SECOND = 20
 MAX_REQUESTS = 100
 """So many wait at most, for five seconds; what comes then is dropped, and whoever asked hears nothing."""
+SLACK = 1.1
 MAX_VERB = 64
 """A longer one is none of ours, and its answer's topic might be longer than MQTT allows: it gets none."""
 log = get_logger("mqtt")
@@ -281,8 +282,11 @@ class Bridge:
 
 
 def _batches(rate: float, clock: Callable[[], float]) -> Bucket:
-    """Let mini-batches through at their rate; those of 50 ms come in one go from a worker that is fast."""
-    return Bucket(rate=rate, burst=max(1, int(rate / 20)), clock=clock)
+    """Let mini-batches through at their rate; those of 50 ms come in one go from a worker that is fast.
+
+    The worker keeps the rate itself: with no slack here, whatever came a little early would be lost.
+    """
+    return Bucket(rate=SLACK * rate, burst=max(1, int(rate / 20)), clock=clock)
 
 
 def _words(errors: BaseExceptionGroup[BaseException]) -> str:
