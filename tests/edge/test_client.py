@@ -57,6 +57,28 @@ async def test_a_refusal_is_a_request_error_in_the_daemons_words(
             await daemon.request("train", {"model": "unknown"})
 
 
+async def test_what_a_refusal_says_is_harmless_to_a_terminal_and_an_answer_without_data_is_none(
+    broker: BrokerProcess,
+) -> None:
+    async with subscribed(broker.address) as stranger, connected(broker.address) as daemon:
+        for answer, error, said in (
+            (
+                {"status": "error", "error": f"no\x1b[2J\u202e\n{'x' * 9999}"},
+                RequestError,
+                r"^no�\[2J��x{1,2000}…$",
+            ),
+            ({"status": "error", "error": {"\x1b": 1}}, RequestError, r"^[^\x1b]*$"),
+            ({"status": "ok"}, HostError, "the answer to `status` holds no data"),
+            ({"status": "ok", "data": None}, HostError, "the answer to `status` holds no data"),
+        ):
+            asking = asyncio.create_task(daemon.request("status"))
+            transaction = (await stranger.hear("request/status")).json["transaction"]
+            payload = json.dumps({"transaction": transaction, **answer})
+            await stranger.client.publish(f"{BASE}/response/status", payload, qos=0)
+            with pytest.raises(error, match=said):
+                await asking
+
+
 async def test_requests_at_once_get_their_own_answers(broker: BrokerProcess, tmp_path: Path) -> None:
     async def echo(verb: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"verb": verb} | body

@@ -18,11 +18,15 @@ from finetuned.edge.verbs import Desk
 from finetuned.errors import FinetunedError, RequestError
 from finetuned.parameters import PARAMETERS, check_limits, checked
 from finetuned.service import events
+from finetuned.service.ledger import opened
+from finetuned.service.ledger_tasks import create_task
 from finetuned.service.messages import Metrics
 from finetuned.service.modes import wished
+from ledgers import a_task, with_model, with_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 MARK = "mrk"
 KEY = bytes(range(32))
@@ -192,7 +196,16 @@ def test_what_is_told_can_still_be_read_as_what_it_is() -> None:
     assert "rejected/" in read.reason
     _, payload = SILENT.state("model/gestures", encoded(msgspec.structs.replace(MODEL, user=""))) or ("", b"")
     state = msgspec.json.decode(payload, type=events.ModelState)
-    assert (state.samples, state.current) == ({}, 7)
+    assert (state.samples, state.current) == ({"": 14}, 7)
+
+
+def test_none_keeps_totals_in_states_and_events() -> None:
+    begun = SILENT.event({"type": "trainingBegin", "samples": {"rock": 10, "paper": 4}, "heldOut": 3}) or {}
+    assert (begun["samples"], begun["heldOut"]) == ({"": 14}, 3)
+    assert SILENT.event({"type": "completed", "samples": 14}) == {"type": "completed", "samples": 14}
+    nobody = msgspec.structs.replace(MODEL, user="", samples={})
+    _, payload = SILENT.state("model/gestures", encoded(nobody)) or ("", b"")
+    assert msgspec.json.decode(payload)["samples"] == {}
 
 
 def test_none_tells_of_a_task_without_its_user_and_nothing_of_users_and_samples() -> None:
@@ -259,6 +272,20 @@ def test_refusals_of_parameters_and_modes_are_told(refuse: Callable[[], object])
     with pytest.raises(FinetunedError) as refused:
         refuse()
     assert SILENT.error(str(refused.value)) == str(refused.value)
+
+
+def test_refusals_of_a_task_are_told_and_say_no_user(tmp_path: Path) -> None:
+    with opened(tmp_path / "ledger.db") as db:
+        with_model(db)
+        with pytest.raises(RequestError, match="to train on; drop some") as untaught:
+            create_task(db, a_task(user="anna"))
+        with_samples(db, user="anna")
+        create_task(db, a_task(user="anna"))
+        with pytest.raises(RequestError, match="wait until it has ended") as second:
+            create_task(db, a_task(2, user="anna"))
+    for sentence in (str(untaught.value), str(second.value)):
+        assert SILENT.error(sentence) == sentence
+        assert "anna" not in sentence
 
 
 # ── whom a request means ────────────────────────────────────────────────────────────────────────

@@ -5,20 +5,23 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from finetuned.edge import requests_cli
 from finetuned.edge.cli import app
-from finetuned.edge.requests_cli import To
-from finetuned.edge.wording import amount, harmless, lasting, seconds
-from finetuned.errors import HostError, ParameterError
+from finetuned.edge.requests_cli import To, doomed
+from finetuned.edge.wording import amount, harmless, hint, lasting, seconds
+from finetuned.errors import HostError, ParameterError, RequestError
+from finetuned.service.events import ModelState
 
 TO = To()
 STATE: dict[str, Any] = {
@@ -108,12 +111,51 @@ def test_status_shows_a_kept_version_with_the_command_that_puts_it_to_use(
     answering(monkeypatch, MODEL, MODEL | {"model": "[red]x;y", "user": "", "candidate": 2, "metrics": None})
     requests_cli.status(TO, json=False)
     *table, first, second = capsys.readouterr().err.splitlines()
-    assert table[-2].split() == ["gestures", "anna", "7", "30", "80%"]
+    assert table[-2].split() == ["gestures", "anna", "7", "30", "accuracy", "80.0%"]
     assert first == f"gestures of anna: version 8 is kept and not in use; {PROMOTE}"
     assert second == "[red]x;y: version 2 is kept and not in use; finetuned promote '[red]x;y' 2"
 
 
 PROMOTE = "finetuned promote gestures 8 --user anna"
+
+
+def test_status_shows_how_good_a_regressor_is_and_of_a_task_its_user_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"samples": 6, "lossValue": 0.3, "meanAbsoluteError": 0.25}
+    answer = {"node": "n", "state": STATE, "models": [MODEL | {"metrics": good, "candidate": None}]}
+    monkeypatch.setattr(requests_cli, "_ask", lambda *_: answer | {"tasks": [TASK]})
+    requests_cli.status(TO, json=False)
+    told = capsys.readouterr().err
+    assert "mean absolute error 0.25" in told
+    assert told.splitlines()[-1].replace(" ", "") == "01JDgesturesannarunning36%0.211min15s"
+
+
+TASK: dict[str, Any] = {
+    "task": "01JD",
+    "model": "gestures",
+    "user": "anna",
+    "state": "running",
+    "reasons": [],
+    "epoch": 11,
+    "epochs": 30,
+    "batch": 2,
+    "batches": 4,
+    "progress": 0.36,
+    "etaSeconds": 75.0,
+    "lossValue": 0.21,
+    "device": "cpu",
+    "pace": "full",
+}
+
+
+@pytest.mark.parametrize("user", ["", "-anna"])
+def test_the_hint_of_a_model_that_begins_with_a_dash_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    heard = hearing(monkeypatch, promote={})
+    CliRunner().invoke(app, shlex.split(hint("-dash it", user, 8))[1:])
+    assert heard == [("promote", {"model": "-dash it", "user": user, "version": 8}, "")]
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────
@@ -204,6 +246,45 @@ def test_at_a_terminal_forgetting_names_what_will_be_gone_and_waits_for_a_yes(
     assert done is (typed in {"y\n", "YES\n"})
     assert [verb for verb, *_ in heard] == ["status", "forget"][: 2 if done else 1]
     assert ("nothing was forgotten" in told) is not done
+
+
+def model_state(user: str, **samples: int) -> ModelState:
+    return msgspec.convert(MODEL | {"user": user, "samples": samples}, ModelState)
+
+
+MADE_UP = (model_state(""), model_state("user-3f", **{"label-1a": 20, "label-2b": 10}))
+SILENT = (model_state("", **{"": 4}),)
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "named"),
+    [
+        ({"user": "anna"}, MADE_UP, "gestures of anna, with all samples and every version"),
+        ({"user": "user-3f"}, MADE_UP, "gestures of user-3f, with 30 samples and every version"),
+        ({"label": "rock"}, MADE_UP, "all samples of the label rock of gestures"),
+        ({"label": "label-1a"}, MADE_UP, "20 samples of the label label-1a of gestures"),
+        ({"user": "anna", "label": "rock"}, SILENT, "all samples of the label rock of gestures of anna"),
+        ({"user": "anna"}, SILENT, "gestures of anna, with all samples and every version"),
+        ({}, SILENT, "gestures, with all samples and every version"),
+        ({}, (model_state(""),), "gestures, with all samples and every version"),
+    ],
+)
+def test_no_number_is_said_of_what_will_be_gone_where_the_daemon_does_not_tell_of_it(
+    more: dict[str, str], told: tuple[ModelState, ...], named: str
+) -> None:
+    assert doomed({"model": "gestures", **more}, told) == named
+
+
+def test_of_a_model_that_there_is_not_nobody_is_asked_whether_to_forget_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, MODEL, MODEL | {"model": "\x1b[2J"})
+    at_a_terminal(monkeypatch, "y\n")
+    with pytest.raises(
+        RequestError, match=r"^there is no model named gesture; registered are: �\[2J, gestures$"
+    ):
+        requests_cli.forget({"model": "gesture"}, TO, sure=False, json=False)
+    assert capsys.readouterr().err == ""
 
 
 # ── the mode ────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from finetuned.edge.watch_events import line_of
 from finetuned.edge.watch_rows import sparkline
 from finetuned.edge.watch_scene import DRAWN, EVENTS, KEPT, Heard, Lost, Met, News, Scene, after
 from finetuned.edge.watch_view import picture
-from finetuned.errors import HostError
+from finetuned.errors import ConfigurationError, HostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -426,6 +426,28 @@ async def test_a_daemon_that_cannot_be_seen_is_looked_for_again_and_longer_each_
         for _ in range(6):
             assert await anext(news) == Lost(why="no daemon can be seen")
     assert rests == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+async def test_a_password_that_is_away_later_is_waited_for_and_one_that_was_never_there_is_wrong(
+    tmp_path: Path,
+) -> None:
+    async with running("mosquitto", tmp_path) as broker, bridged(broker.address, tmp_path):
+        found: list[Address | None] = [broker.address, None, broker.address, None]
+
+        def find() -> Address:
+            if address := found.pop(0):
+                return address
+            raise ConfigurationError("mqtt.password_file cannot be read")
+
+        async with aclosing(follow(find, "finetuned", patience=QUICK)) as news:
+            await until(news, Met)
+            await broker.kill()
+            assert "broke" in str(await until(news, Lost))
+            assert "cannot be read" in str(await until(news, Lost))
+            assert "cannot be used" in str(await until(news, Lost))
+        async with aclosing(follow(find, "finetuned", patience=QUICK)) as news:
+            with pytest.raises(ConfigurationError):
+                await anext(news)
 
 
 async def test_an_event_that_was_retained_is_a_replay_and_is_passed_over_and_so_is_what_is_too_large(

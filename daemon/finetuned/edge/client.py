@@ -36,6 +36,8 @@ SYSTEM_RUNTIME = Path("/run/finetuned")
 CONNECT_S = 5.0
 """The wait for a broker's answer, once for MQTT 5 and once for 3.1.1; a command waits twice as long for the daemon's."""
 MAX_TOLD_BYTES = 256 * 1024
+MAX_REASON = 2000
+"""Characters of a refusal that are shown: anybody who may publish on the broker may be its author."""
 UNHEARD = 4096
 """Messages that wait for whoever iterates over them; more are a flood, and are dropped."""
 
@@ -114,8 +116,8 @@ class Daemon:
         """Ask for something; return the answer's data.
 
         Raises:
-            RequestError: the daemon refuses, in its own words.
-            HostError: no answer within `timeout` seconds, or the connection broke.
+            RequestError: the daemon refuses, in its own words, on one line and without controls.
+            HostError: no answer within `timeout` seconds or one without data, or the connection broke.
         """
         with _host_errors(self.address):
             if verb not in self._verbs:
@@ -133,8 +135,12 @@ class Daemon:
             finally:
                 del self._answers[transaction]
         if response.get("status") != "ok":
-            raise RequestError(str(response.get("error", "the daemon gives no reason")))
-        return response.get("data")
+            raise RequestError(harmless(response.get("error", "the daemon gives no reason"), MAX_REASON))
+        if (data := response.get("data")) is None:
+            raise HostError(
+                f"the answer to `{verb}` holds no data: is it the daemon that speaks as {self.topics.node}?"
+            )
+        return data
 
     async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Yield (topic below finetuned/<node>, payload): events and states, the retained states first.

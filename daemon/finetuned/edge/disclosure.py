@@ -36,6 +36,7 @@ HARMLESS = re.compile(
     r"|the payload is not a JSON object|this transaction was a |'\w{1,40}' is not obeyed; allowed|the request expired at "
     r"|an error of the daemon's own|the response topic must be below |there is no request |there is no task \w+; alive are|task \w+ has ended: "
     r"|there is no model named [^\n]*; registered are|there is no version \d+ of model |the base of model "
+    r"|task \w+ of model [^\n]* is \w+; wait until it has ended|model [^\n]* has no samples to train on; drop "
     r"|there is no such (user|sample) of model |there is no sample of this label of model |forget: (name|a sample is named) "
     r"|'[^\n]{1,40}' is no mode; there are|a mode lasts |auto takes no duration"
     r"|(model \S+: )?(\w+=[^\n]{1,80} is (not|neither) |the model has no parameter |a running task takes )"
@@ -53,7 +54,7 @@ class Rule(Enum):
     user = auto()
     label = auto()
     by_label = auto()
-    """Numbers by label; a plain number stays."""
+    """Numbers by label, or their sum under ""; a plain number stays."""
     left_out = auto()
     models = auto()
     """States of models and users."""
@@ -218,9 +219,9 @@ class Disclosure:
     def _by_label(self, value: Any) -> Any:  # noqa: ANN401 - a number, or numbers by label
         if not isinstance(value, dict):
             return value
-        return (
-            {self._made_up("label", label): n for label, n in value.items()} if self.level == COUNTS else {}
-        )
+        if self.level == COUNTS:
+            return {self._made_up("label", label): n for label, n in value.items()}
+        return {"": sum(value.values())} if value else {}
 
     # ── made-up names ───────────────────────────────────────────────────────────────────────────
     def _made_up(self, kind: str, name: str) -> str:

@@ -22,11 +22,12 @@ from finetuned.edge.payloads import (
     VersionAnswer,
 )
 from finetuned.edge.signals import leave_at_signals
+from finetuned.edge.watch_events import measure
 from finetuned.edge.wording import harmless
-from finetuned.errors import HostError, ParameterError
+from finetuned.errors import HostError, ParameterError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from finetuned.edge.payloads import Answer
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="Answer")
 ANSWER_S, FORGET_S = 10.0, 60.0
 """How long an answer is waited for; forgetting rewrites what was kept."""
+MOST_NAMED = 5
+"""Users and models that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,22 +113,40 @@ def _agreed(body: Mapping[str, str], to: To) -> bool:
 
 
 def doomed(body: Mapping[str, str], models: tuple[ModelState, ...]) -> str:
-    """Say what a `forget` will take, by what the daemon says of its models."""
+    """Say what a `forget` will take, by what the daemon says of its models.
+
+    A number only where the daemon tells of exactly this: who says less of people (`mqtt.disclose`) may know more of them.
+    RequestError where there is no such model.
+    """
     user, label, sample = (body.get(key, "") for key in ("user", "label", "sample"))
-    hit = [each for each in models if each.model == body["model"] and user in {"", each.user}]
+    of_model = [each for each in models if each.model == body["model"]]
+    if not of_model:
+        raise RequestError(_no_model(body["model"], models))
+    hit = [each for each in of_model if user in {"", each.user}]
     whose = _whose(body["model"], user)
     if sample:
         return f"the sample {harmless(sample)} of {whose}"
     if label:
-        count = sum(each.samples.get(label, 0) for each in hit)
-        return f"{wording.counted(count, 'sample')} of the label {harmless(label)} of {whose}"
-    count = sum(sum(each.samples.values()) for each in hit)
+        return f"{_extent(hit, label)} of the label {harmless(label)} of {whose}"
     users = [each.user for each in hit if each.user]
-    everybody = (
-        f" of {wording.listed([harmless(each, 40) for each in users[:5]])}" if users and not user else ""
-    )
-    more = f" and {len(users) - 5} more" if len(users) > 5 and not user else ""  # noqa: PLR2004 - as many as are named
-    return f"{whose}, with {wording.counted(count, 'sample')}{everybody}{more} and every version"
+    named = wording.listed([harmless(each, 40) for each in users[:MOST_NAMED]])
+    everybody = f" of {named}" if users and not user else ""
+    more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED and not user else ""
+    return f"{whose}, with {_extent(hit)}{everybody}{more} and every version"
+
+
+def _extent(hit: Sequence[ModelState], label: str = "") -> str:
+    """Say how many samples these states tell of; `all samples` where they do not tell of them one by one."""
+    told = [n for each in hit for name, n in each.samples.items() if label in {"", name}]
+    is_counted = told and all("" not in each.samples for each in hit)
+    return wording.counted(sum(told), "sample") if is_counted else "all samples"
+
+
+def _no_model(name: str, models: Sequence[ModelState]) -> str:
+    known = sorted({each.model for each in models})
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    there = ", ".join(harmless(each, 60) for each in known[:MOST_NAMED]) + more
+    return f"there is no model named {harmless(name, 60)}; registered are: {there or 'none'}"
 
 
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────
@@ -145,7 +166,7 @@ def _typed(data: object, kind: type[A]) -> A:
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise HostError(
-            f"the daemon's answer is not as this finetuned knows it ({error}): are both of one version?"
+            f"the daemon's answer is not as this finetuned knows it ({harmless(error, 300)}): are both of one version?"
         ) from error
 
 
@@ -202,8 +223,8 @@ SAYING: Mapping[type[Answer], Callable[[Any], list[str]]] = {
 
 
 # ── status ──────────────────────────────────────────────────────────────────────────────────────
-MODEL_COLUMNS = ("model", "user", "version", "samples", "accuracy")
-TASK_COLUMNS = ("task", "model", "state", "progress", "loss")
+MODEL_COLUMNS = ("model", "user", "version", "samples", "measured")
+TASK_COLUMNS = ("task", "model", "user", "state", "progress", "loss", "left")
 
 
 def _show(answer: StatusAnswer) -> None:
@@ -236,13 +257,12 @@ def _show_daemon(node: str, state: DaemonState) -> None:
 
 
 def _model_row(model: ModelState) -> tuple[object, ...]:
-    accuracy = None if model.metrics is None else model.metrics.accuracy
     return (
         harmless(model.model),
         harmless(model.user) or "–",
-        model.current or "base",
-        sum(model.samples.values()),
-        "" if accuracy is None else f"{accuracy:.0%}",
+        wording.count(model.current) if model.current else "base",
+        wording.count(sum(model.samples.values())),
+        "" if model.metrics is None else measure(model.metrics),
     )
 
 
@@ -252,6 +272,8 @@ def _kept(model: ModelState) -> str:
 
 
 def _task_row(task: TaskStateView) -> tuple[object, ...]:
-    loss = "" if task.loss_value is None else f"{task.loss_value:.4f}"
+    loss = "" if task.loss_value is None else f"{task.loss_value:.4g}"
     state = f"{harmless(task.state, 20)}{_why(task.reasons)}"
-    return harmless(task.task), harmless(task.model), state, f"{task.progress:.0%}", loss
+    left = "" if task.eta_seconds is None else wording.lasting(task.eta_seconds)
+    who = (harmless(task.task), harmless(task.model), harmless(task.user) or "–")
+    return *who, state, f"{task.progress:.0%}", loss, left

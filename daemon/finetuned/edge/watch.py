@@ -18,7 +18,7 @@ from finetuned.edge.signals import ENDING, leave, leave_at_signals
 from finetuned.edge.watch_events import clock, line_of
 from finetuned.edge.watch_scene import Heard, Lost, Met, News, Scene, after
 from finetuned.edge.wording import harmless
-from finetuned.errors import HostError
+from finetuned.errors import ConfigurationError, HostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -74,6 +74,10 @@ async def follow(
                 yield Met(node=node)
                 async for topic, payload in daemon.events():
                     yield Heard(topic=topic, payload=payload)
+        except ConfigurationError as error:
+            if not node:  # later it may be a password's file that is being replaced
+                raise
+            yield Lost(why=str(error))
         except HostError as error:
             yield Lost(why=str(error))
         await asyncio.sleep(pause_s)

@@ -50,6 +50,11 @@ JOINERS = frozenset("\u200d\ufe0e\ufe0f")
 
 
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────────
+def figure(number: float | None, form: str) -> str:
+    """Say a measured number; None is what was measured as infinite or NaN."""
+    return "not finite" if number is None else format(number, form)
+
+
 def amount(zone: str, value: float) -> str:
     """Say a reading or a trip of a zone with its unit: `83.1 °C`."""
     kind = kind_of(zone)
@@ -127,7 +132,8 @@ def hint(model: str, user: str, candidate: int | None) -> str:
     if not candidate:
         return ""
     of = f" --user {shlex.quote(harmless(user, 60))}" if user else ""
-    return f"finetuned promote {shlex.quote(harmless(model, 60))} {count(candidate)}{of}"
+    named = f"{shlex.quote(harmless(model, 60))} {count(candidate)}"
+    return f"finetuned promote{of} -- {named}" if model.startswith("-") else f"finetuned promote {named}{of}"
 
 
 def listed(words: Sequence[str]) -> str:

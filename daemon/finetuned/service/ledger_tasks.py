@@ -107,7 +107,7 @@ def _refuse_second(db: sqlite3.Connection, task: TaskRow) -> None:
     query = "SELECT id, state FROM tasks WHERE (model, user) = (?, ?) AND state IN (?, ?, ?)"
     if other := db.execute(query, (task.model, task.user, *ALIVE)).fetchone():
         raise RequestError(
-            f"task {other['id']} of {_whose(task)} is {other['state']}; wait until it has ended, or cancel it"
+            f"task {other['id']} of model {task.model} is {other['state']}; wait until it has ended, or cancel it"
         )
 
 
@@ -117,16 +117,13 @@ def _take_samples(db: sqlite3.Connection, task: TaskRow) -> None:
         "SELECT count(*) FROM samples WHERE (model, user) = (?, ?) AND NOT held_out", pair
     ).fetchone()
     if not trainable:
-        raise RequestError(f"{_whose(task)} has no samples to train on; drop some into its inbox")
+        of = " (or this user of it)" if task.user else ""
+        raise RequestError(f"model {task.model}{of} has no samples to train on; drop some into its inbox")
     db.execute(
         "INSERT INTO task_samples SELECT ?, id, label FROM samples WHERE (model, user) = (?, ?)",
         (task.id, *pair),
     )
     db.execute("UPDATE samples SET task = ?, seen = 1 WHERE (model, user) = (?, ?)", (task.id, *pair))
-
-
-def _whose(task: TaskRow) -> str:
-    return f"model {task.model}" + (f", user {task.user}" if task.user else "")
 
 
 # ── its life ────────────────────────────────────────────────────────────────────────────────────
