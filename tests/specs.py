@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from finetuned.service import inputs
-from finetuned.service.messages import InputSpec, SampleRef, TaskSpec
+from finetuned.service.messages import InputSpec, Metrics, SampleRef, TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +101,12 @@ class Material:
             report_interval_s=interval_s,
         )
         return msgspec.structs.replace(spec, **fields)
+
+
+def loss(measured: Metrics) -> float:
+    """Return a loss that is a finite number."""
+    assert measured.loss_value is not None
+    return measured.loss_value
 
 
 def vectors(folder: Path, model: bytes, *, count: int = 20, held_out: int = 5, size: int = 4) -> Material:

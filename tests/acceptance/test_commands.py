@@ -253,6 +253,22 @@ def test_a_regressor_learns_a_line_from_a_table(tmp_path: Path) -> None:
     assert report["meanAbsoluteError"] < 1e-4
 
 
+def test_a_loss_that_is_not_finite_is_null_for_scripts_and_said_to_people(tmp_path: Path) -> None:
+    model, out = tmp_path / "some.mlmodel", tmp_path / "out.mlmodel"
+    model.write_bytes(builders.dense_classifier())
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    rows = [{"features": [x / 9, 0.0, 1.0, -1.0], "label": "abc"[x % 3]} for x in range(9)]
+    for path, more in ((good, []), (bad, [{"features": [3e38] * 4, "label": "a"}])):
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, *more]))
+    words = ("update", model, good, "--validate", bad, "-o", out)
+    told = lines(finetuned(*words, "--json"))[-1]
+    assert (told["before"]["lossValue"], told["after"]["lossValue"]) == (None, None)
+    assert finetuned(*words).stderr.count("loss not finite") >= 2
+    (report,) = lines(finetuned("evaluate", out, bad, "--json"))
+    assert (report["samples"], report["loss"]) == (10, None)
+    assert "loss not finite on 10 samples" in finetuned("evaluate", out, bad).stderr
+
+
 # ── check and predict ───────────────────────────────────────────────────────────────────────────
 def test_check_answers_with_everything_about_a_model() -> None:
     done = finetuned("check", MODEL, "--json")

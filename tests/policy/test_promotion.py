@@ -15,7 +15,7 @@ from finetuned.service.messages import Metrics
 class Score:
     """What a model scored on fifteen samples."""
 
-    loss_value: float
+    loss_value: float | None
     accuracy: float | None = None
     samples: int = 15
 
@@ -56,7 +56,9 @@ class Score:
         (Score(loss_value=1.0), Score(loss_value=0.9), "promoted", "better on 15 held-out samples"),
         (Score(loss_value=1.0), Score(loss_value=1.0), "kept", "no better on 15 held-out samples"),
         (Score(loss_value=1.0), Score(loss_value=1.1), "kept", "worse on 15 held-out samples"),
-        (Score(loss_value=math.nan), Score(loss_value=5.0), "promoted", "better on 15 held-out samples"),
+        (Score(loss_value=None), Score(loss_value=5.0), "promoted", "better on 15 held-out samples"),
+        (Score(loss_value=1.0), Score(loss_value=None), "kept", "its loss is not a finite number"),
+        (Score(loss_value=None), Score(loss_value=None), "kept", "its loss is not a finite number"),
         (Score(loss_value=1.0), Score(loss_value=math.nan), "kept", "its loss is not a finite number"),
         (
             Score(loss_value=math.inf),
@@ -66,7 +68,7 @@ class Score:
         ),
         (
             Score(accuracy=0.1, loss_value=1.0),
-            Score(accuracy=0.9, loss_value=math.nan),
+            Score(accuracy=0.9, loss_value=None),
             "kept",
             "its loss is not a finite number",
         ),

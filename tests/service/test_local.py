@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from finetuned_plugins.pictures import Pictures
 from recollection import Recollection
 from service.samples import until
 from shared import missing
-from specs import Material, vectors
+from specs import Material, loss, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +39,12 @@ ENDLESS = SHORT | {"epochs": 1000}
 
 def small(folder: Path, *, count: int = 20) -> Material:
     return vectors(folder, dense_classifier(train_hidden=False), count=count)
+
+
+def overflowing(folder: Path) -> Material:
+    """Return a task with a held-out sample for which the loss is not finite."""
+    data = small(folder)
+    return replace(data, arrays=np.concatenate([data.arrays[:-1], np.full((1, 4), 3e38, "<f4")]))
 
 
 def wide(folder: Path) -> Material:
@@ -99,7 +106,7 @@ async def test_a_task_whose_workers_are_killed_at_random_steps_ends_in_the_bytes
     async with listening(executor) as ear:
         whole = await run(executor, ear, data.spec({}, task="whole"))
         assert isinstance(whole, m.Completed)
-        assert whole.after.loss_value < whole.before.loss_value
+        assert loss(whole.after) < loss(whole.before)
         ear.on_report = lambda report: memory.take(report) if report.task == "T" else None
         for kill_after in chance.integers(1, 60, size=5):
             await executor.submit(memory.spec, memory.attempt, memory.checkpoints)
@@ -199,6 +206,21 @@ async def test_a_drain_kills_what_does_not_let_go(tmp_path: Path) -> None:
         lost = await ear.last()
     assert isinstance(lost, m.Lost)
     assert "it had not let go after 0.01 s" in lost.error
+
+
+# ── what is not finite ──────────────────────────────────────────────────────────────────────────
+async def test_a_held_out_loss_that_is_not_finite_is_told_as_none_by_a_worker_that_is_well(
+    tmp_path: Path,
+) -> None:
+    executor = LocalExecutor()
+    async with listening(executor) as ear:
+        end = await run(executor, ear, overflowing(tmp_path).spec(SHORT))
+        assert isinstance(end, m.Completed)
+        assert (end.before.loss_value, end.after.loss_value) == (None, None)
+        assert end.after.accuracy is not None
+        validation = (await ear.heard(m.EpochEnd)).validation
+        assert validation is not None
+        assert (validation.samples, validation.loss_value) == (5, None)
 
 
 # ── paced ───────────────────────────────────────────────────────────────────────────────────────

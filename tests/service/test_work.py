@@ -23,7 +23,7 @@ from finetuned.service.work import Rates, Work
 from finetuned.spec import check, codec
 from finetuned.update.task import UpdateTask
 from recollection import Recollection
-from specs import Material, vectors
+from specs import Material, loss, vectors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ def test_a_task_is_told_in_apples_order_and_its_result_is_what_an_update_task_ma
     assert (end.sha256, end.held_out) == (hashlib.sha256(result).hexdigest(), True)
     assert end.after.samples == 5
     assert end.after.accuracy == task.model.evaluate(measured).accuracy
-    assert end.after.loss_value < end.before.loss_value
+    assert loss(end.after) < loss(end.before)
     validated = [report.validation for report in said if isinstance(report, m.EpochEnd)]
     assert validated[-1] == end.after
 

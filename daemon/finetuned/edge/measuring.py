@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from finetuned.errors import ModelError
+from finetuned.service.work import finite
 from finetuned.update.features import label_indices
 from finetuned.update.predictor import Predictor
 
@@ -32,11 +33,14 @@ class LabelReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ClassifierReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`confusion` is true label → predicted label → how often; only what occurs is listed."""
+    """`confusion` is true label → predicted label → how often; only what occurs is listed.
+
+    What is measured as infinite or NaN, in either report, is None.
+    """
 
     samples: int
     accuracy: float
-    loss: float
+    loss: float | None
     per_label: dict[str, LabelReport]
     confusion: dict[str, dict[str, int]]
 
@@ -45,9 +49,9 @@ class RegressorReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """`loss` is the mean squared error, as in training."""
 
     samples: int
-    loss: float
-    mean_squared_error: float
-    mean_absolute_error: float
+    loss: float | None
+    mean_squared_error: float | None
+    mean_absolute_error: float | None
 
 
 Report = ClassifierReport | RegressorReport
@@ -85,7 +89,7 @@ def classifier_report(probabilities: Array, targets: Array, labels: list[str]) -
     return ClassifierReport(
         samples=len(targets),
         accuracy=float((chosen == targets).mean()),
-        loss=float(-np.log(np.maximum(given, _SMALLEST)).mean()),
+        loss=finite(float(-np.log(np.maximum(given, _SMALLEST)).mean())),
         per_label={labels[index]: _label_report(confusion, index) for index in seen},
         confusion={
             labels[true]: {
@@ -111,10 +115,10 @@ def _label_report(confusion: Array, index: int) -> LabelReport:
 def regressor_report(predictions: Array, targets: Array) -> RegressorReport:
     """Compare number by number."""
     difference = predictions.astype(np.float64).reshape(len(targets), -1) - targets.reshape(len(targets), -1)
-    squared = float(np.square(difference).mean())
+    squared = finite(float(np.square(difference).mean()))
     return RegressorReport(
         samples=len(targets),
         loss=squared,
         mean_squared_error=squared,
-        mean_absolute_error=float(np.abs(difference).mean()),
+        mean_absolute_error=finite(float(np.abs(difference).mean())),
     )

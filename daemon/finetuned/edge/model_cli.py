@@ -12,6 +12,7 @@ from finetuned.edge import console
 from finetuned.edge.measuring import ClassifierReport, measure
 from finetuned.edge.pairs import pairs
 from finetuned.edge.threads import threads_of
+from finetuned.edge.wording import figure
 from finetuned.errors import ModelError, SampleError
 from finetuned.service import training_data
 from finetuned.service.decoder import Decoders
@@ -163,12 +164,13 @@ def _show_report(path: Path, report: Report) -> None:
     person = console.person()
     if not isinstance(report, ClassifierReport):
         person.print(
-            f"{path.name}: mean squared error [bold]{report.mean_squared_error:.6g}[/], mean absolute error "
-            f"[bold]{report.mean_absolute_error:.6g}[/] on {report.samples} samples"
+            f"{path.name}: mean squared error [bold]{figure(report.mean_squared_error, '.6g')}[/], mean absolute "
+            f"error [bold]{figure(report.mean_absolute_error, '.6g')}[/] on {report.samples} samples"
         )
         return
     person.print(
-        f"{path.name}: accuracy [bold]{report.accuracy:.1%}[/], loss {report.loss:.4f} on {report.samples} samples"
+        f"{path.name}: accuracy [bold]{report.accuracy:.1%}[/], loss {figure(report.loss, '.4f')} "
+        f"on {report.samples} samples"
     )
     rows = [
         (label, row.samples, _share(row.precision), _share(row.recall))

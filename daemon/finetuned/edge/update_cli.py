@@ -24,6 +24,7 @@ from finetuned.edge.model_cli import load, read_data
 from finetuned.edge.pairs import pairs
 from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, read
 from finetuned.edge.threads import threads_of
+from finetuned.edge.wording import figure
 from finetuned.errors import CheckpointError, FinetunedError, HostError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL
@@ -350,5 +351,5 @@ def _epoch(task: NetworkUpdate, event: Epoch, validation: Encoded | None, teller
 
 def _shown(measured: Metrics) -> str:
     if measured.accuracy is not None:
-        return f"accuracy {measured.accuracy:.1%}, loss {measured.loss_value:.4f}"
-    return f"loss {measured.loss_value:.6g}"
+        return f"accuracy {measured.accuracy:.1%}, loss {figure(measured.loss_value, '.4f')}"
+    return f"loss {figure(measured.loss_value, '.6g')}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finetuned.edge.wording import cause, counted, harmless, listed, version
+from finetuned.edge.wording import cause, counted, figure, harmless, listed, version
 from finetuned.policy.zones import kind_of
 from finetuned.service import events
 from finetuned.service.events import CauseView
@@ -93,7 +93,7 @@ def measure(metrics: Metrics) -> str:
         return f"accuracy {metrics.accuracy:.1%}"
     if metrics.mean_absolute_error is not None:
         return f"mean absolute error {metrics.mean_absolute_error:.4g}"
-    return f"loss {metrics.loss_value:.4g}"
+    return f"loss {figure(metrics.loss_value, '.4g')}"
 
 
 def _completed(event: events.TaskCompleted) -> str:

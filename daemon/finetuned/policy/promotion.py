@@ -15,8 +15,8 @@ class Measured(Protocol):
         """How many samples it was measured on."""
 
     @property
-    def loss_value(self) -> float:
-        """The mean loss over them."""
+    def loss_value(self) -> float | None:
+        """The mean loss over them; None where it is not a finite number."""
 
     @property
     def accuracy(self) -> float | None:
@@ -37,21 +37,22 @@ def judge(before: Measured, after: Measured, *, held_out: bool) -> Promotion:
     A regressor has a loss only.  `held_out` tells whether the samples were kept from training; a candidate that
     is judged on what it learnt from says so.  One that cannot be measured (NaN, infinite) is never promoted.
     """
-    if not _finite(after):
+    known, rank = _rank(before), _rank(after)
+    if rank is None:
         return Promotion(promotion="kept", reason="its loss is not a finite number")
     where = _where(after.samples, held_out=held_out)
-    if not _finite(before) or _rank(after) > _rank(before):
+    if known is None or rank > known:
         return Promotion(promotion="promoted", reason=f"better on {where}")
-    word = "no better" if _rank(after) == _rank(before) else "worse"
+    word = "no better" if rank == known else "worse"
     return Promotion(promotion="kept", reason=f"{word} on {where}")
 
 
-def _finite(measured: Measured) -> bool:
-    return math.isfinite(measured.loss_value) and math.isfinite(measured.accuracy or 0.0)
-
-
-def _rank(measured: Measured) -> tuple[float, float]:
-    return (measured.accuracy or 0.0, -measured.loss_value)
+def _rank(measured: Measured) -> tuple[float, float] | None:
+    """Return what is compared, the larger the better; None where it cannot be."""
+    accuracy, loss = measured.accuracy or 0.0, measured.loss_value
+    if loss is None or not (math.isfinite(loss) and math.isfinite(accuracy)):
+        return None
+    return (accuracy, -loss)
 
 
 def _where(samples: int, *, held_out: bool) -> str:

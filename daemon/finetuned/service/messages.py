@@ -154,10 +154,13 @@ class TaskSpec(Value, frozen=True, kw_only=True):
 
 
 class Metrics(Value, frozen=True, kw_only=True):
-    """How good a model is on a set of samples; the fields that its kind has."""
+    """How good a model is on a set of samples; the fields that its kind has.
+
+    What is not a finite number, as where a sample is too large for the model, is null.
+    """
 
     samples: int
-    loss_value: float
+    loss_value: float | None
     accuracy: float | None = None
     mean_absolute_error: float | None = None
 

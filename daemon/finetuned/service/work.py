@@ -17,6 +17,7 @@ however often the task was interrupted and wherever:
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -314,10 +315,15 @@ def metrics(measure: Measure) -> Metrics:
     """Return a measurement as it is told."""
     return Metrics(
         samples=measure.samples,
-        loss_value=measure.loss,
+        loss_value=finite(measure.loss),
         accuracy=measure.accuracy,
-        mean_absolute_error=measure.error,
+        mean_absolute_error=finite(measure.error),
     )
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number as JSON can tell it: None where it is infinite or NaN, or none."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _per_label(samples: tuple[SampleRef, ...]) -> dict[str, int]:

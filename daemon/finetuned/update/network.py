@@ -348,9 +348,9 @@ def measured(predictions: Array, targets: Array, loss: float) -> Measure:
     if targets.dtype == np.int64:
         hits = predictions.reshape(count, -1).argmax(axis=1) == targets
         return Measure(samples=count, loss=loss, accuracy=float(hits.mean()))
-    return Measure(
-        samples=count, loss=loss, error=float(np.abs(predictions - targets).mean(dtype=np.float64))
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is told, as it is
+        error = float(np.abs(predictions - targets).mean(dtype=np.float64))
+    return Measure(samples=count, loss=loss, error=error)
 
 
 def _chunks(data: Encoded) -> Iterator[tuple[Array, Array]]:
