@@ -54,6 +54,22 @@ async def test_a_person_holds_a_task_lets_it_go_on_and_gives_it_another_learning
         await bench.ear.state(f"task/{task}", state="running", reasons=[])
 
 
+async def test_a_task_that_is_paused_is_not_among_those_that_run_though_its_worker_is_there(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        shown: list[tuple[str, ...]] = []
+        bench.tasks.showcase.on_change = lambda: shown.append(bench.tasks.running)
+        task, run = await bench.started()
+        await bench.tasks.pause(task)
+        run.say(STANDS)
+        await until(lambda: bench.tasks.running == () == shown[-1])
+        assert (bench.tasks.queued, bench.executor.runs) == (0, [run])
+        await bench.tasks.resume(task, {})
+        run.say(GOES_ON)
+        await until(lambda: bench.tasks.running == (task,) == shown[-1])
+
+
 async def test_a_queued_task_that_a_person_holds_lets_others_pass_and_starts_when_it_is_let_go(
     tmp_path: Path,
 ) -> None:

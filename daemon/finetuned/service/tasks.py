@@ -95,8 +95,8 @@ class Tasks:
     # ── what others may know ────────────────────────────────────────────────────────────────────
     @property
     def running(self) -> tuple[str, ...]:
-        """The tasks that have a worker."""
-        return tuple(self._running)
+        """The tasks that run; a paused one does not, though its worker may still be there."""
+        return tuple(task for task, each in self._running.items() if each.row.state is TaskState.running)
 
     @property
     def queued(self) -> int:
@@ -116,9 +116,10 @@ class Tasks:
         return (*self._maker.warnings, *sorted(troubles))
 
     def wake(self) -> None:
-        """Something has changed: look again."""
+        """Something has changed: look again, and show it."""
         self._governor.accelerator = any(each.course.accelerated for each in self._running.values())
         self._wake.set()
+        self.showcase.on_change()
 
     def _turn(self, task: str) -> asyncio.Lock:
         """Return the lock of a task, the same for as long as anybody has it."""
@@ -225,7 +226,6 @@ class Tasks:
         finally:
             self._under_way.pop(row.id, None)
             self._idle.set()
-            self.showcase.on_change()
             self.wake()
 
     async def _run(self, row: TaskRow, duty: float) -> None:
