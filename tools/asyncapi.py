@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
+from asyncapi_fields import detailed
 from finetuned import __version__
 from finetuned.edge.payloads import VERBS, Envelope
 from finetuned.edge.topics import OFFLINE, ONLINE, WAYS
@@ -26,6 +27,7 @@ BASE = "{prefix}/{node}"
 BINDING = "0.2.0"
 TASK, NODE = "01JD8QZ5V6W7X8Y9ZABCDEFGHJ", "pi-3fa2"
 EXAMPLES = yaml.safe_load(Path(__file__).with_name("asyncapi_examples.yaml").read_text(encoding="utf-8"))
+NOT_RETAINED = "One that is retained is refused, and cleared by an empty retained message."
 OUTCOMES, PROGRESS = typing.get_args(events.AnyOutcome), typing.get_args(events.AnyProgress)
 
 PARAMETERS = {
@@ -61,7 +63,7 @@ def schemas() -> Json:
         schema["required"] = ["id", *schema["required"]]
     for body in bodies:
         found[body.__name__] = _enveloped(found[body.__name__], envelope)
-    return {name: _worded(schema) for name, schema in sorted(found.items())} | _answers()
+    return {name: _worded(detailed(name, schema)) for name, schema in sorted(found.items())} | _answers()
 
 
 def _enveloped(body: Json, envelope: Json) -> Json:
@@ -92,6 +94,11 @@ def _answers() -> Json:
     return {
         "Refusal": refused,
         "Availability": {"type": "string", "enum": [ONLINE.decode(), OFFLINE.decode()]},
+        "Birth": {
+            "description": "Home Assistant's own.",
+            "type": "string",
+            "examples": ["online", "offline"],
+        },
         "Cleared": {"description": "Nothing is retained here any more.", "type": "string", "maxLength": 0},
         "Discovery": {
             "description": "Home Assistant's own format; empty: the device is gone.",
@@ -150,6 +157,7 @@ def messages() -> Json:
         "modelState": _message("ModelState", EXAMPLES["states"]["modelState"]),
         "taskState": _message("TaskStateView", EXAMPLES["states"]["taskState"]),
         "discovery": _message("Discovery", {"device": {"identifiers": [NODE]}}),
+        "birth": _message("Birth", "online", content=""),
         "refusal": _message("Refusal", refusal, correlated=True),
         **told,
         **asked,
@@ -176,7 +184,10 @@ def channels() -> Json:
     users = ("The state of one user's model.", "modelState", "cleared")
     tasks = ("One task's progress while it lives.", "taskState", "cleared")
     found: dict[str, tuple[str, ...]] = {
-        "availability": ("Whether the daemon is there; `offline` by last will.", "availability"),
+        "availability": (
+            "Whether the daemon is there: `online` on every connect; `offline` when it leaves, and as its last will.",
+            "availability",
+        ),
         "state": ("The daemon at a glance.", "daemonState"),
         "model/{model}/state": models,
         "model/{model}/{user}/state": users,
@@ -196,6 +207,10 @@ def channels() -> Json:
     discovery = ("For Home Assistant, where its discovery is enabled.", "discovery")
     listed = {f"{BASE}/{below}": told for below, told in found.items()}
     listed["{discovery}/device/{device}/config"] = discovery
+    listed["{discovery}/status"] = (
+        "`online`: Home Assistant has come, and is told again what there is (where its discovery is enabled).",
+        "birth",
+    )
     return {_name(address): _channel(address, *told) for address, told in listed.items()}
 
 
@@ -209,23 +224,26 @@ def _channel(address: str, description: str, *names: str) -> Json:
 
 def _name(address: str) -> str:
     """Return a channel's name: its levels below the node, `model/{model}/{user}/state` as `modelUser`."""
-    below = address.removeprefix(f"{BASE}/").removesuffix("/config")
+    below = address.removeprefix(f"{BASE}/")
     if below.startswith("{"):
-        return "discovery"
+        return "discovery" if below.endswith("/config") else "homeAssistantStatus"
     kind, *rest = re.sub(r"/state$|/{model}|/{task}", "", below).split("/")
     return kind + "".join(f"{each.strip('{}')[0].upper()}{each.strip('{}')[1:]}" for each in rest)
 
 
 def operations(known: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
-    """Yield what the daemon does with each channel: it sends all but the requests."""
+    """Yield what the daemon does with each channel: it sends all but requests and Home Assistant's status."""
     for name, channel in known.items():
         kind = channel["address"].removeprefix(f"{BASE}/")
-        hears = kind.startswith("request/")
+        asked = kind.startswith("request/")
+        hears = asked or kind == "{discovery}/status"
         operation: Json = {"action": "receive" if hears else "send", "channel": _of_channel(name)}
         operation["summary"] = channel["description"]
         operation["messages"] = [_of_message(name, message) for message in channel["messages"]]
-        operation["bindings"] = {"mqtt": _way(kind)}
-        if hears:
+        if asked or not hears:  # how others' messages travel is theirs to say
+            operation["bindings"] = {"mqtt": _way(kind)}
+        if asked:
+            operation["description"] = NOT_RETAINED
             verb = kind.partition("/")[2]
             answered = f"response{name.removeprefix('request')}"
             told = [_of_message(answered, message) for message in (f"{verb}Response", "refusal")]
@@ -256,14 +274,6 @@ def _sentence(struct: type) -> str:
 # ── the document ────────────────────────────────────────────────────────────────────────────────
 def servers() -> Json:
     """Return the two brokers that there may be."""
-    topic = f"{PARAMETERS['prefix'][1]}/{NODE}/availability"
-    will = {
-        "topic": topic,
-        "qos": WAYS["availability"].qos,
-        "message": OFFLINE.decode(),
-        "retain": WAYS["availability"].retain,
-    }
-    session = {"mqtt": {"cleanSession": True, "lastWill": will, "bindingVersion": BINDING}}
     schemes = [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("password", "certificate")]
     return {
         "external": {
@@ -273,7 +283,6 @@ def servers() -> Json:
             "description": "The broker of `mqtt.host`; MQTT 3.1.1 where it has no more, without TLS where `mqtt.tls` says so.",
             "variables": {"host": {"default": "broker.example"}, "port": {"default": "8883"}},
             "security": schemes,
-            "bindings": session,
         },
         "embedded": {
             "host": "127.0.0.1:{port}",
@@ -284,7 +293,6 @@ def servers() -> Json:
                 "port": {"default": "1883", "description": "A free one, another with every start."}
             },
             "security": schemes[:1],
-            "bindings": session,
         },
     }
 
@@ -301,6 +309,7 @@ def document() -> Json:
             "title": "finetuned",
             "version": __version__,
             "description": "What the daemon says and hears over MQTT; docs/mqtt.md tells it in prose. "
+            "It is told from the daemon's side: it sends what stands as `send`, and a client of it receives that. "
             "A subscriber passes over keys and events that it does not know: later versions may have more.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },

@@ -132,7 +132,7 @@ class VersionAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ModeAnswer(Answer, frozen=True, kw_only=True):
-    """The mode that holds now; `for_seconds` null: until it is changed."""
+    """The mode that holds now; `forSeconds` null: until it is changed."""
 
     mode: str
     for_seconds: float | None

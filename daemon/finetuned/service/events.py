@@ -60,7 +60,7 @@ class Outcome(Event, frozen=True, kw_only=True):
 
 
 class TaskCompleted(Outcome, tag="completed", frozen=True, kw_only=True):
-    """The task ended well; `promotion` is promoted, kept or none."""
+    """The task ended well; `promotion` is promoted or kept."""
 
     version: int
     parent: int
@@ -147,7 +147,7 @@ class Promoted(Outcome, tag=tag, frozen=True, kw_only=True):
 
 
 class RolledBack(Outcome, tag=tag, frozen=True, kw_only=True):
-    """`version` is used again, and `from_version` no more; 0 is the base."""
+    """`version` is used again, and `fromVersion` no more; 0 is the base."""
 
     version: int
     from_version: int
