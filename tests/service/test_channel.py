@@ -57,6 +57,12 @@ async def test_a_child_is_told_to_keep_quiet_and_to_one_thread(name: str) -> Non
         assert await ask(started, f"environment {name}") == "1"
 
 
+async def test_a_child_is_not_told_where_the_daemons_passwords_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/finetuned.service")
+    async with child() as started:
+        assert await ask(started, "environment CREDENTIALS_DIRECTORY") == ""
+
+
 async def test_a_child_has_a_session_of_its_own_so_that_ctrl_c_passes_it_by() -> None:
     async with child() as started:
         assert await ask(started, "session") == str(started.process.pid)

@@ -37,6 +37,8 @@ PR_SET_PDEATHSIG = 1
 # One thread per process unless the process asks for more itself, and no telemetry: onnxruntime sends some as soon
 # as it is imported.
 ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# A child reads what strangers have made, and need not know where systemd has put the passwords.
+WITHHELD = frozenset({"CREDENTIALS_DIRECTORY"})
 
 
 def encode(message: Message) -> bytes:
@@ -155,7 +157,7 @@ async def spawn(module: str, receives: object, *, env: Mapping[str, str] | None 
     """Start `python -m module` with a socket to it; `receives` is what the child sends.
 
     The child gets a session of its own (a Ctrl-C reaches only the daemon), no standard input, and `env` on top of
-    the daemon's environment.  It sets its own limits at its start.  Raises `HostError` when it cannot be started.
+    the daemon's environment, which it is not told all of (`WITHHELD`).  It sets its own limits at its start.  Raises `HostError` when it cannot be started.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -172,13 +174,14 @@ async def spawn(module: str, receives: object, *, env: Mapping[str, str] | None 
 
 
 async def _started(module: str, fd: int, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    inherited = {name: value for name, value in os.environ.items() if name not in WITHHELD}
     try:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", module, str(fd)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **ENVIRONMENT, **env},
+            env={**inherited, **ENVIRONMENT, **env},
             pass_fds=(fd,),
             start_new_session=True,
         )
