@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,10 +55,24 @@ def states(
     return {key: msgspec.json.encode(state) for key, state in shown.items()}
 
 
-def announcer(language: str = "en", node: str = "pi-3fa2") -> HomeAssistant:
-    """Return an announcer whose transactions are counted."""
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved; `step` seconds at every look."""
+
+    now: float = 0.0
+    step: float = 0.0
+
+    def __call__(self) -> float:
+        """Look."""
+        self.now += self.step
+        return self.now
+
+
+def announcer(language: str = "en", node: str = "pi-3fa2", clock: Clock | None = None) -> HomeAssistant:
+    """Return an announcer whose transactions are counted; its clock stands still, if none is given."""
     turns = iter(range(1, 1000))
-    return HomeAssistant(Topics("finetuned", node), "homeassistant", language, lambda _: str(next(turns)))
+    topics, turn = Topics("finetuned", node), lambda _: str(next(turns))
+    return HomeAssistant(topics, "homeassistant", language, turn, clock or Clock())
 
 
 def content(notices: tuple[Notice, ...]) -> dict[str, Any]:
@@ -75,3 +90,24 @@ def announced(
 ) -> dict[str, Any]:
     """Return the first announcement of these states."""
     return content(announcer(language).due(states(models, readings)))
+
+
+HANDS = {"model/hands": model_state()}
+CANDIDATE = {"model/hands": model_state(current=6, candidate=7)}
+TOPIC, STATUS, PROMOTED = (
+    "homeassistant/device/pi-3fa2/config",
+    "homeassistant/status",
+    "finetuned/pi-3fa2/response/promote",
+)
+
+
+def parts(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the components of an announcement."""
+    found: dict[str, dict[str, Any]] = message["components"]
+    return found
+
+
+def transactions(message: dict[str, Any]) -> list[str]:
+    """Return the transaction of every candidate that can be installed."""
+    payloads = (part.get("payload_install") for part in parts(message).values())
+    return [json.loads(payload)["transaction"] for payload in payloads if payload]

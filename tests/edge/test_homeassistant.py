@@ -7,10 +7,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from announcements import HARMFUL, announced, announcer, content, model_state, states
+from announcements import (
+    HANDS,
+    HARMFUL,
+    PROMOTED,
+    STATUS,
+    TOPIC,
+    announced,
+    announcer,
+    content,
+    model_state,
+    parts,
+    states,
+)
 from finetuned.edge.config import Config
 from finetuned.edge.disclosure import Disclosure
-from finetuned.edge.homeassistant.announcer import HomeAssistant, announcers
+from finetuned.edge.homeassistant.announcer import (
+    HomeAssistant,
+    Withdrawal,
+    announcers,
+)
 from finetuned.edge.homeassistant.discovery import MOST_PAIRS
 from finetuned.edge.homeassistant.identifiers import joined
 from finetuned.edge.homeassistant.words import LANGUAGES, TABLES, words
@@ -23,26 +39,8 @@ from finetuned.states import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HANDS = {"model/hands": model_state()}
-CANDIDATE = {"model/hands": model_state(current=6, candidate=7)}
-TOPIC, STATUS, PROMOTED = (
-    "homeassistant/device/pi-3fa2/config",
-    "homeassistant/status",
-    "finetuned/pi-3fa2/response/promote",
-)
 REASONS = {"queued", "retry", "user", "mode", "shutdown", *QUANTITIES}
 NAMES = ["a", "b", "A", "a-b", "a_b", "a__b", "a b", "a.b", "ü", "✊", "", "_", HARMFUL, "x" * 41, "x" * 42]
-
-
-def parts(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = message["components"]
-    return found
-
-
-def transactions(message: dict[str, Any]) -> list[str]:
-    """Return the transaction of every candidate that can be installed."""
-    payloads = (part.get("payload_install") for part in parts(message).values())
-    return [json.loads(payload)["transaction"] for payload in payloads if payload]
 
 
 def many(models: int, users: int) -> dict[str, dict[str, Any]]:
@@ -81,12 +79,12 @@ def test_a_reading_appears_when_it_is_there_and_stays_when_its_sensor_fails() ->
     [
         ("neuralNetworkClassifier", None, {"accuracy"}),
         ("neuralNetworkRegressor", None, {"error"}),
-        ("neuralNetwork", None, set()),
+        ("neuralNetwork", None, {"error"}),
         ("neuralNetwork", {"samples": 3, "lossValue": 1.0, "meanAbsoluteError": 0.5}, {"error"}),
         (
             "neuralNetwork",
             {"samples": 3, "lossValue": 1.0, "accuracy": 0.5, "meanAbsoluteError": None},
-            {"accuracy"},
+            {"accuracy", "error"},
         ),
     ],
 )
@@ -95,6 +93,14 @@ def test_a_model_is_measured_by_what_its_kind_has(
 ) -> None:
     found = parts(announced({"model/hands": model_state(kind=kind, metrics=metrics)}))
     assert {name for name in ("accuracy", "error") if f"hands__{name}" in found} == expected
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "meanAbsoluteError"])
+def test_what_was_measured_stays_when_a_model_is_rolled_back_to_its_base(metric: str) -> None:
+    ours, measured = announcer(), {"samples": 3, "lossValue": 1.0, metric: 0.5}
+    ours.due(states({"model/hands": model_state(kind="neuralNetwork", metrics=measured, current=1)}))
+    back = content(ours.due(states({"model/hands": model_state(kind="neuralNetwork", candidate=1)})))
+    assert parts(back)["hands__accuracy" if metric == "accuracy" else "hands__error"].keys() > {"platform"}
 
 
 def test_no_name_from_outside_stands_in_a_template_or_leaves_its_topic() -> None:
@@ -125,61 +131,29 @@ def test_a_node_whose_name_is_no_id_has_a_topic_all_the_same() -> None:
     assert parts(json.loads(notice.payload))["mode"]["command_topic"] == "finetuned/pi.local_1/request/mode"
 
 
-# ── when ────────────────────────────────────────────────────────────────────────────────────────
-def test_it_is_announced_again_only_when_it_says_something_else() -> None:
-    ours = announcer()
-    ours.due(states(HANDS))
-    assert ours.due(states(HANDS)) == ()
-    assert ours.due(states({"model/hands": model_state(task="01JD", progress=0.5, current=3)})) == ()
-    assert ours.due(states(CANDIDATE)) != ()
-
-
-def test_it_is_announced_again_on_a_new_connection_and_when_home_assistant_has_started() -> None:
-    ours = announcer()
-    ours.due(states(HANDS))
-    ours.hear(STATUS, b"offline", retained=False)
-    assert ours.due(states(HANDS)) == ()
-    ours.hear(STATUS, b"online", retained=False)
-    assert ours.due(states(HANDS)) != ()
-    ours.begin()
-    assert ours.due(states(HANDS)) != ()
-
-
-def test_every_announcement_of_a_candidate_has_a_transaction_of_its_own() -> None:
-    ours = announcer()
-    first = content(ours.due(states(CANDIDATE)))
-    none = content(ours.due(states({"model/hands": model_state(current=7)})))
-    second = content(ours.due(states(CANDIDATE)))
-    assert transactions(none) == []
-    assert len({*transactions(first), *transactions(second)}) == 2
-    assert json.loads(parts(second)["hands__candidate"]["payload_install"])["version"] == 7
-
-
-def test_a_candidate_that_was_refused_can_be_tried_again() -> None:
-    ours = announcer()
-    (first,) = transactions(content(ours.due(states(CANDIDATE))))
-    for transaction, status, again in (
-        ("another's", "error", False),
-        (first, "ok", False),
-        (first, "error", True),
-    ):
-        said = json.dumps({"transaction": transaction, "status": status, "error": "no"}).encode()
-        ours.hear(PROMOTED, said, retained=False)
-        assert bool(ours.due(states(CANDIDATE))) is again
-
-
+# ── to whom ─────────────────────────────────────────────────────────────────────────────────────
 def test_it_is_announced_on_an_external_broker_alone_and_where_it_is_wanted() -> None:
     on, off = {"mqtt": {"host": "broker"}}, {"homeassistant": {"enabled": False}}
-    assert [len(announcers(Config.model_validate(each), "pi-3fa2")) for each in (on, {}, off, on | off)] == [
-        1,
-        0,
-        0,
-        0,
-    ]
+    found = [announcers(Config.model_validate(each), "pi-3fa2") for each in (on, {}, off, on | off)]
+    assert [[type(each) for each in some] for some in found] == [[HomeAssistant], [], [], [Withdrawal]]
     ours, theirs = on | {"homeassistant": {"prefix": "ha", "language": "nl"}}, states(HANDS)
     (notice,) = announcers(Config.model_validate(ours), "pi-3fa2")[0].due(theirs)
     assert notice.topic == "ha/device/pi-3fa2/config"
     assert json.loads(notice.payload)["components"]["warnings"]["name"] == "Waarschuwingen"
+
+
+def test_where_it_is_not_wanted_any_more_what_is_retained_of_ours_is_cleared_once() -> None:
+    (before,) = announcer().due(states(HANDS))
+    ours = Withdrawal(Topics("finetuned", "pi-3fa2"), "homeassistant")
+    assert ours.filters == (TOPIC,)
+    for payload in (b"", b"{", b'{"origin": {"name": "another"}}', b'{"origin": 3}'):
+        ours.hear(TOPIC, payload, retained=True)
+        assert ours.due({}) == ()
+    ours.hear(TOPIC, before.payload, retained=True)
+    (notice,) = ours.due({})
+    assert (notice.topic, notice.payload) == (TOPIC, b"")
+    ours.hear(TOPIC, b"", retained=False)
+    assert ours.due({}) == ()
 
 
 @pytest.mark.parametrize(("level", "pairs"), [("counts", 2), ("none", 1)])
@@ -193,72 +167,45 @@ def test_what_is_not_told_to_others_is_not_told_to_home_assistant(level: str, pa
     assert b"rock" not in notice.payload
 
 
-# ── what goes ───────────────────────────────────────────────────────────────────────────────────
-def test_entities_of_a_forgotten_model_are_taken_back_once_and_then_left_out() -> None:
-    ours = announcer()
-    ours.due(states(HANDS | {"model/lawn": model_state(model="lawn")}))
-    found = parts(content(ours.due(states(HANDS))))
-    assert found["lawn__train"] == {"platform": "button"}
-    assert found["lawn__candidate"] == {"platform": "update"}
-    ours.begin()
-    assert not [name for name in parts(content(ours.due(states(HANDS)))) if name.startswith("lawn")]
-
-
-def test_what_an_earlier_run_announced_is_taken_back() -> None:
-    ours = announcer()
-    (before,) = announcer().due(states({"model/lawn": model_state(model="lawn")}))
-    ours.hear(TOPIC, before.payload, retained=True)
-    found = parts(content(ours.due(states(HANDS))))
-    assert found["lawn__train"] == {"platform": "button"}
-    assert len(found["hands__train"]) > 1
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'{"components": 3}',
-        b'{"components": {"x": {"platform": 7, "y": 1}}}',
-        b"\xff" * 9,
-        b"[" * 5000,
-    ],
-)
-@pytest.mark.parametrize("topic", [TOPIC, STATUS, PROMOTED])
-def test_garbage_on_its_topics_changes_nothing(topic: str, payload: bytes) -> None:
-    ours = announcer()
-    ours.due(states(HANDS))
-    ours.hear(topic, payload, retained=True)
-    assert ours.due(states(HANDS)) == ()
-
-
-def test_what_is_new_comes_before_what_is_as_it_was() -> None:
-    ours = announcer()
-    ours.due(states(HANDS))
-    found = list(parts(content(ours.due(states(HANDS | {"model/lawn": model_state(model="lawn")})))))
-    assert found[0].startswith("lawn")
-    assert not [name for name in found[len(found) // 2 :] if name.startswith("lawn")]
-
-
 # ── too many ────────────────────────────────────────────────────────────────────────────────────
 def told(message: dict[str, Any]) -> set[str]:
     return {name.removesuffix("__train") for name in parts(message) if name.endswith("__train")}
 
 
-def test_too_many_users_are_left_out_and_that_is_logged_once() -> None:
+def test_a_model_of_which_nobody_has_anything_is_left_out_where_it_has_users() -> None:
+    bare = {"model": "hands", "samples": {"rock": 0}}
+    anna = {"model/hands/anna": model_state(user="anna")}
+    assert told(announced({"model/hands": model_state(**bare)})) == {"hands"}
+    assert told(announced({"model/hands": model_state(**bare)} | anna)) == {"hands__anna"}
+    lawn = {"model/lawn": model_state(model="lawn", samples={})}
+    assert told(announced({"model/hands": model_state(**bare)} | anna | lawn)) == {"hands__anna", "lawn"}
+    for something in ({"samples": 3}, {"current": 1}, {"candidate": 2}, {"task": "01JD"}):
+        assert told(announced({"model/hands": model_state(**bare | something)} | anna)) == {
+            "hands",
+            "hands__anna",
+        }
+
+
+def test_a_model_s_first_sample_is_no_reason_to_announce_it_again() -> None:
+    ours = announcer()
+    ours.due(states({"model/hands": model_state(samples={})}))
+    assert ours.due(states({"model/hands": model_state(samples={"rock": 1})})) == ()
+
+
+def test_of_too_many_models_and_users_the_first_are_told_and_that_is_logged_once() -> None:
     ours = announcer()
     with capture_logs() as logs:
         found = told(content(ours.due(states(many(models=4, users=20)))))
         ours.begin()
         ours.due(states(many(models=4, users=20)))
-    assert found == {"m0", "m1", "m2", "m3"}
+    assert len(found) == MOST_PAIRS
+    assert found > {"m0", "m1", "m2", "m3", "m0__u0", "m3__u0"}
     assert len(logs) == 1
     assert told(announced(many(models=2, users=20))) > {"m0", "m0__u19", "m1"}
 
 
-def test_too_many_models_are_as_many_as_there_may_be() -> None:
-    assert len(told(announced(many(models=MOST_PAIRS + 9, users=1)))) == MOST_PAIRS
+def test_models_come_before_users() -> None:
+    assert told(announced(many(models=MOST_PAIRS + 9, users=1))) <= {f"m{number}" for number in range(60)}
 
 
 def test_the_longest_names_do_not_make_a_message_that_cannot_be_read_back() -> None:

@@ -15,6 +15,26 @@ class Notice:
 
     topic: str
     payload: bytes
+    what: str = "a notice"
+    """What it is, in the log."""
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """The notice that is under way; kept by the bridge across its connections.
+
+    mosquitto (2.0, `message_size_limit`) ends a connection of MQTT 5 over a message that is larger than it takes, which it
+    does not tell before, and calls it a protocol error.  Every connection would end like this, so a broker that hangs up at the same notice twice running is told nothing of the kind any more.
+    """
+
+    notice: Notice | None = None
+    _before: str = ""
+
+    def broke(self) -> Notice | None:
+        """Say that the connection is over; return the notice at which the one before it broke, too."""
+        notice, self.notice = self.notice, None
+        before, self._before = self._before, notice.topic if notice else ""
+        return notice if notice and notice.topic == before else None
 
 
 class Announcer(Protocol):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import aiomqtt
 from aiomqtt import MqttError
 
+from finetuned.edge.announcing import UnderWay
 from finetuned.edge.bucket import Bucket
 from finetuned.edge.connection import Refused, connected
 from finetuned.edge.disclosure import Disclosure
@@ -109,6 +110,7 @@ class Bridge:
         self._batches = _batches(self.mqtt.batch_events_per_second, self.clock)
         self._delays = self.patience.delays(self.jitter)
         self._said: set[str] = set()
+        self._under_way = UnderWay()
 
     async def run(self) -> None:
         """Be connected as often as possible, until cancelled; then say `offline`."""
@@ -121,7 +123,14 @@ class Bridge:
                 self._say_once(f"{_words(errors)}; the broker's access list must allow it")
             except* HostError as errors:
                 self._say_once(_words(errors))
+            self._give_up_notices()
             await self.rest(next(self._delays))
+
+    def _give_up_notices(self) -> None:
+        if notice := self._under_way.broke():
+            self.announcers = ()
+            size = f"{notice.what} ({len(notice.payload)} bytes)"
+            self._say_once(f"the broker hangs up at {size}; it is left out until the daemon starts again")
 
     async def _session(self) -> None:
         will = aiomqtt.Will(self.topics.availability, OFFLINE, qos=1, retain=True)
@@ -142,6 +151,7 @@ class Bridge:
             topics=self.topics,
             disclosure=self.disclosure,
             announcers=self.announcers,
+            under_way=self._under_way,
             batches=self._batches,
             delays=lambda: self.patience.delays(self.jitter),
             rest=self.rest,
@@ -187,7 +197,6 @@ class Bridge:
         await connection.unsubscribe(list(self.topics.kept))
         voice.learn(self.outbox.states)
         await voice.clear(retained)
-        await voice.announce()
 
     async def _listen_for_announcers(self, connection: Connection) -> None:
         for announcer in self.announcers:

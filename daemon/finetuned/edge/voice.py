@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finetuned.edge.announcing import UnderWay
 from finetuned.edge.connection import Refused, TooLarge
 from finetuned.edge.logs import get_logger
 from finetuned.edge.topics import FOREIGN
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from finetuned.service.outbox import Subscription
 
 log = get_logger("mqtt")
+REMIND_S = 5.0
+"""So often announcers are asked at least, though no state changes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +38,9 @@ class Voice:
     """Publishes on one connection.
 
     `told` maps the outbox's keys to the states as they were told, key and payload; `owed` holds, by their topics, the
-    retained messages that the broker has refused, which are offered again.
+    retained messages that the broker has refused, which are offered again.  `untold` are the states of the first round
+    that are still to be told: announcements come after it, so that one at which the broker hangs up holds up none.
+    `left_out` are the topics of what was too large.
     """
 
     connection: Connection
@@ -46,13 +51,18 @@ class Voice:
     delays: Callable[[], Iterator[float]]
     rest: Callable[[float], Awaitable[object]]
     trouble: Callable[[str], None]
+    under_way: UnderWay = field(default_factory=UnderWay)
     told: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    owed: dict[str, bytes] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+    announcing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    owed: dict[str, tuple[Way, bytes]] = field(default_factory=dict)
     owes: asyncio.Event = field(default_factory=asyncio.Event)
 
     # ── states, and what announcers make of them ────────────────────────────────────────────────
     def learn(self, states: Mapping[str, bytes]) -> None:
         """Take the states that there are for told: what of them is retained is true and stays until they go."""
+        self.untold = set(states)
         for key, payload in states.items():
             if shown := self.disclosure.state(key, payload):
                 self.told[key] = shown
@@ -68,10 +78,22 @@ class Voice:
             await self.keep(topic, b"")
 
     async def announce(self) -> None:
-        """Publish what is due on the topics of others."""
-        for announcer in self.announcers:
-            for notice in announcer.due(dict(self.told.values())):
-                await self.publish_in(FOREIGN, notice.topic, notice.payload)
+        """Publish what is due on the topics of others, one after the other."""
+        if self.untold:
+            return
+        async with self.announcing:
+            for announcer in self.announcers:
+                for notice in announcer.due(dict(self.told.values())):
+                    self.under_way.notice = notice
+                    await self.keep(notice.topic, notice.payload, FOREIGN)
+                    if notice.topic not in self.left_out:  # else the broker may have hung up
+                        self.under_way.notice = None
+
+    async def _remind(self) -> None:
+        while True:
+            await self.rest(REMIND_S)
+            self.untold.clear()  # of what came and went while we greeted nothing is heard
+            await self.announce()
 
     async def _state(self, item: StateItem) -> None:
         before = self.told.pop(item.key, None)
@@ -81,7 +103,9 @@ class Voice:
             await self.keep(self.topics.state(shown[0]), shown[1])
         elif before:
             await self.keep(self.topics.state(before[0]), b"")
-        if not item.key.startswith("task/"):
+        first_round = bool(self.untold)
+        self.untold.discard(item.key)
+        if first_round or not item.key.startswith("task/"):
             await self.announce()
 
     # ── what the outbox gives ───────────────────────────────────────────────────────────────────
@@ -89,6 +113,9 @@ class Voice:
         """Publish whatever the subscription gives, until the connection breaks."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._make_good(), name="mqtt make good")
+            if self.announcers:
+                group.create_task(self._remind(), name="mqtt remind")
+                await self.announce()
             async for item in subscription:
                 match item:
                     case OutcomeItem():
@@ -125,11 +152,12 @@ class Voice:
             await self.publish(self.topics.event(event["type"]), msgspec.json.encode(event))
 
     # ── what is retained ────────────────────────────────────────────────────────────────────────
-    async def keep(self, topic: str, payload: bytes) -> None:
-        """Publish what is retained on a topic of ours; it is owed while the broker refuses it."""
+    async def keep(self, topic: str, payload: bytes, way: Way | None = None) -> None:
+        """Publish what is retained on a topic (of ours, without a `way`); it is owed while the broker refuses it."""
+        way = way or self.topics.way(topic)
         self.owed.pop(topic, None)
-        if not await self.publish(topic, payload):
-            self.owed[topic] = payload
+        if not await self.publish_in(way, topic, payload):
+            self.owed[topic] = way, payload
             self.owes.set()
 
     async def _make_good(self) -> None:
@@ -139,7 +167,8 @@ class Voice:
                 await self.rest(delay)
                 for topic in tuple(self.owed):
                     if topic in self.owed:  # else something newer was published meanwhile
-                        await self.keep(topic, self.owed[topic])
+                        way, payload = self.owed[topic]
+                        await self.keep(topic, payload, way)
                 if not self.owed:
                     break
             self.owes.clear()
@@ -159,6 +188,7 @@ class Voice:
         try:
             await self.connection.publish_in(way, topic, payload, correlation=correlation)
         except TooLarge as too_large:
+            self.left_out.add(topic)
             self.trouble(f"left out, for the broker takes no packet so large: {too_large}")
         except Refused as refused:
             self.trouble(f"the broker refuses {refused}")

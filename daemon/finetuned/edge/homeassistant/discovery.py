@@ -1,13 +1,13 @@
 """The discovery message: what is known of the node and its models, and the entities made of it.
 
 Home Assistant's device discovery: one retained message for all entities of a device, with the device, the origin
-and one component for each.  A component that has gone stands there with its platform alone, once.
+and one component for each.  A component that has gone stands there with its platform alone, for a while.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MAKER = "finetuned"
 MOST_PAIRS = 50
 """So many models and users appear, each with a dozen entities; more, and Home Assistant is no pleasure any more."""
-METRICS = {"accuracy": "Classifier", "meanAbsoluteError": "Regressor"}
-"""What tells how good a model is, and the kinds of models that have it even while nothing is measured."""
+CLASSIFIER = "Classifier"
+"""What the kinds of models end with that have an accuracy even while nothing is measured; the others have an error."""
 
 
 class DaemonSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,19 +42,26 @@ class ModelSeen(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     user: str = ""
     kind: str = ""
+    current: int | None = None
     candidate: int | None = None
+    samples: dict[str, int] | int = 0
+    task: str | None = None
     metrics: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A model and user as they are told; `has` are the metrics that tell how good it is."""
+    """A model and user as they are told; `has` are the metrics that tell how good it is.
+
+    `bare` is nobody's model of which there is nothing, as where everything is somebody's.
+    """
 
     model: str
     user: str
     key: str
     candidate: int | None
     has: tuple[str, ...]
+    bare: bool = False
 
 
 def pair_of(key: str, payload: bytes) -> Pair | None:
@@ -64,16 +71,26 @@ def pair_of(key: str, payload: bytes) -> Pair | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     measured = {name for name, figure in (seen.metrics or {}).items() if figure is not None}
-    has = tuple(name for name, kind in METRICS.items() if name in measured or seen.kind.endswith(kind))
-    return Pair(user=seen.user, model=seen.model, key=key, candidate=seen.candidate, has=has)
+    expected = "accuracy" if seen.kind.endswith(CLASSIFIER) else "meanAbsoluteError"
+    has = tuple(name for name in ("accuracy", "meanAbsoluteError") if name in measured | {expected})
+    bare = not seen.user and _is_bare(seen)
+    return Pair(user=seen.user, model=seen.model, key=key, candidate=seen.candidate, has=has, bare=bare)
+
+
+def _is_bare(seen: ModelSeen) -> bool:
+    samples = seen.samples if isinstance(seen.samples, int) else sum(seen.samples.values())
+    return not samples and seen.current is None and seen.candidate is None and seen.task is None
 
 
 def chosen(pairs: Iterable[Pair], most: int = MOST_PAIRS) -> tuple[Pair, ...]:
-    """Return those that appear: all; where they are too many, the models without their users, and of these the first."""
+    """Return those that appear: nobody's bare models only where they have no users; where there are too many, the first.
+
+    The models themselves come before their users.
+    """
     everybody = sorted(pairs, key=lambda pair: (pair.user, pair.model))
-    if len(everybody) <= most:
-        return tuple(everybody)
-    return tuple(pair for pair in everybody if not pair.user)[:most]
+    owned = {pair.model for pair in everybody if pair.user}
+    shown = [replace(pair, bare=False) for pair in everybody if not (pair.bare and pair.model in owned)]
+    return tuple(shown[:most])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,10 +136,11 @@ def _health() -> tuple[Entity, ...]:
 def pair_entities(language: str) -> tuple[Entity, ...]:
     """Return those of a model and user, in the order in which they are documented."""
     said = words("sentences", language) | words("names", language)
-    return (*_course(words("states", language)), *_quality(), *_versions(said), *_task_controls())
+    return (*_course(language), *_quality(), *_versions(said), *_task_controls())
 
 
-def _course(states: Mapping[str, str]) -> tuple[Entity, ...]:
+def _course(language: str) -> tuple[Entity, ...]:
+    states, reasons = words("states", language), words("reasons", language)
     return (
         Entity(
             key="progress",
@@ -155,6 +156,13 @@ def _course(states: Mapping[str, str]) -> tuple[Entity, ...]:
             state=word("taskState", states),
             attributes=attributes("taskState", "reasons", "task"),
             more=_one_of(states),
+        ),
+        Entity(
+            key="held",
+            platform="sensor",
+            icon="mdi:hand-back-right-outline",
+            state=templates.listed("reasons", reasons, words("sentences", language)["nothing"]),
+            attributes=attributes("reasons"),
         ),
         Entity(
             key="loss",

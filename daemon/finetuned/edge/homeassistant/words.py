@@ -60,6 +60,7 @@ NAMES = {
     # of a model
     "progress": ("progress", "Fortschritt", "progreso", "progression", "voortgang"),
     "task": ("task", "Aufgabe", "tarea", "tâche", "taak"),
+    "held": ("held back by", "gebremst durch", "frenado por", "freiné par", "geremd door"),
     "loss": ("loss", "Verlust", "pérdida", "perte", "verlies"),
     "accuracy": ("accuracy", "Genauigkeit", "precisión", "exactitude", "nauwkeurigheid"),
     "error": (
