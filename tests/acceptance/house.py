@@ -18,6 +18,7 @@ import aiomqtt
 
 from brokers import MOSQUITTO, PASSWORD, USER, Mosquitto
 from finetuned.edge.demo_data import DROPS, MODEL, pictures
+from processes import children
 from shared import missing
 
 if TYPE_CHECKING:
@@ -212,11 +213,7 @@ class House:
     def worker(self) -> int | None:
         """The pid of the daemon's worker, if it has one."""
         assert self.process
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = (
-            int(pid) for pid in children if b"service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
-        return next(found, None)
+        return next(iter(children(self.process.pid, "service.worker")), None)
 
     @property
     def log(self) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import signal
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from finetuned.service.describe import sample_inputs
 from finetuned.service.local import LocalExecutor
 from finetuned.spec import codec
 from finetuned_plugins.pictures import Pictures
+from processes import children
 from recollection import Recollection
 from service.samples import until
 from shared import missing
@@ -52,20 +52,13 @@ def wide(folder: Path) -> Material:
     return vectors(folder, dense_classifier(inputs=64, hidden=512), count=64, held_out=0, size=64)
 
 
-def children(module: str) -> list[int]:
-    """Return the pids of this process's children that run a module."""
-    pids = Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split()
-    lines = [(int(pid), Path(f"/proc/{pid}/cmdline")) for pid in pids]
-    return [pid for pid, line in lines if module.encode() in line.read_bytes()]
-
-
 def threads_of(pid: int) -> list[int]:
     return [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def workers() -> list[int]:
     """Return the pids of this process's workers."""
-    return children("service.worker")
+    return children(os.getpid(), "service.worker")
 
 
 async def run(executor: LocalExecutor, ear: Ear, spec: m.TaskSpec, attempt: int = 1) -> m.Report:
@@ -154,7 +147,7 @@ async def test_a_worker_that_goes_astray_is_ended_and_its_attempt_is_lost_with_t
         assert isinstance(lost, m.Lost)
         assert said in lost.error
         assert (lost.seq, lost.step) == (2, 5)
-        await until(lambda: children("worker_child") == [])
+        await until(lambda: children(os.getpid(), "worker_child") == [])
     assert len(ear.reports) == 2
 
 
