@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+USERS = ("ann", "bob")
+
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -35,6 +37,16 @@ async def trained(house: House, *, kept: int = 2) -> str:
     await until(lambda: len(checkpoints(house, task)) >= kept)
     house.sysfs.heat(50)
     return task
+
+
+async def counted(house: House, what: str, count: int) -> None:
+    """Wait until the daemon says that so many tasks are queued, or run."""
+
+    def told() -> bool:
+        state = house.ear.retained["state"]
+        return count == (state["queued"] if what == "queued" else len(state["running"]))
+
+    await house.ear.until(told, f"{count} {what}")
 
 
 async def ended(house: House, undisturbed: str) -> None:
@@ -109,15 +121,21 @@ async def test_tasks_of_two_users_run_side_by_side_and_end_in_the_same_bytes(
     tmp_path: Path, undisturbed: str
 ) -> None:
     async with digits(tmp_path, parameters=LONG, users="true", max_running=2, least=100) as house:
-        for picture in pictures(DROPS):
-            for user in ("ann", "bob"):
-                house.drop(f"digits/{user}/{picture.label}/{picture.path.name}", picture.path)
-        for user in ("ann", "bob"):
+        await house.request("mode", mode="never")  # until both can start
+        for user in USERS:
+            drop_digits(house, place=f"digits/{user}")
+        await counted(house, "queued", 2)
+        await house.request("mode", mode="auto")
+        await counted(house, "running", 2)
+        house.sysfs.heat(75)  # lest one ends before the other has begun
+        for user in USERS:
+            await house.ear.event("trainingBegin", user=user)
+        house.sysfs.heat(50)
+        for user in USERS:
             await house.ear.event("completed", user=user)
-        for user in ("ann", "bob"):
             assert version_sha(house, place=f"digits/{user}") == undisturbed
-        running = [payload["running"] for topic, payload in house.ear.heard if topic == "state"]
-        assert max(len(tasks) for tasks in running) == 2
+        told = [event["type"] for event in house.ear.events("trainingBegin", "completed")]
+        assert told == ["trainingBegin"] * 2 + ["completed"] * 2
 
 
 async def test_samples_that_come_while_a_task_runs_wait_for_the_next_one(tmp_path: Path) -> None:
