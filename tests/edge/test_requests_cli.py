@@ -149,6 +149,28 @@ TASK: dict[str, Any] = {
 }
 
 
+def test_a_tasks_id_stands_whole_in_a_table_of_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = TASK | {"task": "01JD8QZ5V6W7X8Y9ZABCDEFGHJ", "reasons": ["schedule", "cpuBusy"], "lossValue": 0.1234}
+    answer = {"node": "n", "state": STATE, "models": [], "tasks": [task]}
+    monkeypatch.setattr(requests_cli, "_ask", lambda *_: answer)
+    monkeypatch.setenv("COLUMNS", "80")
+    requests_cli.status(TO, json=False)
+    assert f"\n{task['task']} " in capsys.readouterr().err
+
+
+def test_json_holds_nothing_that_a_terminal_would_obey_and_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = {"node": "\x1b[2J\x9b2J\u202e\x7f\u2028 é ✌️"}
+    hearing(monkeypatch, status=said)
+    told = CliRunner().invoke(app, ["status", "--json"]).stdout
+    assert json.loads(told) == said
+    assert set(told) & set("\x1b\x9b\u202e\x7f\u2028") == set()
+    assert "é ✌️" in told
+
+
 @pytest.mark.parametrize("user", ["", "-anna"])
 def test_the_hint_of_a_model_that_begins_with_a_dash_can_be_pasted(
     monkeypatch: pytest.MonkeyPatch, user: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,9 +33,14 @@ __all__ = [
 ]
 
 
+OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Beyond what JSON escapes anyway; none of these stands outside of its strings."""
+
+
 def line(value: object) -> None:
-    """Write one line of JSON to stdout, at once."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    """Write one line of JSON to stdout, at once; what a terminal would obey, or turn, is escaped in it."""
+    text = msgspec.json.encode(value).decode()
+    sys.stdout.buffer.write(OBEYED.sub(lambda each: f"\\u{ord(each[0]):04x}", text).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -51,8 +57,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     from rich.text import Text  # noqa: PLC0415 - as above
 
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column)
+    for place, column in enumerate(columns):
+        drawn.add_column(column, no_wrap=place == 0, overflow="fold")  # the first is what is copied
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     person().print(drawn)
