@@ -152,7 +152,11 @@ TASK: dict[str, Any] = {
 def test_a_tasks_id_stands_whole_in_a_table_of_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = TASK | {"task": "01JD8QZ5V6W7X8Y9ZABCDEFGHJ", "reasons": ["schedule", "cpuBusy"], "lossValue": 0.1234}
+    task = TASK | {
+        "task": "01JD8QZ5V6W7X8Y9ZABCDEFGHJ",
+        "reasons": ["schedule", "cpuBusy"],
+        "lossValue": 0.1234,
+    }
     answer = {"node": "n", "state": STATE, "models": [], "tasks": [task]}
     monkeypatch.setattr(requests_cli, "_ask", lambda *_: answer)
     monkeypatch.setenv("COLUMNS", "80")
