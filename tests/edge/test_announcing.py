@@ -137,8 +137,8 @@ async def test_less_is_disclosed_than_before_and_no_user_s_name_is_retained_in_t
                 announcers=(ours,),
             ) as behind,
         ):
-            assert b"anna" in (await subscriber.hear()).payload
             show(behind, MODELS)
+            assert b"anna" in (await subscriber.hear()).payload
             while not told or b"anna" in told[-1]:
                 told.append((await subscriber.hear()).payload)
         assert json.loads(told[0])["components"]["hands__anna__train"] == {"platform": "button"}

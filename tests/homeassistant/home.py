@@ -12,7 +12,7 @@ import logging
 import sys
 from typing import Any
 
-from homeassistant.components import persistent_notification
+from homeassistant.components import mqtt, persistent_notification
 from homeassistant.config import async_hass_config_yaml
 from homeassistant.config_entries import ConfigEntries, ConfigEntry
 from homeassistant.const import EVENT_STATE_CHANGED
@@ -46,6 +46,7 @@ REGISTRIES = (
     restore_state,
 )
 PATIENCE_S = 30
+ECHO = "test/echo"
 BUILT_IN = {"http", "file_upload", "websocket_api"}
 """What MQTT names as its dependencies is for its dialogs: no web server is wanted here."""
 
@@ -125,6 +126,24 @@ class Home:
         now = {name: self.hass.states.get(name) for name in expected}
         shown = {name: state and state.state for name, state in now.items()}
         return {name: state for name, state in shown.items() if state != expected[name]}
+
+    async def settle(self) -> None:
+        """Wait until all that the broker has so far has been heard, and is set up."""
+        echoed = asyncio.Event()
+
+        async def hear(_message: object) -> None:
+            echoed.set()
+
+        await mqtt.async_publish(
+            self.hass, ECHO, "retained: it comes with the subscription", qos=1, retain=True
+        )
+        leave = await mqtt.async_subscribe(self.hass, ECHO, hear)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await echoed.wait()
+            await self.hass.async_block_till_done(wait_background_tasks=False)
+        finally:
+            leave()
 
     async def show(self, name: str, state: str) -> None:
         """Let another device of the home be in a state."""

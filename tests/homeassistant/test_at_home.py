@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from acceptance.house import LONG, House, digits, drop_digits
-from announcements import announced, announcer, model_state, states
+from announcements import Clock, announced, announcer, model_state, states
 from brokers import client, running
+from finetuned.edge.homeassistant.announcer import SETTLED_S
 from finetuned.edge.homeassistant.identifiers import slug
 from homes import Home, at_home, homeassistant_python
 
@@ -130,8 +131,10 @@ async def test_what_is_pressed_and_chosen_is_done(tmp_path: Path) -> None:
         await both.wait(sensor__digits_samples="100", button__digits_train="unknown")
         await both.press("digits_train")
         await both.wait(sensor__digits_task="running", button__digits_train="unavailable")
+        await both.wait(binary_sensor__running="on", sensor__digits_held_back_by="nothing")
         await both.press("digits_pause")
         await both.wait(sensor__digits_task="suspended", binary_sensor__running="off")
+        await both.wait(sensor__digits_held_back_by="a person")
         assert (await both.attributes("sensor__digits_task"))["reasons"] == ["user"]
         await both.press("digits_resume")
         await both.wait(sensor__digits_task="running")
@@ -221,14 +224,22 @@ def test_the_examples_name_entities_that_there_are_and_cards_that_are_built_in()
 async def test_models_that_come_and_go_in_quick_succession_are_shown_as_they_are_in_the_end(
     tmp_path: Path,
 ) -> None:
-    ours, models = announcer(), [f"m{number}" for number in range(9)]
+    clock = Clock()
+    ours, models = announcer(clock=clock), [f"m{number}" for number in range(9)]
     cancel = "button__finetuned_pi_3fa2_{}_cancel".format
     async with running("mosquitto", tmp_path) as broker, client(broker.address) as publisher:
 
         async def announce(*names: str) -> None:
             shown = states({f"model/{name}": model_state(model=name, candidate=1) for name in names})
             for notice in ours.due(shown):
-                await publisher.publish(notice.topic, notice.payload, retain=True)
+                await publisher.publish(notice.topic, notice.payload, qos=1, retain=True)
+
+        async def calm(home: Home, *names: str) -> None:
+            """Let it be calm for as long as the bridge needs to have said everything."""
+            for _ in range(3):
+                await home.ask("settle")
+                clock.now += SETTLED_S
+                await announce(*names)
 
         await publisher.publish("finetuned/pi-3fa2/availability", b"online", qos=1, retain=True)
         await publisher.subscribe("homeassistant/status", qos=1)
@@ -236,9 +247,11 @@ async def test_models_that_come_and_go_in_quick_succession_are_shown_as_they_are
             await anext(publisher.messages)  # Home Assistant's birth: from here on it listens
             for count in range(1, len(models) + 1):
                 await announce(*models[:count])
+            await calm(home, *models)
             await home.wait(**{cancel(name): "unavailable" for name in models})
             await announce(*models[:4], "m8")
             await announce("m0", "m8")
+            await calm(home, "m0", "m8")
             there = {cancel(name): "unavailable" for name in ("m0", "m8")}
             await home.wait(**there, **{cancel(name): None for name in models[1:8]})
             assert await home.troubles() == []
