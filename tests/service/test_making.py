@@ -175,7 +175,7 @@ async def test_what_cannot_be_trained_is_refused_and_changes_nothing(tmp_path: P
         before = await sides(desk)
         for model, user, complaint in [
             ("faces", "", "no model named faces; registered are: gestures"),
-            (MODEL, "bob", "user bob has no samples"),
+            (MODEL, "bob", r"\(or this user of it\) has no samples"),
             (MODEL, "", f"task {task.id} of model gestures is suspended"),
         ]:
             with pytest.raises(RequestError, match=complaint):
