@@ -77,7 +77,7 @@ class HandClock:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that has no event of its own; fail after half a minute."""
-    async with asyncio.timeout(30):
+    """Wait for something that has no event of its own; fail after a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the condition is another process's or the disk's
             await asyncio.sleep(0.02)
