@@ -6,19 +6,25 @@ import json
 import stat
 import subprocess
 import sys
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiomqtt
 import pytest
+from amqtt.mqtt.packet import MQTTFixedHeader
 from amqtt.session import Session
+from structlog.testing import capture_logs
 
 from brokers import client, free_port, running
 from finetuned.edge.broker import FILE, Address, embedded, external, read, write
 from finetuned.edge.config import Config, Mqtt, Tls, parse
+from finetuned.edge.embedded import Room, serve
 from finetuned.errors import ConfigurationError, HostError
+from scripted import packet, text
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 ADDRESS = Address(host="127.0.0.1", port=1, username="u", password="p", node="n", mqtt5=False)  # noqa: S106
@@ -168,6 +174,105 @@ async def test_nothing_is_kept_of_clients_that_were_refused(tmp_path: Path) -> N
                     pass
         async with client(broker.address):  # behind them
             assert len(sessions()) == len(before) + 1
+
+
+@asynccontextmanager
+async def raw(address: Address) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def connect(address: Address, identifier: str, flags: int = 0xC2) -> bytes:
+    """A CONNECT with user and password; without bit 2 of the flags its session is to outlast the connection."""
+    head = text("MQTT") + bytes([4, flags, 0, 30])
+    return packet(0x10, head + text(identifier) + text(address.username) + text(address.password))
+
+
+@asynccontextmanager
+async def small(room: Room) -> AsyncIterator[Address]:
+    async with serve("127.0.0.1", 0, "u", "p", room) as port:
+        yield replace(ADDRESS, port=port)
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(DEADLINE_S):
+        try:
+            return await reader.read() == b""
+        except ConnectionError:
+            return True
+
+
+async def test_strangers_who_stay_silent_take_no_place_of_who_knows_the_password() -> None:
+    async with small(Room(clients=2, strangers=3, connect_s=600)) as address, AsyncExitStack() as stack:
+        strangers = [await stack.enter_async_context(raw(address)) for _ in range(20)]
+        assert [await ended(reader) for reader, _writer in strangers[:17]] == [True] * 17
+        async with client(address), client(address):
+            pass
+
+
+async def test_who_never_says_the_password_is_turned_away() -> None:
+    async with (
+        small(Room(connect_s=1.0)) as address,
+        client(address) as known,
+        raw(address) as (reader, _writer),
+    ):
+        assert await ended(reader)
+        await known.subscribe("x", qos=1)  # who has said it stays
+
+
+async def test_beyond_the_clients_that_there_is_room_for_the_next_is_not_let_in() -> None:
+    async with small(Room(clients=2)) as address:
+        async with client(address), client(address), raw(address) as (reader, writer):
+            writer.write(connect(address, "third"))
+            assert await ended(reader)
+        async with client(address):
+            pass
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_nothing_is_kept_of_a_session_that_was_to_outlast_its_connection(
+    tmp_path: Path, *, known: bool
+) -> None:
+    before = sessions()
+    async with running("embedded", tmp_path) as broker:
+        address = broker.address if known else replace(broker.address, password="wrong")  # noqa: S106
+        for number in range(3):
+            async with raw(address) as (reader, writer):
+                writer.write(connect(address, f"{number}", flags=0xC0))
+                assert (await reader.readexactly(4))[3] == (0 if known else 5)
+                if known:
+                    writer.write(packet(0x82, b"\0\1" + text("#") + b"\1"))
+                    await reader.readexactly(5)
+        async with client(broker.address) as other, asyncio.timeout(DEADLINE_S):
+            while len(sessions()) > len(before) + 1:
+                await other.subscribe("x", qos=1)
+
+
+async def test_what_fails_in_amqtts_own_tasks_is_a_line_in_the_log_and_what_fails_in_ours_is_not(
+    tmp_path: Path,
+) -> None:
+    async def ours() -> None:
+        raise LookupError
+
+    uncaught: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: uncaught.append(type(context["exception"]))
+    )
+    with capture_logs() as logs:
+        async with running("embedded", tmp_path):
+            tasks = [asyncio.create_task(MQTTFixedHeader.from_stream(None)), asyncio.create_task(ours())]
+            await asyncio.wait(tasks)
+            tasks.clear()
+            gc.collect()
+    assert uncaught == [LookupError]
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("a client's message was not handled", "warning")
+    ]
 
 
 async def test_a_client_that_talks_nonsense_loses_its_connection_and_nobody_else_does(tmp_path: Path) -> None:
