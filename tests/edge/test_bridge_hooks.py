@@ -110,6 +110,7 @@ async def test_an_announcer_that_the_broker_refuses_is_told_of_once_and_stops_no
                 behind.outbox.state(f"model/{number}", b"{}")
             await behind.happen("one.png")
             await subscriber.hear("event/sampleAccepted")
+            await behind.outbox.drained()
     told = [entry["reason"] for entry in logs if "reason" in entry]
     assert told == [f"the broker refuses {ELSEWHERE}: Not authorized"]
 
