@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetuned.edge.requests import Desk, Memory
-from finetuned.errors import ModelError
+from finetuned.edge.requests import OUR_OWN, UNKNOWN, Desk, Handler, Memory
+from finetuned.errors import HostError, ModelError
+from finetuned.service.ledger_requests import BEGUN, Answer
 
 if TYPE_CHECKING:
-    from finetuned.service.ledger_requests import Answer
+    from collections.abc import Awaitable, Callable
 
+TRAIN = b'{"transaction": "a"}'
 NOON = 1_795_003_200.0  # 2026-11-18T12:00:00Z
 ALLOW = ("train", "status")
 JSON = st.recursive(
@@ -35,17 +39,20 @@ async def echo(verb: str, body: dict[str, Any]) -> dict[str, Any]:
     return {"verb": verb} | body
 
 
-def desk() -> Desk:
-    known: dict[str, Answer] = {}
+def desk(handler: Handler = echo, known: dict[str, Answer] | None = None) -> Desk:
+    """Return one of a process; `known` is what the ledger remembers beyond it."""
+    answers = {} if known is None else known
 
     async def recall(transaction: str) -> Answer | None:
-        return known.get(transaction)
+        return answers.get(transaction)
 
     async def remember(transaction: str, answer: Answer) -> Answer:
-        return known.setdefault(transaction, answer)
+        if transaction not in answers or answers[transaction].response == BEGUN:
+            answers[transaction] = answer
+        return answers[transaction]
 
     memory = Memory(recall=recall, remember=remember)
-    return Desk(allow=ALLOW, handler=echo, memory=memory, now=lambda: NOON)
+    return Desk(allow=ALLOW, handler=handler, memory=memory, now=lambda: NOON)
 
 
 async def answered(at: Desk, verb: str, payload: bytes, *, is_retained: bool = False) -> dict[str, Any]:
@@ -102,3 +109,100 @@ async def test_a_transaction_belongs_to_one_verb() -> None:
     await answered(at, "train", b'{"transaction": "a"}')
     answer = await answered(at, "status", b'{"transaction": "a"}')
     assert answer["error"] == "this transaction was a train; take a new one for every request"
+
+
+# ── interrupted ─────────────────────────────────────────────────────────────────────────────────
+@dataclass(slots=True)
+class Slow:
+    """Obeys when it is let."""
+
+    calls: list[str] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, verb: str, _: dict[str, Any]) -> dict[str, int]:
+        """Count, and wait."""
+        self.calls.append(verb)
+        self.called.set()
+        await self.may.wait()
+        return {"call": len(self.calls)}
+
+
+async def test_a_repeat_of_what_is_under_way_waits_for_the_same_answer_though_the_first_has_given_up() -> (
+    None
+):
+    slow = Slow()
+    at = desk(slow)
+    first = asyncio.create_task(answered(at, "train", TRAIN))
+    await slow.called.wait()
+    first.cancel()
+    repeats = [asyncio.create_task(answered(at, "train", TRAIN)) for _ in range(2)]
+    other = await answered(at, "status", TRAIN)
+    assert other["error"] == "this transaction was a train; take a new one for every request"
+    slow.may.set()
+    told = {"transaction": "a", "status": "ok", "data": {"call": 1}}
+    assert await asyncio.gather(*repeats) == [told, told]
+    assert await answered(at, "train", TRAIN) == told
+    assert (slow.calls, at.under_way) == (["train"], {})
+
+
+async def test_what_was_begun_by_a_process_that_is_gone_is_not_obeyed_again() -> None:
+    known: dict[str, Answer] = {}
+    slow, again = Slow(), Slow()
+    dies = asyncio.create_task(answered(desk(slow, known), "train", TRAIN))
+    await slow.called.wait()
+    assert known == {"a": Answer(verb="train", response=BEGUN)}
+    left = dict(known)
+    slow.may.set()
+    await dies
+    for _ in range(2):
+        answer = await answered(desk(again, left), "train", TRAIN)
+        assert answer == {"transaction": "a", "status": "error", "error": UNKNOWN}
+    assert again.calls == []
+    assert json.loads(left["a"].response)["error"] == UNKNOWN, "it is remembered"
+
+
+async def test_a_look_at_the_state_is_taken_again_after_a_crash() -> None:
+    known: dict[str, Answer] = {}
+    slow = Slow()
+    looking = asyncio.create_task(answered(desk(slow, known), "status", TRAIN))
+    await slow.called.wait()
+    assert known == {}
+    slow.may.set()
+    await looking
+
+
+async def test_what_an_error_of_our_own_cut_short_is_not_obeyed_again() -> None:
+    at, request = desk(), b'{"transaction": "a", "model": "broken"}'
+    for _ in range(2):
+        assert (await answered(at, "train", request))["error"] == OUR_OWN
+
+
+@pytest.mark.parametrize(("fails_at", "calls"), [(1, 0), (2, 1)])
+async def test_a_disk_that_refuses_the_mark_keeps_it_from_being_obeyed_and_one_that_refuses_the_answer_from_being_obeyed_again(
+    fails_at: int, calls: int
+) -> None:
+    slow, known = Slow(), dict[str, Answer]()
+    slow.may.set()
+    at = desk(slow, known)
+    refuses = refusing(at.memory.remember, fails_at)
+    full = replace(at, memory=Memory(recall=at.memory.recall, remember=refuses))
+    assert (await answered(full, "train", TRAIN))["error"] == "the disk is full"
+    assert len(slow.calls) == calls
+    again = await answered(full, "train", TRAIN)
+    assert (again["status"], again.get("error")) == (("error", UNKNOWN) if calls else ("ok", None))
+    assert len(slow.calls) == 1
+
+
+def refusing(
+    remember: Callable[[str, Answer], Awaitable[Answer]], fails_at: int
+) -> Callable[[str, Answer], Awaitable[Answer]]:
+    """Return what remembers, but for the so manieth time."""
+    times = itertools.count(1)
+
+    async def refuses(transaction: str, answer: Answer) -> Answer:
+        if next(times) == fails_at:
+            raise HostError("the disk is full")
+        return await remember(transaction, answer)
+
+    return refuses

@@ -17,7 +17,7 @@ from finetuned.errors import HostError, RequestError
 from finetuned.service import ledger_requests
 from finetuned.service.ledger import Ledger, atomic, connect, opened
 from finetuned.service.ledger_models import add_model, get_model, list_models, register_model
-from finetuned.service.ledger_requests import Answer, recall, remember
+from finetuned.service.ledger_requests import BEGUN, Answer, recall, remember
 from finetuned.service.stamps import new_id, seconds_of, timestamp
 from finetuned.service.store import Store
 from ledgers import a_baseline, at, with_model
@@ -220,6 +220,23 @@ def test_a_request_keeps_its_first_answer_for_a_day() -> None:
         assert remember(db, "1", other, at=at(DAY - 1), synchronised=True) == first
         remember(db, "2", first, at=at(DAY + 1), synchronised=True)
         assert recall(db, "1") is None
+
+
+def test_a_request_that_was_begun_gets_its_answer_once_and_is_bounded_like_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger_requests, "MOST", 2)
+    begun, first, other = (Answer(verb="train", response=text) for text in (BEGUN, "{}", "another"))
+    with contextlib.closing(connect(Path(":memory:"))) as db:
+        assert remember(db, "1", begun, at=at(0), synchronised=True) == begun
+        assert remember(db, "1", first, at=at(1), synchronised=True) == first
+        for late in (begun, other):
+            assert remember(db, "1", late, at=at(2), synchronised=True) == first
+        for number in range(2, 5):
+            remember(db, str(number), begun, at=at(3), synchronised=True)
+        assert [number for number in range(1, 5) if recall(db, str(number))] == [3, 4]
+        remember(db, "5", begun, at=at(DAY + 4), synchronised=True)
+        assert recall(db, "4") is None
 
 
 def test_while_the_clock_cannot_be_believed_no_answer_is_forgotten_for_its_age() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from finetuned.edge.disclosure import Disclosure
 from finetuned.edge.logs import get_logger
 from finetuned.edge.payloads import MAX_TRANSACTION, Response
 from finetuned.errors import FinetunedError, RequestError
-from finetuned.service.ledger_requests import Answer
+from finetuned.service.ledger_requests import BEGUN, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,6 +24,13 @@ MAX_BYTES = 64 * 1024
 SHOWN = 40
 MAX_ERROR = 1000
 """Characters."""
+HARMLESS = "status"
+"""The only verb that changes nothing: it needs no mark that it was begun."""
+UNKNOWN = (
+    "this request was begun, but the daemon ended or could not keep the answer; look at the state before you ask again, "
+    "with a new transaction"
+)
+OUR_OWN = "an error of the daemon's own; its log says more"
 log = get_logger("requests")
 
 Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -31,7 +39,7 @@ Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """The ledger's memory of answers: `remember` returns the answer that counts, which is the first."""
+    """The ledger's memory: `remember` returns the answer that counts, the first that is more than BEGUN."""
 
     recall: Callable[[str], Awaitable[Answer | None]]
     remember: Callable[[str, Answer], Awaitable[Answer]]
@@ -49,13 +57,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Answers requests, one at a time, each transaction once."""
+    """Answers requests, each transaction once.
+
+    One that changes something is kept as begun before it is obeyed.  `under_way` are, by transaction, the verb and the
+    answer of those that this process has begun: a repeat waits for that answer, on whatever connection it comes.
+    """
 
     allow: Collection[str]
     handler: Handler
     memory: Memory
     disclosure: Disclosure = field(default_factory=Disclosure)
     now: Callable[[], float] = time.time
+    under_way: dict[str, tuple[str, asyncio.Task[str]]] = field(default_factory=dict)
 
     async def answer(self, verb: str, payload: bytes, *, retained: bool, wrong: str = "") -> bytes:
         """Return the response's payload; whatever the request is, this is an answer and never an exception.
@@ -68,22 +81,37 @@ class Desk:
             transaction = request.transaction
             if wrong:
                 return self._refusal(transaction, wrong)
-            return (await self._remembered(request)).encode()
+            return (await self._once(request)).encode()
         except FinetunedError as error:
             return self._refusal(transaction, str(error))
         except Exception:
             log.exception("a request could not be answered", verb=verb[:SHOWN])
-            return self._refusal(transaction, "an error of the daemon's own; its log says more")
+            return self._refusal(transaction, OUR_OWN)
+
+    async def _once(self, request: Request) -> str:
+        """Return the answer to this transaction: from the task that is at it, which goes on if nobody waits any more."""
+        if request.transaction not in self.under_way:
+            answering = asyncio.create_task(self._remembered(request), name=f"request {request.verb[:SHOWN]}")
+            self.under_way[request.transaction] = request.verb, answering
+            answering.add_done_callback(lambda _: self.under_way.pop(request.transaction))
+        verb, answering = self.under_way[request.transaction]
+        _refuse_other(verb, request)
+        return await asyncio.shield(answering)
 
     async def _remembered(self, request: Request) -> str:
         """Return the first answer to this transaction, which may be the one that is made now."""
         if known := await self.memory.recall(request.transaction):
-            if known.verb == request.verb:
+            _refuse_other(known.verb, request)
+            if known.response != BEGUN:
                 return known.response
-            raise RequestError(f"this transaction was a {known.verb}; take a new one for every request")
+            return await self._keep(request, self._refusal(request.transaction, UNKNOWN).decode())
         self._check(request)
-        response = await self._response(request)
-        answer = Answer(verb=request.verb, response=response.decode())
+        if request.verb != HARMLESS:
+            await self._keep(request, BEGUN)
+        return await self._keep(request, (await self._response(request)).decode())
+
+    async def _keep(self, request: Request, response: str) -> str:
+        answer = Answer(verb=request.verb, response=response)
         return (await self.memory.remember(request.transaction, answer)).response
 
     def _check(self, request: Request) -> None:
@@ -100,6 +128,9 @@ class Desk:
             data = await self.handler(request.verb, request.body)
         except FinetunedError as error:
             return self._refusal(request.transaction, str(error))
+        except Exception:  # remembered like any answer: what it has changed by then nobody knows
+            log.exception("a request could not be obeyed", verb=request.verb[:SHOWN])
+            return self._refusal(request.transaction, OUR_OWN)
         told = self.disclosure.answer(data)
         return msgspec.json.encode(Response(transaction=request.transaction, status="ok", data=told))
 
@@ -125,6 +156,11 @@ def understood(verb: str, payload: bytes, *, retained: bool = False) -> Request:
             f"needs a `transaction`: a string of 1 to {MAX_TRANSACTION} characters of your own"
         )
     return Request(verb=verb, transaction=transaction, expires=body.pop("expires", None), body=body)
+
+
+def _refuse_other(verb: str, request: Request) -> None:
+    if verb != request.verb:
+        raise RequestError(f"this transaction was a {verb}; take a new one for every request")
 
 
 def _bounded(error: str) -> str:
