@@ -25,7 +25,6 @@ from finetuned.service.ledger_requests import Answer, recall
 from finetuned.service.ledger_samples import list_samples, new_samples
 from finetuned.service.ledger_tasks import alive_tasks, get_task, task_samples
 from finetuned.service.ledger_versions import Change, current_version, list_versions, roll_back
-from finetuned.service.store import Store
 from finetuned.service.views import model_states
 from finetuned.states import TaskState
 from ledgers import an_outcome
@@ -143,12 +142,9 @@ def test_what_the_first_schema_knew_is_read_by_todays_functions(tmp_path: Path) 
 
 def test_a_ledger_that_remembers_no_previous_version_leads_back_to_the_parent(tmp_path: Path) -> None:
     path = a_ledger(tmp_path, 3)
-    base = Store(tmp_path).base("gestures")
-    base.parent.mkdir(parents=True)
-    base.write_bytes(b"a base")
     with opened(path) as db:
         assert db.execute("SELECT mode, until_s FROM mode").fetchall()[0][:] == ("never", 90000.5)
-        back = roll_back(db, Store(tmp_path), ("gestures", ""), tell=lambda _: an_outcome())
+        back = roll_back(db, ("gestures", ""), 0, tell=lambda _: an_outcome())
         assert back == Change(version=0, parent=0, before=1)
         assert current_version(db, "gestures", "") is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ import pytest
 
 from benches import Bench, a_bench
 from fakes import MODEL
-from finetuned.errors import HostError, RequestError
+from finetuned.errors import HostError, RequestError, StateError
+from finetuned.files import sha256_of
 from finetuned.service.ledger_versions import Change, drop_versions, list_dropped, list_versions
 from finetuned.service.selection import Selection
+from finetuned.service.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,18 +109,64 @@ async def test_a_version_that_is_not_there_is_refused_with_those_that_are(tmp_pa
         assert "model/gestures/nobody" not in bench.desk.outbox.states
 
 
-async def test_a_version_whose_file_is_gone_is_not_chosen(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "said"), [(None, "is gone"), (b"version 7", "is damaged")])
+@pytest.mark.parametrize("version", [0, 1])
+async def test_a_version_whose_file_is_gone_or_another_is_not_chosen_and_no_path_is_told(
+    tmp_path: Path, version: int, content: bytes | None, said: str
+) -> None:
     async with a_bench(tmp_path) as bench:
-        await with_versions(bench, 2)
-        bench.desk.store.model_file(MODEL, "", 1).unlink()
+        await with_versions(bench, version + 1)
+        store = bench.desk.store
+        file = store.model_file(MODEL, "", version)
+        file.chmod(0o600)
+        file.unlink() if content is None else file.write_bytes(content)
+        what = f"version {version} of model gestures" if version else "the base of model gestures"
         for choice in (
-            selection_of(bench).promote(MODEL, "", 1),
+            selection_of(bench).promote(MODEL, "", version),
             selection_of(bench).roll_back(MODEL, ""),
         ):
-            with pytest.raises(HostError, match=r"versions/1/model\.mlmodel is gone"):
+            with pytest.raises(HostError, match=f"^{what} {said}.*restore it from a backup") as refused:
                 await choice
-        assert used(bench) == b"version 2"
-        assert len(told(bench)) == 2
+            assert "/" not in str(refused.value)
+        assert used(bench) == b"version %d" % (version + 1)
+        assert len(told(bench)) == version + 1
+
+
+async def test_a_link_that_cannot_be_made_follows_later_and_the_choice_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await with_versions(bench, 2)
+
+        def refuses(*_: object) -> None:
+            raise HostError("linking current failed: the disk is full")
+
+        monkeypatch.setattr(Store, "set_current", refuses)
+        assert (await selection_of(bench).promote(MODEL, "", 1)).version == 1
+        await bench.ear.state("model/gestures", current=1)
+        assert (await selection_of(bench).roll_back(MODEL, "")).version == 2
+        await bench.ear.state("model/gestures", current=2)
+        assert caplog.text.count("follows at the next start: linking current failed") == 2
+
+
+async def test_a_rollback_that_would_lead_elsewhere_than_was_looked_at_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        await with_versions(bench, 3)
+        selection = selection_of(bench)
+        loop, chosen = asyncio.get_running_loop(), list[int]()
+
+        def meanwhile(path: Path) -> str:
+            if not chosen:
+                chosen.append(1)
+                asyncio.run_coroutine_threadsafe(selection.promote(MODEL, "", 1), loop).result()
+            return sha256_of(path)
+
+        monkeypatch.setattr("finetuned.service.selection.sha256_of", meanwhile)
+        with pytest.raises(StateError, match="has come into use meanwhile; ask again"):
+            await selection.roll_back(MODEL, "")
+        assert used(bench) == b"version 1"
 
 
 # ── going back ──────────────────────────────────────────────────────────────────────────────────

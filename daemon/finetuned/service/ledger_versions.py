@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from finetuned.errors import HostError, RequestError, StateError
+from finetuned.errors import RequestError, StateError
 from finetuned.service.ledger import atomic
+from finetuned.service.ledger_models import get_model
 from finetuned.service.ledger_outcomes import append_outcomes
 from finetuned.service.ledger_tasks import ALIVE, TaskRow, get_task, transition
 from finetuned.states import Verb
@@ -101,7 +102,6 @@ def _refuse_overruling(db: sqlite3.Connection, version: VersionRow) -> None:
 @atomic
 def promote(
     db: sqlite3.Connection,
-    store: Store,
     pair: tuple[str, str],
     version: int,
     *,
@@ -109,25 +109,38 @@ def promote(
 ) -> Change:
     """Use any version that is kept, or the base (0), and remember what was used before; what is in use is left so, untold.
 
-    RequestError where there is no such version, HostError where its file is gone.
+    RequestError where there is no such version.
     """
     _refuse_unknown(db, pair, version)
     change = Change(version=version, parent=_parent(db, pair, version), before=version_in_use(db, *pair))
     if change.before != version:
-        _choose(db, store, pair, change, previous=change.before, outcome=tell(change))
+        _choose(db, pair, change, previous=change.before, outcome=tell(change))
     return change
 
 
 @atomic
 def roll_back(
-    db: sqlite3.Connection, store: Store, pair: tuple[str, str], *, tell: Callable[[Change], Outcome]
+    db: sqlite3.Connection, pair: tuple[str, str], version: int, *, tell: Callable[[Change], Outcome]
 ) -> Change:
-    """Use again what was in use before the present version; where nobody remembers that, the version it was made from.
+    """Use again what was in use before the present version, which is `version`, as `rollback_target` gave it.
 
-    RequestError where the base is in use, or that version is not kept any more; HostError where its file is gone.
+    RequestError as there; StateError where a rollback leads elsewhere by now.
+    """
+    if rollback_target(db, pair) != version:
+        raise StateError(f"another version of model {pair[0]} has come into use meanwhile; ask again")
+    change = Change(version=version, parent=_parent(db, pair, version), before=version_in_use(db, *pair))
+    # Nothing is remembered: another step back follows the parents, and does not lead to and fro.
+    _choose(db, pair, change, previous=None, outcome=tell(change))
+    return change
+
+
+def rollback_target(db: sqlite3.Connection, pair: tuple[str, str]) -> int:
+    """Return what was in use before the present version; where nobody remembers that, the version it was made from.
+
+    RequestError where the base is in use, or that version is not kept any more.
     """
     row = db.execute(
-        "SELECT version, coalesce(previous, parent) AS target FROM current NATURAL JOIN versions"
+        "SELECT coalesce(previous, parent) AS target FROM current NATURAL JOIN versions"
         " WHERE (model, user) = (?, ?)",
         pair,
     ).fetchone()
@@ -136,23 +149,17 @@ def roll_back(
             f"the base of model {pair[0]} is in use: there is nothing before it; {_kept(db, pair)}"
         )
     _refuse_unknown(db, pair, row["target"])
-    change = Change(version=row["target"], parent=_parent(db, pair, row["target"]), before=row["version"])
-    # Nothing is remembered: another step back follows the parents, and does not lead to and fro.
-    _choose(db, store, pair, change, previous=None, outcome=tell(change))
-    return change
+    return int(row["target"])
 
 
-def _choose(  # noqa: PLR0913 - a choice is told with all that it changes
+def _choose(
     db: sqlite3.Connection,
-    store: Store,
     pair: tuple[str, str],
     change: Change,
     *,
     previous: int | None,
     outcome: Outcome,
 ) -> None:
-    if not (file := store.model_file(*pair, change.version)).is_file():
-        raise HostError(f"{file} is gone, though the ledger knows it; restore it from a backup")
     _use(db, *pair, change.version, previous=previous)
     append_outcomes(db, [outcome])
 
@@ -170,6 +177,12 @@ def _use(db: sqlite3.Connection, model: str, user: str, version: int, *, previou
 def _refuse_unknown(db: sqlite3.Connection, pair: tuple[str, str], version: int) -> None:
     if version and version not in _numbers(db, pair):
         raise RequestError(f"there is no version {version} of model {pair[0]}; {_kept(db, pair)}")
+
+
+def choosable_digest(db: sqlite3.Connection, pair: tuple[str, str], version: int) -> str:
+    """Return the SHA-256 that the file of a version that is kept, or of the base (0), must have; RequestError as `promote`."""
+    _refuse_unknown(db, pair, version)
+    return digest_of(db, *pair, version) or get_model(db, pair[0]).digest
 
 
 def _kept(db: sqlite3.Connection, pair: tuple[str, str]) -> str:
