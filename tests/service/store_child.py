@@ -69,7 +69,7 @@ class Fuse:
         for name in STEPS:
             setattr(os, name, self._counted(getattr(os, name)))
         db.set_trace_callback(
-            lambda statement: self.step() if statement in {"BEGIN IMMEDIATE", "COMMIT"} else None
+            lambda statement: self.step() if statement in {"BEGIN IMMEDIATE", "COMMIT", "VACUUM"} else None
         )
 
     def _counted(self, function: Callable[..., object]) -> Callable[..., object]:
@@ -157,6 +157,7 @@ def forget(store: Store, fuse: Fuse) -> None:
         fuse.arm(db)
         wish = Wish(model="gestures", user=FORGOTTEN)
         forgetting.forget(db, store, wish, rejected=[f"rejected/gestures/{FORGOTTEN}"], tell=last_word)
+        forgetting.scrub(db)
 
 
 def last_word(gone: Gone) -> Forgotten:

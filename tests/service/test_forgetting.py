@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benches import Bench, a_bench
+from benches import a_bench
 from fakes import MODEL, batch, begin
 from finetuned.errors import HostError, RequestError
-from finetuned.service import events, inputs
+from finetuned.service import events
 from finetuned.service.forgetting import finish_forgetting
-from finetuned.service.ledger import hurry, opened
+from finetuned.service.ledger import opened
 from finetuned.service.ledger_forgetting import ANSWERED, Gone, Wish, finish, scrub
 from finetuned.service.ledger_models import list_models
 from finetuned.service.ledger_outcomes import append_outcomes, unsent
-from finetuned.service.ledger_requests import Answer, recall, remember
-from finetuned.service.ledger_samples import accept_batch, list_samples
+from finetuned.service.ledger_requests import recall
+from finetuned.service.ledger_samples import list_samples
 from finetuned.service.ledger_tasks import alive_tasks, find_task
 from finetuned.service.ledger_versions import list_versions
 from finetuned.service.messages import Cancelled
 from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
 from finetuned.service.store import Store
-from forgetting import forgetting_of
-from ledgers import NODE, a_sample, outcomes_of
+from forgetting import FILE, MARKER, USER, WHOLE, answered, forgetting_of, heard, keep, traces, with_traces
+from ledgers import NODE, outcomes_of
 from service.store_child import FORGOTTEN, last_word
 
 if TYPE_CHECKING:
@@ -39,78 +38,6 @@ if TYPE_CHECKING:
     from finetuned.service.outbox import Item, Subscription
 
 CHILD = Path(__file__).with_name("store_child.py")
-USER, FILE, MARKER = "brünhilde", "IMG-4711.jpg", b"what nobody else may see"
-WHOLE = Wish(model=MODEL, user=USER)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A sample as it lies in the state folder."""
-
-    digest: str
-    path: Path
-
-
-async def keep(bench: Bench, content: bytes, *, user: str, label: str = "✊", name: str = FILE) -> Kept:
-    """Accept a sample as ingestion does: its file, its decoded input, its row and its event."""
-    store, digest = bench.desk.store, hashlib.sha256(content).hexdigest()
-    path = store.sample_path(model=MODEL, user=user, label=label, digest=digest, name=name)
-    (store.root / path).parent.mkdir(parents=True, exist_ok=True)
-    (store.root / path).write_bytes(content)
-    with inputs.opened(store.inputs(MODEL, user)) as db:
-        inputs.put_inputs(db, "x", [(digest, content)])
-        inputs.put_features(db, "f" * 64, [(digest, content)])
-    row = replace(a_sample(user=user), digest=digest, label=label, name=name, path=path, source=name)
-    told = events.SampleAccepted(
-        ts=row.accepted_at, node=NODE, model=MODEL, user=user, label=label, name=name
-    )
-    await bench.desk.ledger.run(accept_batch, [row], tell=lambda _: [told])
-    return Kept(digest=digest, path=store.root / path)
-
-
-async def answered(bench: Bench, transaction: str, response: object) -> None:
-    text = json.dumps({"transaction": transaction, **response}, ensure_ascii=False)  # type: ignore[dict-item]
-    answer = Answer(verb="status", response=text)
-    await bench.desk.ledger.run(remember, transaction, answer, at=bench.desk.now(), synchronised=True)
-
-
-async def with_traces(bench: Bench, user: str = USER) -> str:
-    """Let a user leave everything that one can leave; return the id of a task that has ended."""
-    for number in range(3):
-        await keep(bench, MARKER + b" %d" % number, user=user, name=f"{number}-{FILE}")
-    task, run = await bench.started(user)
-    run.say(begin())
-    run.complete()
-    await bench.is_clear(task)
-    folder = bench.desk.store.rejected / MODEL / user / "rock"
-    folder.mkdir(parents=True)
-    (folder / f"bad-{FILE}").write_bytes(MARKER)
-    (folder / f"bad-{FILE}.txt").write_text(f"{FILE} is no picture")
-    about = {"model": MODEL, "user": user}
-    await answered(bench, "t1", {"status": "ok", "data": {"task": task, **about}})
-    await answered(bench, "t2", {"status": "ok", "data": {"models": [{"model": MODEL}, about]}})
-    await answered(
-        bench, "t3", {"status": "error", "error": f"task 1 of model {MODEL}, user {user} is running"}
-    )
-    return task
-
-
-def traces(root: Path, *words: str | bytes) -> set[str]:
-    """Return the files and folders whose names or contents hold one of the words."""
-    needles = [word if isinstance(word, bytes) else word.encode() for word in words]
-    found = set()
-    for path in root.rglob("*"):
-        content = path.read_bytes() if path.is_file() else b""
-        if any(needle in content or needle in bytes(path.relative_to(root)) for needle in needles):
-            found.add(str(path.relative_to(root)))
-    return found
-
-
-async def heard(bench: Bench) -> dict[str, object]:
-    """Wait until the last word is told and acknowledged."""
-    event = await bench.ear.event("forgotten")
-    await bench.desk.outbox.drained()
-    return {key: value for key, value in event.items() if key not in {"type", "id", "ts", "node"}}
 
 
 async def until_told(sink: Subscription, kind: str) -> AsyncIterator[Item]:
@@ -267,6 +194,18 @@ async def test_a_task_has_really_ended_before_anything_is_forgotten(tmp_path: Pa
         assert [each["type"] for each in bench.ear.said if each.get("user") == "ann"][-1] == "forgotten"
 
 
+async def test_ingestion_has_its_turn_again_only_when_all_know_that_a_model_is_gone(tmp_path: Path) -> None:
+    async with a_bench(tmp_path, users=()) as bench:
+        await with_traces(bench)
+        turn, in_turn = asyncio.Lock(), []
+
+        async def relook() -> None:
+            in_turn.append(turn.locked())
+
+        await replace(forgetting_of(bench), turn=turn, relook=relook).forget(Wish(model=MODEL))
+        assert in_turn == [True]
+
+
 async def test_a_task_that_is_made_in_between_is_cancelled_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +237,24 @@ async def test_a_worker_that_never_ends_keeps_everything_as_it_was(
 
 
 # ── what waits to be told ───────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("user", [USER, ""])
+async def test_of_what_waits_for_another_try_a_sink_can_ask_whether_it_was_forgotten(
+    tmp_path: Path, user: str
+) -> None:
+    async with a_bench(tmp_path, users=("ann",)) as bench, bench.desk.outbox.subscribe("refused") as sink:
+        await keep(bench, MARKER, user=user)
+        await keep(bench, b"another", user=USER)
+        item = await anext(sink)
+        while not (isinstance(item, OutcomeItem) and item.payload.get("user", "") == user):
+            if isinstance(item, OutcomeItem):
+                await sink.acknowledge(item.id)
+            item = await anext(sink)
+        assert await sink.still_counts(item.id)
+        await forgetting_of(bench).forget(WHOLE)
+        assert await sink.still_counts(item.id) == (user != USER)
+        await sink.acknowledge(item.id)
+
+
 async def test_what_was_not_told_yet_is_not_told_any_more_but_for_the_last_word(tmp_path: Path) -> None:
     async with a_bench(tmp_path, users=("ann",)) as bench:
         async with bench.desk.outbox.subscribe("slow") as slow:
@@ -354,23 +311,6 @@ async def test_what_the_disk_would_not_let_go_of_is_finished_at_the_next_start(
         assert traces(store.root, FILE, MARKER) == set()
         assert [row.name for row in await bench.desk.ledger.run(list_samples, MODEL, USER)] == ["later.jpg"]
         assert [row.name for row in await bench.desk.ledger.run(list_models)] == [MODEL]
-
-
-async def test_a_program_that_reads_the_ledger_is_named_and_the_log_is_emptied_once_it_has_gone(
-    tmp_path: Path,
-) -> None:
-    async with a_bench(tmp_path, users=("ann",)) as bench:
-        await with_traces(bench)
-        await bench.desk.ledger.run(hurry)
-        with opened(bench.desk.store.ledger) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT * FROM samples").fetchone()
-            with pytest.raises(HostError, match="while another program reads the ledger"):
-                await forgetting_of(bench).forget(WHOLE)
-            await heard(bench)
-            assert "ledger.db-wal" in traces(bench.desk.store.root, FILE)
-        await finish_forgetting(bench.desk)
-        assert traces(bench.desk.store.root, USER, FILE) == set()
 
 
 def test_a_crash_at_any_step_of_forgetting_leaves_all_of_it_or_after_the_next_start_nothing(

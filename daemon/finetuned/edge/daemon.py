@@ -62,6 +62,7 @@ async def _prepare(house: House) -> None:
     """Make true what must be true before anybody is listened to."""
     desk = house.desk
     await house.tasks.recover()
+    await desk.ledger.run(keep_sinks, {SINK})
     await finish_forgetting(desk)
     alive = {row.id for row in await desk.ledger.run(alive_tasks)}
     repaired = await asyncio.to_thread(
@@ -74,7 +75,6 @@ async def _prepare(house: House) -> None:
     )
     for sentence in repaired:
         log.info("repaired", what=sentence)
-    await desk.ledger.run(keep_sinks, {SINK})
     await trim(desk, house.config.history.versions)
     for name, entry in house.config.models.items():
         await _register(house, name, Path(entry.path))

@@ -21,7 +21,7 @@ from finetuned.service.outbox import OutcomeItem, ProgressItem, StateItem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
-    from finetuned.edge.announcing import Announcer
+    from finetuned.edge.announcing import Announcer, Notice
     from finetuned.edge.bucket import Bucket
     from finetuned.edge.connection import Connection
     from finetuned.edge.disclosure import Disclosure
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = get_logger("mqtt")
 REMIND_S = 5.0
 """So often announcers are asked at least, though no state changes."""
+HUNG_UP_S = 0.1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,10 +85,15 @@ class Voice:
         async with self.announcing:
             for announcer in self.announcers:
                 for notice in announcer.due(dict(self.told.values())):
-                    self.under_way.notice = notice
-                    await self.keep(notice.topic, notice.payload, FOREIGN)
-                    if notice.topic not in self.left_out:  # else the broker may have hung up
-                        self.under_way.notice = None
+                    await self._notify(notice)
+
+    async def _notify(self, notice: Notice) -> None:
+        self.under_way.notice = notice
+        self.left_out.discard(notice.topic)
+        await self.keep(notice.topic, notice.payload, FOREIGN)
+        if notice.topic in self.left_out:
+            await self.rest(HUNG_UP_S)  # where that ended the connection we do not come back
+        self.under_way.notice = None
 
     async def _remind(self) -> None:
         while True:
@@ -140,7 +146,7 @@ class Voice:
     async def _insist(self, subscription: Subscription, outcome: int, topic: str, payload: bytes) -> None:
         for delay in self.delays():
             await self.rest(delay)
-            if await self.publish(topic, payload):
+            if not await subscription.still_counts(outcome) or await self.publish(topic, payload):
                 break
         await subscription.acknowledge(outcome)
 

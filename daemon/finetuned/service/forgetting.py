@@ -31,10 +31,15 @@ PATIENCE_S = 60.0
 async def finish_forgetting(desk: Desk) -> None:
     """Finish, at start, what a crash has interrupted; before anybody looks at the folders."""
     await desk.ledger.run(finish, desk.store, tell=lambda gone: last_word(desk, gone))
+    await clean_up(desk)
+
+
+async def clean_up(desk: Desk) -> None:
+    """Write the ledger's file anew, if it is due; where the disk refuses that is said, and the next start tries again."""
     try:
         await desk.ledger.run(scrub)
     except HostError as error:
-        log.warning("%s", error)
+        log.warning("what was forgotten may still be read in the ledger's file: %s", error)
 
 
 def last_word(desk: Desk, gone: Gone) -> Forgotten:
@@ -71,10 +76,17 @@ class Forgetting:
         while True:
             await self._stop(wish)
             try:
-                async with self.turn:
-                    return await self._forgotten(wish)
+                gone = await self._in_turn(wish)
             except AliveError:
                 continue  # another task was made in between
+            await clean_up(self.desk)
+            return gone
+
+    async def _in_turn(self, wish: Wish) -> Gone:
+        """Forget; ingestion has its turn again when everybody knows which models there still are, and no sooner."""
+        async with self.turn:
+            try:
+                return await self._forgotten(wish)
             finally:
                 await self._show(wish)
 

@@ -37,7 +37,7 @@ PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    "secure_delete = ON",  # what is forgotten is overwritten where it stood
+    "secure_delete = ON",  # what is forgotten is overwritten where it stands
     f"journal_size_limit = {WAL_BYTES}",
 )
 

@@ -114,10 +114,10 @@ CREATE TABLE sinks (                        -- how far each sink has acknowledge
     outcome     INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE transactions (                 -- requests already answered
+CREATE TABLE transactions (                 -- requests that were begun
     id          TEXT PRIMARY KEY,
     verb        TEXT NOT NULL,
-    response    TEXT NOT NULL,
+    response    TEXT NOT NULL,              -- what was answered; '': not yet
     at          TEXT NOT NULL
 ) STRICT;
 
@@ -130,6 +130,10 @@ CREATE TABLE forgotten (                    -- what a person had forgotten: its 
     samples     INTEGER NOT NULL,           -- how many rows are gone, to be told
     versions    INTEGER NOT NULL,
     paths       TEXT NOT NULL               -- JSON array: what is to be removed below the state folder
+) STRICT;
+
+CREATE TABLE residue (                      -- a row: what is forgotten may be read in this file until it is written anew
+    id          INTEGER PRIMARY KEY CHECK (id = 1)
 ) STRICT;
 
 CREATE TABLE mode (                         -- at most one row: what a person asked for last, by request

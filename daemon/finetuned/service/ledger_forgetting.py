@@ -2,9 +2,11 @@
 
     decide    rows gone, files noted in `forgotten`     a crash before it: nothing is forgotten
     finish    files gone, the note gone, the last word  a crash before it: the next start does it
-    scrub     the log emptied into the file             a crash before it: the next start does it
+    scrub     the ledger's file written anew, its log   a crash before it: the next start does it
+              emptied into that
 
-Rows are overwritten where they stood (`secure_delete`), so that nothing of them is left in the ledger's file.
+A row that is deleted is overwritten where it stands (`secure_delete`), but not where it stood before SQLite balanced its
+trees: pages keep what was moved out of them until the whole file is written anew.  That it is due stands in `residue`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 from finetuned.errors import HostError, RequestError, StateError
 from finetuned.service.ledger import atomic
 from finetuned.service.ledger_models import find_model, get_model
-from finetuned.service.ledger_outcomes import append_outcomes
+from finetuned.service.ledger_outcomes import append_outcomes, note_residue
 from finetuned.service.ledger_tasks import alive_tasks
 from finetuned.service.names import label_folder
 
@@ -159,10 +161,11 @@ def forget(
         RequestError: there is nothing like that.
         AliveError: a task of it is alive; nothing was forgotten.
         HostError: the disk refuses; what the ledger has decided by then is finished at the next start.
+
+    What is left to be done then is `scrub`.
     """
     gone = decide(db, store, wish, rejected=rejected)
     finish(db, store, tell=tell)
-    scrub(db)
     return gone
 
 
@@ -184,6 +187,7 @@ def decide(db: sqlite3.Connection, store: Store, wish: Wish, *, rejected: Sequen
         db.execute(ANSWERS, _asked(wish))
     for statement in WHOLE if wish.whole else SAMPLES:
         db.execute(statement, _asked(wish))
+    note_residue(db)
     return gone
 
 
@@ -230,10 +234,14 @@ def _known(db: sqlite3.Connection, store: Store, model: str) -> Iterator[Path]:
 
 
 def scrub(db: sqlite3.Connection) -> None:
-    """Empty the write-ahead log: older pages lie in it until it is written anew; HostError where a reader keeps it."""
+    """Write the ledger's file anew, if that is due, and empty its log, which holds older pages.
+
+    HostError where the disk has no room for twice the ledger, or a reader keeps the log: then it stays due.
+    """
+    if not db.execute("SELECT 1 FROM residue").fetchone():
+        return
+    db.execute("VACUUM")
     (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
-        raise HostError(
-            "all is forgotten, but the ledger's log still holds it while another program reads the ledger; "
-            "end that, and restart the daemon"
-        )
+        raise HostError("another program reads the ledger; end that, and restart the daemon")
+    db.execute("DELETE FROM residue")

@@ -27,6 +27,7 @@ TOLD = 3
 CHECKS = {
     "tasks": ("state", tuple(str(state) for state in TaskState)),
     "clock": ("id", (1,)),
+    "residue": ("id", (1,)),
     "mode": ("id", (1,)),
 }
 """The schema's CHECKs, by table: the column, and what may stand in it.

@@ -71,6 +71,7 @@ MIGRATIONS: dict[int, str] = {
             id INTEGER PRIMARY KEY, model TEXT NOT NULL, user TEXT NOT NULL, label TEXT NOT NULL, sample TEXT NOT NULL,
             samples INTEGER NOT NULL, versions INTEGER NOT NULL, paths TEXT NOT NULL
         ) STRICT;
+        CREATE TABLE residue (id INTEGER PRIMARY KEY CHECK (id = 1)) STRICT;
     """,
 }
 """By the version that it leads away from, to the next one."""

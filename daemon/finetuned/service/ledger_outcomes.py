@@ -66,6 +66,11 @@ def unsent(db: sqlite3.Connection, after_id: int, limit: int) -> tuple[OutcomeRo
     return tuple(_outcome(row) for row in rows)
 
 
+def is_kept(db: sqlite3.Connection, outcome: int) -> bool:
+    """Say whether an outcome is still there, rather than forgotten since it was read."""
+    return db.execute("SELECT 1 FROM outcomes WHERE id = ?", (outcome,)).fetchone() is not None
+
+
 def _outcome(row: sqlite3.Row) -> OutcomeRow:
     event: dict[str, Any] = msgspec.json.decode(row["payload"])
     payload = {"type": row["type"], "id": row["id"]} | event
@@ -92,11 +97,24 @@ def advance_sink(db: sqlite3.Connection, name: str, outcome: int) -> bool:
         "DELETE FROM outcomes WHERE id = ? AND type = 'forgotten' AND id <= (SELECT min(outcome) FROM sinks)",
         (outcome,),
     )
+    if forgotten.rowcount:
+        note_residue(db)
     return forgotten.rowcount > 0
 
 
 @atomic
 def keep_sinks(db: sqlite3.Connection, names: Collection[str]) -> None:
-    """Forget the cursors of sinks that are no longer there; outcomes would wait for them forever."""
+    """Forget the cursors of sinks that are no longer there; outcomes would wait for them forever.
+
+    That something was forgotten, which only they had not heard, is forgotten with them.
+    """
     gone = {row["name"] for row in db.execute("SELECT name FROM sinks")} - set(names)
     db.executemany("DELETE FROM sinks WHERE name = ?", [(name,) for name in gone])
+    told = "DELETE FROM outcomes WHERE type = 'forgotten' AND id <= (SELECT min(outcome) FROM sinks)"
+    if db.execute(told).rowcount:
+        note_residue(db)
+
+
+def note_residue(db: sqlite3.Connection) -> None:
+    """Note, in the transaction that forgets, that what it deletes may be read in the file until that is written anew."""
+    db.execute("INSERT INTO residue VALUES (1) ON CONFLICT DO NOTHING")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from finetuned.errors import HostError, PluginError
 from finetuned.service.backlog import Backlog
 from finetuned.service.ledger_forgetting import scrub
-from finetuned.service.ledger_outcomes import OutcomeRow, advance_sink, sink_cursor, unsent
+from finetuned.service.ledger_outcomes import OutcomeRow, advance_sink, is_kept, sink_cursor, unsent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -168,6 +168,10 @@ class Subscription:
                 self.idle.set()
             await self._wake.wait()
 
+    async def still_counts(self, outcome: int) -> bool:
+        """Say whether an outcome that could not be sent yet is to be sent at all: it may have been forgotten meanwhile."""
+        return await self._ledger.run(is_kept, outcome)
+
     async def acknowledge(self, outcome: int) -> None:
         """Note durably that this outcome has arrived; PluginError for any but the one that is on its way."""
         if outcome != self._outstanding:
@@ -178,7 +182,7 @@ class Subscription:
         self._outstanding = None
         self._wake.set()
         if forgotten:
-            with suppress(HostError):  # somebody reads the ledger: its log is emptied at the next start
+            with suppress(HostError):  # a full disk, or somebody reads the ledger: the next start does it
                 await self._ledger.run(scrub)
 
     # ── the outbox's side ───────────────────────────────────────────────────────────────────────
