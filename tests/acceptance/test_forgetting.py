@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.timeout(180)
 
 USER = "brünhilde"
 ALL = f"allow = {list(VERBS)}"
-CLIENTS_PATIENCE_S = 10.0
 
 
 def traces(root: Path, *words: bytes) -> set[str]:
@@ -67,9 +65,7 @@ async def test_a_user_is_forgotten_in_the_middle_of_a_task_and_nothing_of_him_is
         task = (await house.ear.event("miniBatchEnd"))["task"]
         (sample, *_) = (house.state / f"models/digits/{USER}/samples").rglob("*-*")
         marker, name = sample.read_bytes(), sample.name.partition("-")[2]
-        asked = time.monotonic()
         answer = await house.request("forget", model="digits", user=USER)
-        assert time.monotonic() - asked < CLIENTS_PATIENCE_S, "a client has given up by then"
         assert answer["data"] == {"model": "digits", "user": USER, "samples": 100, "versions": 0}
         told = await house.ear.event("forgotten")
         assert (told["user"], told["samples"]) == (USER, 100)
