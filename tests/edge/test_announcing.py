@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,14 +14,17 @@ from structlog.testing import capture_logs
 from announcements import Clock, announcer, daemon_state, model_state
 from bridges import BASE, DEADLINE_S, bridged, retained, subscribed
 from brokers import MOSQUITTO, Mosquitto, client, running
+from faults import becomes
 from finetuned.edge.disclosure import Disclosure
 from finetuned.edge.homeassistant.announcer import SETTLED_S, Withdrawal
 from finetuned.edge.topics import Topics
 from finetuned.edge.voice import REMIND_S
+from scripted import Script, scripted
+from scripts import MAXIMUM_PACKET_SIZE, PATIENCE
 from shared import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bridges import Behind
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
 CONFIG = "homeassistant/device/n/config"
 MODELS = {"model/hands": model_state(), "model/hands/anna": model_state(user="anna")}
-LIMIT = 9000
+LIMIT, LASTING = 9000, 3
+"""What a broker takes, and which connection to it lasts."""
 
 
 def show(behind: Behind, models: Mapping[str, object]) -> None:
@@ -50,7 +55,15 @@ async def config(address: Address) -> bytes:
         return heard.payload if heard.topic == CONFIG else b""
 
 
-async def test_a_broker_that_hangs_up_at_the_announcement_is_told_all_the_rest(tmp_path: Path) -> None:
+def troubles(logs: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return what was logged of announcements that are too large, or at which the broker hangs up."""
+    reasons = [str(entry.get("reason", "")) for entry in logs]
+    return [each for each in reasons if "too large" in each or "hangs up at" in each]
+
+
+async def test_a_mosquitto_for_which_the_announcement_is_too_large_is_told_all_the_rest(
+    tmp_path: Path,
+) -> None:
     if MOSQUITTO is None:
         missing("left out: mosquitto is not installed (apt-get install mosquitto)")
     broker = Mosquitto(folder=tmp_path)
@@ -63,18 +76,61 @@ async def test_a_broker_that_hangs_up_at_the_announcement_is_told_all_the_rest(t
                 subscribed(broker.address) as subscriber,
                 bridged(broker.address, tmp_path, announcers=(announcer(node="n"),)) as behind,
             ):
+
+                async def told() -> bool:
+                    return bool(troubles(logs))
+
                 show(behind, {"model/hands": model_state()})
-                await subscriber.online()
-                await subscriber.hear("model/hands/state")
+                await becomes(told)
                 await behind.happen("one.png", "two.png")
                 assert await subscriber.hear_names("two.png") == ["one.png", "two.png"]
-                assert (await subscriber.ask("status", b'{"transaction": "a"}'))["status"] == "ok"
     finally:
         await broker.kill()
-    told = [entry["reason"] for entry in logs if "hangs up at" in entry.get("reason", "")]
-    assert len(told) == 1
-    assert told[0].startswith("the broker hangs up at the announcement for Home Assistant (1")
-    assert len([entry for entry in logs if entry["event"] == "connected"]) == 3
+    assert len(troubles(logs)) == 1
+
+
+@pytest.mark.parametrize("mqtt5", [True, False])
+async def test_a_broker_that_says_so_or_nothing_when_it_hangs_up_is_told_all_the_rest(
+    tmp_path: Path, *, mqtt5: bool
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            scripted(*(Script(most=LIMIT),) * 9, mqtt5=mqtt5) as (broker, address),
+            bridged(address, tmp_path, patience=PATIENCE, announcers=(announcer(node="n"),)) as behind,
+        ):
+            show(behind, {"model/hands": model_state()})
+
+            async def told() -> bool:
+                return any(
+                    "hangs up at the announcement for Home Assistant (1" in each for each in troubles(logs)
+                )
+
+            await becomes(told)
+            await behind.happen("one.png")
+            await broker.until(f"{BASE}/event/sampleAccepted")
+            assert broker.connections == LASTING
+
+
+async def test_a_broker_that_says_how_much_it_takes_is_not_taken_for_one_that_hangs_up(
+    tmp_path: Path,
+) -> None:
+    small = Script(properties=struct.pack("!BI", MAXIMUM_PACKET_SIZE, LIMIT))
+    with capture_logs() as logs:
+        async with (
+            scripted(*(small,) * 9, mqtt5=True) as (broker, address),
+            bridged(address, tmp_path, patience=PATIENCE, announcers=(announcer(node="n"),)) as behind,
+        ):
+            for number in range(3):
+                show(behind, {"model/hands": model_state(current=number)})
+                await broker.until(f"{BASE}/model/hands/state", behind.outbox.states["model/hands"])
+                await behind.outbox.drained()
+                assert broker.writer
+                broker.left.clear()
+                broker.writer.close()
+                await broker.left.wait()
+    reasons = [entry.get("reason", "") for entry in logs]
+    assert [each for each in reasons if "takes no packet so large" in each]
+    assert not [each for each in reasons if "hangs up at" in each]
 
 
 async def test_states_are_told_before_what_is_announced_of_them(tmp_path: Path) -> None:

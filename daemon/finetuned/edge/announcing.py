@@ -23,8 +23,8 @@ class Notice:
 class UnderWay:
     """The notice that is under way; kept by the bridge across its connections.
 
-    mosquitto (2.0, `message_size_limit`) ends a connection of MQTT 5 over a message that is larger than it takes, which it
-    does not tell before, and calls it a protocol error.  Every connection would end like this, so a broker that hangs up at the same notice twice running is told nothing of the kind any more.
+    A broker may end the connection over a message larger than it takes, though it never said how much that is.  Every one
+    would end like this, so a broker that hangs up at the same notice twice running is told nothing of the kind any more.
     """
 
     notice: Notice | None = None
