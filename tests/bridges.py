@@ -222,7 +222,10 @@ class Line:
         """Carry one connection until an end of it is closed."""
         async with AsyncExitStack() as stack:
             stack.callback(writer.close)
-            back, forth = await asyncio.open_connection(self.address.host, self.address.port)
+            try:
+                back, forth = await asyncio.open_connection(self.address.host, self.address.port)
+            except OSError:  # the broker is down
+                return
             stack.callback(forth.close)
             there = asyncio.create_task(self._copy(reader, forth, losing=False))
             here = asyncio.create_task(self._copy(back, writer, losing=True))

@@ -53,13 +53,13 @@ def free_port() -> int:
 class Mosquitto:
     """Debian's mosquitto, for one user with a password; `acl` are the lines of its access list.
 
-    `certificate` is a file with a certificate and its key: then it speaks TLS.  `keeping`: what is retained outlasts it.
+    `certificate` is a file with a certificate and its key: then it speaks TLS.  `settings` are further lines of its configuration.
     """
 
     folder: Path
     acl: tuple[str, ...] = ()
     certificate: Path | None = None
-    keeping: bool = False
+    settings: tuple[str, ...] = ()
     address: Address = field(init=False)
     _process: asyncio.subprocess.Process | None = None
 
@@ -74,10 +74,10 @@ class Mosquitto:
             f"listener {self.address.port} {LOOPBACK}",
             "allow_anonymous false",
             f"password_file {passwords}",
-            f"persistence {str(self.keeping).lower()}",
             f"persistence_location {self.folder}/",
             *([f"acl_file {acl}"] if self.acl else []),
             *([f"certfile {self.certificate}", f"keyfile {self.certificate}"] if self.certificate else []),
+            *self.settings,
             "log_dest stderr",
             "",
         ]
@@ -157,13 +157,13 @@ async def running(
     acl: tuple[str, ...] = (),
     certificate: Path | None = None,
     *,
-    keeping: bool = False,
+    settings: tuple[str, ...] = (),
 ) -> AsyncIterator[BrokerProcess]:
     """Run a broker: `mosquitto` or `embedded`."""
     if kind == "mosquitto" and MOSQUITTO is None:
         missing("left out: mosquitto is not installed (apt-get install mosquitto)")
     broker: BrokerProcess = (
-        Mosquitto(folder=folder, acl=acl, certificate=certificate, keeping=keeping)
+        Mosquitto(folder=folder, acl=acl, certificate=certificate, settings=settings)
         if kind == "mosquitto"
         else Embedded()
     )

@@ -86,10 +86,17 @@ ROWS = (
         hears="outcomes in the order in which they happened, their times as the clock had them",
         brokers=BOTH,
     ),
+    Row(
+        key="limited",
+        fault="mosquitto's `message_size_limit` below an outcome's and a state's size (PUBACK: Packet too large)",
+        hears="all but that outcome and that state, on the same connection",
+        holds="all acknowledged; the log tells of what was left out",
+    ),
 )
 
 SCRIPTS = (
     Row(key="garbage", fault="garbage instead of a packet", hears="a new connection; everything once"),
+    Row(key="behind", fault="garbage right behind a good CONNACK, three times", hears="a new connection; everything once"),
     Row(key="http", fault="an HTTP server answers the CONNECT", hears="nothing of it; the next connection works"),
     Row(key="short", fault="CONNACK of one byte", hears="nothing of it; the next connection works"),
     Row(key="twice", fault="a second CONNACK", hears="everything once"),
@@ -103,6 +110,7 @@ SCRIPTS = (
     Row(key="hangs_up", fault="hangs up at every CONNECT of MQTT 5", hears="everything once, in 3.1.1"),
     Row(key="unheard", fault="SUBACK: Not authorized, of the requests", hears="nothing until it is allowed; then everything once"),
     Row(key="quota", fault="PUBACK: Quota exceeded, three times", hears="the outcome once it is taken, then the next"),
+    Row(key="unknown", fault="PUBACK: a reason that the standard does not list for it, three times", hears="the outcome once it is taken, then the next"),
     Row(key="nobody", fault="PUBACK: No matching subscribers", hears="everything once"),
     Row(key="small", fault="Maximum Packet Size below an outcome's", hears="all but that outcome", holds="all acknowledged; the log tells of the one left out"),
     Row(key="too_large", fault="DISCONNECT: Packet too large, of an outcome", hears="all but that outcome", holds="all acknowledged; the log tells of the one left out"),

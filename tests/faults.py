@@ -84,6 +84,7 @@ class Scene:
     rests: list[float]
     folder: Path
     told: list[str] = field(default_factory=list)
+    left_out: int = 0
 
     async def tell(self, count: int = 5, ts: str = TS) -> None:
         """Let outcomes and an epoch happen."""
@@ -100,7 +101,7 @@ class Scene:
         await self.collector.until(lambda _heard: set(self.told) <= set(self.collector.names()))
 
         async def acknowledged() -> bool:
-            return await self.behind.acknowledged() == len(self.told)
+            return await self.behind.acknowledged() == len(self.told) + self.left_out
 
         await becomes(acknowledged)
 
@@ -245,10 +246,35 @@ async def clock(scene: Scene) -> None:
     await scene.tell(ts="2025-11-23T05:00:00.000Z")
 
 
+async def limited(scene: Scene) -> None:
+    """An outcome and a state are larger than it takes."""
+    await scene.behind.happen("x" * LIMIT_BYTES)
+    scene.left_out = 1
+    scene.behind.outbox.state("model/large", b"x" * 2 * LIMIT_BYTES)
+    await scene.tell()
+    await scene.arrived()
+    assert scene.rests == [], "no connection was ended"
+
+
 FAULTS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     each.__name__: each
-    for each in (killed, restarted, stopped, slow, silent, deaf, cut, denied, rival, forgotten, clock)
+    for each in (
+        killed,
+        restarted,
+        stopped,
+        slow,
+        silent,
+        deaf,
+        cut,
+        denied,
+        rival,
+        forgotten,
+        clock,
+        limited,
+    )
 }
+LIMIT_BYTES = 300
+SETTINGS = {"restarted": ("persistence true",), "limited": (f"message_size_limit {LIMIT_BYTES}",)}
 ALLOWED_FIRST = ("availability", "state", "task/#", "request/#")
 ACLS = {
     "denied": (*(f"topic readwrite {BASE}/{kind}" for kind in ALLOWED_FIRST), f"topic read {BASE}/#"),
@@ -269,7 +295,12 @@ async def scene_of(kind: str, key: str, folder: Path) -> AsyncIterator[Scene]:
 
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(
-            running(kind, folder, ACLS.get(key, ()), keeping=key == "restarted")
+            running(
+                kind,
+                folder,
+                ACLS.get(key, ()),
+                settings=SETTINGS.get(key, ()),
+            )
         )
         line, near = await stack.enter_async_context(line_to(broker.address))
         collector = Collector(address=broker.address)
@@ -314,7 +345,7 @@ async def verdict(scene: Scene) -> None:
         assert not (each.retain and each.topic.startswith(("event/", "response/", "request/")))
         if each.topic == "event/sampleAccepted":
             assert events.setdefault(each.json["id"], each.payload) == each.payload, "a repeat is the same"
-    assert len(events) == len(scene.told) == await scene.behind.acknowledged()
+    assert len(events) == len(scene.told) == await scene.behind.acknowledged() - scene.left_out
     steps = [each.json["step"] for each in heard if each.topic == "event/epochEnd"]
     assert steps == sorted(set(steps)), "progress is never told again"
 

@@ -47,6 +47,7 @@ def _refusals(mqtt5: bool) -> tuple[Script, ...]:  # noqa: FBT001 - as above
 
 SCRIPTS: dict[str, Callable[[bool], tuple[Script, ...]]] = {
     "garbage": lambda _: _saying(b"\x00\xff\x13\x37" * 64),
+    "behind": lambda mqtt5: (Script(answer=packet(0x20, b"\0\0" + (b"\0" if mqtt5 else b"")) + b"\x00\xff\x13\x37" * 8),) * 3,
     "http": lambda _: (Script(answer=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),) * 2,
     "short": lambda _: (Script(answer=b"\x20\x01\x00"),) * 2,
     "twice": lambda mqtt5: _saying(packet(0x20, b"\0\0" + (b"\0" if mqtt5 else b""))),
@@ -61,6 +62,7 @@ SCRIPTS: dict[str, Callable[[bool], tuple[Script, ...]]] = {
     "unheard": lambda mqtt5: (Script(suback=0x87 if mqtt5 else 0x80),) * 3,
     # The first publish is `online`, then the outcomes come.
     "quota": lambda _: (Script(puback=(0, 0x97, 0x97, 0x97)),),
+    "unknown": lambda _: (Script(puback=(0, 0x9F, 0x9F, 0x9F)),),
     "nobody": lambda _: (Script(puback=(0x10,) * 10),),
     "small": lambda _: (Script(properties=struct.pack("!BI", MAXIMUM_PACKET_SIZE, 1000)),) * 9,
     "too_large": lambda _: (Script(most=1000),) * 9,
@@ -72,9 +74,11 @@ SCRIPTS: dict[str, Callable[[bool], tuple[Script, ...]]] = {
         Script(nonsense=packet(0xE0, bytes([code]))) for code in (*range(0x80, 0xA3), 0x04, 0x00)
     ),
 }  # fmt: skip
-ONLY_MQTT_5 = frozenset({"hangs_up", "quota", "nobody", "small", "too_large", "one_by_one", "farewells"})
+ONLY_MQTT_5 = frozenset(
+    {"hangs_up", "quota", "unknown", "nobody", "small", "too_large", "one_by_one", "farewells"}
+)
 UNBROKEN = frozenset(
-    {"twice", "suback", "puback", "latin", "levels", "quota", "nobody", "small", "one_by_one"}
+    {"twice", "suback", "puback", "latin", "levels", "quota", "unknown", "nobody", "small", "one_by_one"}
 )
 TOO_LARGE = frozenset({"small", "too_large"})
 
@@ -85,7 +89,7 @@ async def run(key: str, folder: Path, *, mqtt5: bool) -> None:
     with capture_logs() as logs:
         async with scripted(*SCRIPTS[key](mqtt5), mqtt5=mqtt5) as (broker, address):
             async with bridged(address, folder, patience=PATIENCE) as behind:
-                if key != "quota":
+                if key not in {"quota", "unknown"}:
                     await broker.until(f"{BASE}/availability")
                 await behind.happen(*names)
                 behind.outbox.state("state", b"{}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 from aiomqtt import MqttError, ProtocolVersion
@@ -18,18 +17,25 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from finetuned.edge import tls
+from finetuned.edge.corrected import HUNG_UP, Client, value_of
 from finetuned.edge.logs import get_logger
-from finetuned.edge.wire import MAX_PACKET_BYTES, Ear, Inbox, properties_of, sieved, will_properties
+from finetuned.edge.wire import (
+    MAX_PACKET_BYTES,
+    Inbox,
+    forgiving,
+    properties_of,
+    sieved,
+    will_properties,
+)
 from finetuned.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from finetuned.edge.broker import Address
     from finetuned.edge.topics import Way
 
-T = TypeVar("T")
 log = get_logger("mqtt")
 
 KEEPALIVE_S = 30
@@ -39,13 +45,12 @@ MAX_REMAINING = 268_435_455
 OVERHEAD_BYTES = 64
 """What a publish is larger than its topic and payload at most, apart from correlation data: lengths, number, properties."""
 PACKET_TOO_LARGE = 0x95
-UNSPECIFIED = 0x80
-"""What paho makes of a connection that ends without a word."""
-BROKE = "the connection broke"
 # 0x84, which paho also makes of 3.1.1's return code 1.
 UNSUPPORTED_PROTOCOL = 132
-SUBSCRIBE_FAILED = 128
-HUNG_UP = "it hung up instead of answering"
+FAILED = 0x80
+"""A reason of MQTT 5, and what SUBACK says in 3.1.1, is a refusal from here on."""
+LACKS = {0x9A: "retained messages", 0x9B: "QoS 1"}
+"""What a broker does without, by the reason with which it refuses our last will."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the broker's, not an error of the connection
@@ -56,8 +61,8 @@ class TooLarge(Refused):
     """The broker never takes a packet of this size."""
 
 
-class Connection(aiomqtt.Client):
-    """An aiomqtt client that knows what became of a publish.
+class Connection(Client):
+    """A client that knows what became of a publish.
 
     aiomqtt 2.5 takes any PUBACK for a success; MQTT 5 puts a refusal into it.  And a publish with QoS 1 that
     fails while the connection is down stays in paho, which would send it later, behind our back: hence the
@@ -65,31 +70,19 @@ class Connection(aiomqtt.Client):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiomqtt's
-        self._ear = Ear()
-        super().__init__(*args, logger=self._ear.logger(), queue_type=Inbox, **kwargs)
+        super().__init__(*args, queue_type=Inbox, **kwargs)
         self._client._sock_recv = sieved(self._client)  # type: ignore[method-assign, assignment]  # noqa: SLF001 - paho has no hook
-        self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
+        self._client._handle_pubackcomp = forgiving(self._client, self._told)  # type: ignore[method-assign, assignment]  # noqa: SLF001 - as above
+        self._acknowledgements: dict[int, asyncio.Future[ReasonCode | int]] = {}
         self._properties_of: dict[Way, Properties] = {}
         self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._most_bytes = MAX_REMAINING
-        self._opened = self._left = False
         self._passed_over: set[str] = set()
 
     @property
     def mqtt5(self) -> bool:
         """Whether MQTT 5 is spoken."""
         return int(self._client.protocol) == int(ProtocolVersion.V5)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether the broker took the connection and never answered (a stopped one, or one that knows no MQTT 5)."""
-        return self._opened and not self._connected.done()
-
-    @property
-    def end(self) -> str:
-        """Why the connection is over, in the broker's words where it has any."""
-        error = self._disconnected.exception() if self._disconnected.done() else None
-        return self._ear.said or str(error or "") or "disconnected"
 
     # ── what goes out ───────────────────────────────────────────────────────────────────────────
     async def publish_in(
@@ -153,13 +146,16 @@ class Connection(aiomqtt.Client):
             raise
         finally:
             del self._acknowledgements[mid]
-        if acknowledgement.result().is_failure:
-            raise Refused(f"{topic}: {acknowledgement.result()}")
+        answer = acknowledgement.result()
+        if value_of(answer) == PACKET_TOO_LARGE:
+            raise TooLarge(f"{topic}: Packet too large")
+        if value_of(answer) >= FAILED:
+            raise Refused(f"{topic}: {answer if isinstance(answer, ReasonCode) else f'reason {answer:#x}'}")
 
     def _is_too_large(self) -> bool:
         """Whether the broker ended the connection over the size of a packet, which then can only be the one under way."""
         error = self._disconnected.exception() if self._disconnected.done() else None
-        return isinstance(error, aiomqtt.MqttCodeError) and _value(error.rc) == PACKET_TOO_LARGE
+        return isinstance(error, aiomqtt.MqttCodeError) and value_of(error.rc) == PACKET_TOO_LARGE
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────
     async def listen(self, *filters: str, as_published: bool = False) -> None:
@@ -173,7 +169,7 @@ class Connection(aiomqtt.Client):
             # paho takes either the options of MQTT 5 or a QoS, not both.
             how: dict[str, Any] = {"options": options} if self.mqtt5 else {"qos": 1}
             codes = await self.subscribe(each, **how)
-            if not codes or _value(codes[0]) >= SUBSCRIBE_FAILED:
+            if not codes or value_of(codes[0]) >= FAILED:
                 raise Refused(f"may not subscribe to {each}")
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401 - paho's
@@ -193,27 +189,12 @@ class Connection(aiomqtt.Client):
             self._passed_over.add(what)
             log.warning(what)
 
-    # ── paho's and aiomqtt's side ───────────────────────────────────────────────────────────────
-    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
-        """Wait for an answer, but no longer than there is a connection.
+    def _told(self, mid: int, answer: ReasonCode | int) -> None:
+        waiting = self._acknowledgements.get(mid)
+        if waiting and not waiting.done():
+            waiting.set_result(answer)
 
-        aiomqtt's own takes `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes with the answer.
-        """
-        waiting: asyncio.Future[Any] = asyncio.ensure_future(fut)
-        both: tuple[asyncio.Future[Any], ...] = (waiting, self._disconnected)
-        try:
-            await asyncio.wait(
-                both,
-                timeout=self.timeout if timeout is None else timeout,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if waiting.done():
-                answer: T = waiting.result()
-                return answer
-        finally:
-            waiting.cancel()
-        raise MqttError(self.end if self._disconnected.done() else "no answer in time")
-
+    # ── paho's side ─────────────────────────────────────────────────────────────────────────────
     def _on_connect(
         self,
         client: paho.Client,
@@ -229,21 +210,6 @@ class Connection(aiomqtt.Client):
             )
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,  # noqa: ANN401 - paho's
-        flags: paho.DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        # Before the broker has answered aiomqtt does not listen, and would wait until its time is up.
-        if not self._connected.done():
-            self._connected.set_exception(MqttError(self._ear.said or HUNG_UP))
-        elif _value(reason_code) == UNSPECIFIED and not self._disconnected.done():
-            self._disconnected.set_exception(MqttError(self._ear.said or BROKE))
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
     def _on_publish(
         self,
         client: paho.Client,
@@ -252,65 +218,8 @@ class Connection(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties,
     ) -> None:
-        waiting = self._acknowledgements.get(mid)
-        if waiting and not waiting.done():
-            waiting.set_result(reason_code)
+        self._told(mid, reason_code)
         super()._on_publish(client, userdata, mid, reason_code, properties)
-
-    def _client_connect(self) -> None:
-        """Connect, in a thread of aiomqtt's: who waited for it may be gone by the time that it is done."""
-        super()._client_connect()
-        if self._left:
-            self._loop.call_soon_threadsafe(self.abandon)
-
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
-        self._opened = True
-        # Else a small packet waits for the acknowledgement of the one before it, which the broker delays by 40 ms.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super()._on_socket_open(client, userdata, sock)
-
-    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401, ARG002 - paho's
-        # aiomqtt takes the number at once and the writer later: by then the socket may be closed, its number another's.
-        def write() -> None:
-            try:
-                client.loop_write()
-            except Exception as error:  # noqa: BLE001 - as aiomqtt's own
-                if not self._disconnected.done():
-                    self._disconnected.set_exception(error)
-
-        def register() -> None:
-            if sock.fileno() >= 0 and client.want_write():
-                self._loop.add_writer(sock, write)
-
-        self._loop.call_soon_threadsafe(register)
-
-    def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
-        if sock.fileno() >= 0:  # paho asks for it once more when it is collected
-            super()._on_socket_unregister_write(client, userdata, sock)
-
-    async def close(self) -> None:
-        """Disconnect; whoever leaves has a reason of their own, which trouble at the door must not hide."""
-        try:
-            await self.__aexit__(None, None, None)
-        except MqttError:
-            pass
-        finally:
-            self.abandon()
-
-    def abandon(self) -> None:
-        """Close the socket where aiomqtt leaves it open: trouble in a callback, no answer, a farewell that cannot leave."""
-        self._left = True
-        self._client.disconnect()
-        sock = self._client.socket()
-        if sock is not None:
-            self._loop.remove_reader(sock)
-            self._loop.remove_writer(sock)
-            sock.close()
-        if self._misc_task is not None:
-            self._misc_task.cancel()
-        for future in self._connected, self._disconnected:
-            if future.done() and not future.cancelled():
-                future.exception()  # else asyncio complains that nobody asked
 
 
 @asynccontextmanager
@@ -349,11 +258,7 @@ async def _entered(
 
 
 def _is_unsupported(error: MqttError) -> bool:
-    return isinstance(error, MqttConnectError) and _value(error.rc) == UNSUPPORTED_PROTOCOL
-
-
-def _value(code: int | ReasonCode | None) -> int:
-    return code.value if isinstance(code, ReasonCode) else code or 0
+    return isinstance(error, MqttConnectError) and value_of(error.rc) == UNSUPPORTED_PROTOCOL
 
 
 def _client(
@@ -388,9 +293,10 @@ def _tls_context(address: Address) -> ssl.SSLContext | None:
 
 
 def _told(error: MqttError, address: Address) -> MqttError:
-    """Return an error that says what to do, where TLS is the trouble."""
+    """Return an error that says what to do, where TLS is the trouble or the broker lacks what we cannot do without."""
     if isinstance(error, MqttConnectError):
-        return error
+        lacks = LACKS.get(value_of(error.rc))
+        return MqttError(f"{error}: it must allow {lacks}, which the daemon needs") if lacks else error
     return MqttError(tls.advice(str(error), spoken=address.tls is not None and address.tls.enabled))
 
 

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paho.mqtt import client as paho
+    from paho.mqtt.enums import MQTTErrorCode
 
     from finetuned.edge.topics import Way
 
@@ -26,6 +28,15 @@ MESSAGE_BYTES = 512
 """What a message takes besides its topic and payload, roughly."""
 READ_BYTES = 64 * 1024
 TEXT = 1
+REASON = 2
+"""Where the reason stands in a PUBACK of MQTT 5, behind the number; in 3.1.1 there is none."""
+UNSPECIFIED = 0x80
+KNOWN = frozenset(
+    reason
+    for reason, names in ReasonCode.names.items()
+    if any(PacketTypes.PUBACK in types for types in names.values())
+)
+"""The reasons that paho takes from a PUBACK."""
 QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -75,6 +86,27 @@ def sieved(client: paho.Client) -> Callable[[int], bytes]:
         return data
 
     return read
+
+
+def forgiving(
+    client: paho.Client, told: Callable[[int, int], None]
+) -> Callable[[Literal["PUBACK", "PUBCOMP"]], MQTTErrorCode]:
+    """Return paho's way to take an acknowledgement, for reasons that it does not know as well; `told` gets mid and reason.
+
+    paho ends the connection at one that the standard does not list for a PUBACK, and mosquitto says `Packet too large`
+    there where it has a `message_size_limit`.
+    """
+    handle = client._handle_pubackcomp  # noqa: SLF001 - paho has no place to hook in
+
+    def take(kind: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = client._in_packet["packet"]  # noqa: SLF001 - as above
+        if kind == "PUBACK" and len(packet) > REASON and packet[REASON] not in KNOWN:
+            reason = packet[REASON]
+            told(int.from_bytes(packet[:REASON]), reason)
+            packet[REASON] = UNSPECIFIED if reason >= UNSPECIFIED else 0
+        return handle(kind)
+
+    return take
 
 
 class Constant(Properties):
