@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -124,7 +125,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         missing(
             "left out: only root, with iproute2, may lay a line to another network (apt-get install iproute2)"
         )
-    number = os.getpid() % 16_000
+    number = secrets.randbelow(16_000)  # the kernel may still be taking away what an earlier test had
     name = f"finetuned-{number}"
     here, there = (f"198.18.{number // 64}.{number % 64 * 4 + end}" for end in (1, 2))
     folder, hidden = tmp_path / "elsewhere", tmp_path / "machine"
@@ -133,20 +134,21 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode:
         missing(f"left out: no network namespace can be had here ({made.stderr.strip()})")
-    with _removed_at_the_end(name):
-        for line in LINE.format(
-            name=name, here=here, there=there, ours=f"ft{number}o", its=f"ft{number}i"
-        ).split("\n"):
+    ours, its = f"ft{number}o", f"ft{number}i"
+    with _removed_at_the_end(name, ours):
+        for line in LINE.format(name=name, here=here, there=there, ours=ours, its=its).split("\n"):
             if line:
                 subprocess.run(["ip", *shlex.split(line)], check=True)
         yield Machine(name=name, here=here, folder=folder, hidden=hidden)
 
 
 @contextmanager
-def _removed_at_the_end(name: str) -> Iterator[None]:
+def _removed_at_the_end(name: str, ours: str) -> Iterator[None]:
+    """Take the line away with its network, which the kernel would do some time later."""
     try:
         yield
     finally:
+        subprocess.run(["ip", "link", "del", ours], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 

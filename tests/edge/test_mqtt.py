@@ -279,8 +279,8 @@ async def test_tls_is_spoken_to_a_broker_with_a_trusted_certificate_and_to_no_ot
                 assert await anext(daemon.events()) == ("availability", {"availability": "online"})
 
 
-def test_pauses_between_attempts_grow_to_a_minute_and_half_of_each_is_chance() -> None:
-    for chance, expected in (0.0, [1, 2, 4, 8, 16, 32, 60, 60]), (1.0, [1.5, 3, 6, 12, 24, 48, 60, 60]):
+def test_pauses_between_attempts_grow_to_a_minute_and_a_third_of_each_is_chance() -> None:
+    for chance, expected in (0.0, [1, 2, 4, 8, 16, 32, 40, 40]), (1.0, [1.5, 3, 6, 12, 24, 48, 60, 60]):
         delays = Patience().delays(lambda chance=chance: chance)  # type: ignore[misc]
         assert [next(delays) for _ in expected] == expected
 

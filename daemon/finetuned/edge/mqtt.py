@@ -66,10 +66,10 @@ class Patience:
     lasting_s: float = 30.0
 
     def delays(self, jitter: Callable[[], float]) -> Iterator[float]:
-        """Yield growing pauses; half of each is chance, so that a hundred daemons do not come back as one."""
-        delay = self.first_s
+        """Yield growing pauses; a third of each is chance, the longest too, so that a hundred daemons do not come back as one."""
+        delay = 1.5 * self.first_s
         while True:
-            yield min(self.most_s, delay * (1 + jitter() / 2))
+            yield min(self.most_s, delay) * (2 + jitter()) / 3
             delay = min(self.most_s, 2 * delay)
 
 
