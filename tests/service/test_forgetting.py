@@ -21,7 +21,7 @@ from finetuned.service.ledger import opened
 from finetuned.service.ledger_forgetting import ANSWERED, Gone, Wish, finish, scrub
 from finetuned.service.ledger_models import list_models
 from finetuned.service.ledger_outcomes import append_outcomes, unsent
-from finetuned.service.ledger_requests import recall
+from finetuned.service.ledger_requests import BEGUN, Answer, recall, remember
 from finetuned.service.ledger_samples import list_samples
 from finetuned.service.ledger_tasks import alive_tasks, find_task
 from finetuned.service.ledger_versions import list_versions
@@ -81,6 +81,8 @@ async def test_others_are_left_as_they_were(tmp_path: Path) -> None:
         for user in ("ann", ""):
             await with_traces(bench, user)
         await answered(bench, "t4", {"status": "ok", "data": {"model": MODEL, "user": "anna"}})
+        begun = Answer(verb="forget", response=BEGUN)
+        await bench.desk.ledger.run(remember, "t5", begun, at=bench.desk.now(), synchronised=True)
         await with_traces(bench)
         store, run = bench.desk.store, bench.desk.ledger.run
         before = {
@@ -97,6 +99,7 @@ async def test_others_are_left_as_they_were(tmp_path: Path) -> None:
         kept = await run(recall, "t4")
         assert kept is not None
         assert ANSWERED not in kept.response
+        assert await run(recall, "t5") == begun, "it is still to be answered"
 
 
 async def test_a_model_goes_with_all_its_users_and_its_base(tmp_path: Path) -> None:
