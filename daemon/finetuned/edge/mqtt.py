@@ -111,6 +111,7 @@ class Bridge:
         self._delays = self.patience.delays(self.jitter)
         self._said: set[str] = set()
         self._under_way = UnderWay()
+        self._echoes = 0
 
     async def run(self) -> None:
         """Be connected as often as possible, until cancelled; then say `offline`."""
@@ -192,7 +193,8 @@ class Bridge:
         await connection.listen(self.topics.request("#"), as_published=True)
         await connection.listen(self.topics.availability, *self.topics.kept)
         await self._listen_for_announcers(connection)
-        await voice.keep(self.topics.availability, ONLINE)
+        self._echoes = 0
+        await self._say_online(voice)
         retained = await self._read_back(connection, waiting)
         await connection.unsubscribe(list(self.topics.kept))
         voice.learn(self.outbox.states)
@@ -214,6 +216,7 @@ class Bridge:
                 async for message in connection.messages:
                     kind = self.topics.below(str(message.topic)).partition("/")[0]
                     if kind == "availability" and not message.retain and message.payload == ONLINE:
+                        self._heard_online()
                         break
                     if kind in {"model", "task"} and message.retain:
                         retained.add(str(message.topic))
@@ -233,9 +236,26 @@ class Bridge:
                 self._take(message, waiting)
             elif topic == self.topics.availability and message.payload == OFFLINE:
                 # The last will of a connection of ours that the broker only now found dead.
-                await voice.keep(topic, ONLINE)
+                await self._say_online(voice)
+            elif topic == self.topics.availability and message.payload == ONLINE:
+                if not message.retain:
+                    self._heard_online()
             elif self._heard_by_announcers(message):
                 await voice.announce()
+
+    async def _say_online(self, voice: Voice) -> None:
+        self._echoes += 1
+        await voice.keep(self.topics.availability, ONLINE)
+
+    def _heard_online(self) -> None:
+        """Tell ours, which come back, from another's by their number: the two would clear each other's states."""
+        self._echoes -= 1
+        if self._echoes < 0:
+            self._echoes = 0
+            self._say_once(
+                f"another daemon says that it is {self.node}: if its state folder (or the card it is on) is a copy of this "
+                "one's, remove the file `instance` in the copy and start it again"
+            )
 
     def _take(self, message: aiomqtt.Message, waiting: Inbox) -> None:
         verb = self.topics.below(str(message.topic)).partition("/")[2]
