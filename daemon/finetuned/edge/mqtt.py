@@ -301,10 +301,10 @@ class Bridge:
         if message.retain:
             await voice.publish_in(FOREIGN, str(message.topic), b"")
 
-    def _say_once(self, reason: str) -> None:
-        """Log a trouble, but not every minute for as long as it lasts."""
-        if reason not in self._said:
-            self._said.add(reason)
+    def _say_once(self, reason: str, kind: str = "") -> None:
+        """Log a trouble, but not every minute for as long as it lasts, and one of each `kind` where it has one."""
+        if (kind or reason) not in self._said:
+            self._said.add(kind or reason)
             log.warning(
                 "trouble with the broker", reason=reason, host=self.address.host, port=self.address.port
             )

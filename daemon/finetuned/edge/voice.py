@@ -39,7 +39,8 @@ class Voice:
     """Publishes on one connection.
 
     `told` maps the outbox's keys to the states as they were told, key and payload; `owed` holds, by their topics, the
-    retained messages that the broker has refused, which are offered again.  `untold` are the states of the first round
+    retained messages that the broker has refused, which are offered again; `newest` what is under way, and `there` where
+    something is retained.  `untold` are the states of the first round
     that are still to be told: announcements come after it, so that one at which the broker hangs up holds up none.
     `left_out` are the topics of what was too large.
     """
@@ -51,13 +52,15 @@ class Voice:
     batches: Bucket
     delays: Callable[[], Iterator[float]]
     rest: Callable[[float], Awaitable[object]]
-    trouble: Callable[[str], None]
+    trouble: Callable[[str, str], None]
     under_way: UnderWay = field(default_factory=UnderWay)
     told: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
     announcing: asyncio.Lock = field(default_factory=asyncio.Lock)
     owed: dict[str, tuple[Way, bytes]] = field(default_factory=dict)
+    newest: dict[str, tuple[Way, bytes]] = field(default_factory=dict)
+    there: set[str] = field(default_factory=set)
     owes: asyncio.Event = field(default_factory=asyncio.Event)
 
     # ── states, and what announcers make of them ────────────────────────────────────────────────
@@ -75,6 +78,7 @@ class Voice:
 
     async def clear(self, retained: Iterable[str]) -> None:
         """Take those topics off the broker that no state of ours has."""
+        self.there.update(retained)
         for topic in sorted(set(retained) - self.true_topics):
             await self.keep(topic, b"")
 
@@ -159,11 +163,20 @@ class Voice:
 
     # ── what is retained ────────────────────────────────────────────────────────────────────────
     async def keep(self, topic: str, payload: bytes, way: Way | None = None) -> None:
-        """Publish what is retained on a topic (of ours, without a `way`); it is owed while the broker refuses it."""
-        way = way or self.topics.way(topic)
+        """Publish what is retained on a topic (of ours, without a `way`); it is owed while the broker refuses it.
+
+        Nothing is owed where something newer is under way, or to be taken off where nothing of ours was ever put.
+        """
         self.owed.pop(topic, None)
-        if not await self.publish_in(way, topic, payload):
-            self.owed[topic] = way, payload
+        self.newest[topic] = owing = way or self.topics.way(topic), payload
+        accepted = await self.publish_in(owing[0], topic, payload)
+        if self.newest.get(topic) is not owing:
+            return
+        del self.newest[topic]
+        if accepted:
+            (self.there.add if payload else self.there.discard)(topic)
+        elif payload or topic in self.there or not self.topics.below(topic):
+            self.owed[topic] = owing
             self.owes.set()
 
     async def _make_good(self) -> None:
@@ -195,8 +208,13 @@ class Voice:
             await self.connection.publish_in(way, topic, payload, correlation=correlation)
         except TooLarge as too_large:
             self.left_out.add(topic)
-            self.trouble(f"left out, for the broker takes no packet so large: {too_large}")
+            self.trouble(f"left out, for the broker takes no packet so large: {too_large}", self._kind(topic))
         except Refused as refused:
-            self.trouble(f"the broker refuses {refused}")
+            reason = str(refused).removeprefix(topic)
+            self.trouble(f"the broker refuses {refused}", f"{self._kind(topic)}{reason}")
             return False
         return True
+
+    def _kind(self, topic: str) -> str:
+        """Return what a topic is about: of tasks, each on its own, is told as of one."""
+        return self.topics.below(topic).partition("/")[0]
