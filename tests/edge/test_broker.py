@@ -253,6 +253,17 @@ async def test_nothing_is_kept_of_a_session_that_was_to_outlast_its_connection(
                 await other.subscribe("x", qos=1)
 
 
+async def test_strangers_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with capture_logs() as logs:
+        async with running("embedded", tmp_path) as broker:
+            for _ in range(100):
+                async with raw(broker.address) as (reader, writer):
+                    writer.write_eof()
+                    assert await ended(reader)
+    amqtts = [each for each in caplog.records if each.name.startswith("amqtt")]
+    assert 0 < len(logs) + len(amqtts) < 100
+
+
 async def test_what_fails_in_amqtts_own_tasks_is_a_line_in_the_log_and_what_fails_in_ours_is_not(
     tmp_path: Path,
 ) -> None:

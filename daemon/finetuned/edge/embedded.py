@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import time
 import traceback
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -45,6 +46,7 @@ MAX_RETAINED_BYTES = 16 << 20
 MESSAGE_BYTES = 512
 """What a retained message takes besides its topic and payload, roughly."""
 LINES_PER_SECOND = 1
+MOST_LINES = 10
 """So often the log tells of connections that went wrong, which any user of this machine can make."""
 log = get_logger("broker")
 
@@ -68,7 +70,9 @@ class Door:
         self._room = room
         self._strangers: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._clients: set[asyncio.Task[None]] = set()
-        self._lines = Bucket(rate=LINES_PER_SECOND, burst=10, clock=time.monotonic)
+        self._ours, self._amqtts = (
+            Bucket(rate=LINES_PER_SECOND, burst=MOST_LINES, clock=time.monotonic) for _ in range(2)
+        )
 
     @property
     def tasks(self) -> tuple[asyncio.Task[None], ...]:
@@ -90,15 +94,19 @@ class Door:
         self._strangers.pop(task).cancel()
         self._clients.add(task)
 
-    def tell(self, what: str, error: object = None) -> None:
+    def tell(self, what: str, error: str) -> None:
         """Log what went wrong with a connection, unless there was a lot of it lately."""
-        if not self._lines.take():
-            log.warning(what, error=repr(error))
+        if not self._ours.take():
+            log.warning(what, error=error)
+
+    def passes(self, record: logging.LogRecord) -> bool:
+        """Whether a line of amqtt's goes into the log: it has some for every connection that is none."""
+        return record.levelno < logging.WARNING or not self._amqtts.take()
 
     def _turn_away(self, task: asyncio.Task[None]) -> None:
         self._leave(task)
         task.cancel()
-        self.tell("a connection was ended", "no CONNECT came on it")
+        self.tell("a connection was ended", "the password was not said in time")
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._clients.discard(task)
@@ -243,17 +251,24 @@ def _amqtts_failures_told(door: Door) -> Iterator[None]:
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if error is not None and _is_amqtts(error):
-            door.tell("a client's message was not handled", error)
+            door.tell("a client's message was not handled", repr(error))
         elif before is not None:
             before(loop, context)
         else:
             loop.default_exception_handler(context)
 
+    loggers = [
+        logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("amqtt.")
+    ]
     loop.set_exception_handler(handle)
+    for each in loggers:
+        each.addFilter(door.passes)
     try:
         yield
     finally:
         loop.set_exception_handler(before)
+        for each in loggers:
+            each.removeFilter(door.passes)
 
 
 def _is_amqtts(error: BaseException) -> bool:
@@ -269,7 +284,7 @@ async def _converse(
     try:
         await broker.external_connected(Reader(reader), adapter, LISTENER)
     except (AMQTTError, OSError, RuntimeError, ValueError, LookupError, AttributeError) as error:
-        door.tell("a connection was ended", error)
+        door.tell("a connection was ended", repr(error))
     finally:
         broker.forget(adapter)
         writer.close()
