@@ -107,8 +107,8 @@ async def test_heat_slows_a_task_step_by_step_and_pauses_it_and_cooling_leads_ba
     assert not {"reasons", "zone", "reading", "trip"} & last.keys()
     assert slow["causes"] == [{"reason": "thermal", "zone": "thermal", "reading": 75.0, "trip": 70.0}]
     assert held["causes"] == [{"reason": "thermal", "zone": "thermal", "reading": 90.0, "trip": 80.0}]
-    assert "STATUS=training 1, 0 queued, pace slow (thermal 75 °C (trip 70 °C))" in manager.said
-    assert "STATUS=training 1, 0 queued, pace paused (thermal 90 °C (trip 80 °C))" in manager.said
+    assert "STATUS=training 1, 0 waiting, pace slow (thermal 75 °C (trip 70 °C))" in manager.said
+    assert "STATUS=training 0, 1 waiting, pace paused (thermal 90 °C (trip 80 °C))" in manager.said
 
 
 async def test_a_temperature_that_flaps_moves_nothing_turns_nothing_around_and_pauses_once(

@@ -40,13 +40,13 @@ def test_while_a_task_runs_readings_are_told_as_they_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "line"),
+    ("state", "alive", "line"),
     [
-        (IDLE, "idle, pace full"),
-        (replace(IDLE, running=("T",), queued=2), "training 1, 2 queued, pace full"),
-        (PAUSED, "idle, pace paused (thermal 83.1 °C (trip 80 °C))"),
-        (replace(IDLE, pace="paused", causes=(CauseView(reason="mode"),)), "idle, pace paused (mode)"),
+        (IDLE, 0, "idle, pace full"),
+        (replace(IDLE, running=("T",), queued=2), 3, "training 1, 2 waiting, pace full"),
+        (PAUSED, 1, "training 0, 1 waiting, pace paused (thermal 83.1 °C (trip 80 °C))"),
+        (replace(IDLE, pace="paused", causes=(CauseView(reason="mode"),)), 0, "idle, pace paused (mode)"),
     ],
 )
-def test_systemd_is_told_in_a_line(state: DaemonState, line: str) -> None:
-    assert status_line(state) == line
+def test_systemd_is_told_in_a_line(state: DaemonState, alive: int, line: str) -> None:
+    assert status_line(state, alive) == line

@@ -140,7 +140,8 @@ async def _show(house: House) -> None:
             log.warning("warning", warning=warning)
         if shown.is_news(state, house.desk.monotonic()):
             house.desk.outbox.state("state", msgspec.json.encode(state))
-            house.notifier.status(status_line(state))
+            alive = sum(key.startswith("task/") for key in house.desk.outbox.states)
+            house.notifier.status(status_line(state, alive))
         await asyncio.sleep(BREATH_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(GLANCE_S):

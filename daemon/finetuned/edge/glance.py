@@ -82,10 +82,11 @@ def _without_numbers(state: DaemonState) -> DaemonState:
     return replace(state, readings={}, causes=causes, mode_left_seconds=None)
 
 
-def status_line(state: DaemonState) -> str:
-    """Return one line for `systemctl status`."""
+def status_line(state: DaemonState, alive: int) -> str:
+    """Return one line for `systemctl status`, where so many tasks live: those that do not run wait or are held."""
     why = f" ({', '.join(map(wording.cause, state.causes))})" if state.causes else ""
-    doing = f"training {len(state.running)}, {state.queued} queued" if state.running else "idle"
+    waiting = max(0, alive - len(state.running))
+    doing = f"training {len(state.running)}, {waiting} waiting" if alive else "idle"
     return f"{doing}, pace {state.pace}{why}"
 
 
