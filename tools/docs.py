@@ -28,7 +28,7 @@ from finetuned.policy.zones import QUANTITIES, Kind
 from finetuned.service import events
 from finetuned.spec.rules.later import NOT_YET
 from finetuned.spec.rules.layers import TRAINABLE
-from finetuned.spec.rules.paths import DIFFERENTIABLE
+from finetuned.spec.rules.paths import BEYOND, CORE_ML
 from finetuned.states import TERMINAL, TRANSITIONS, TaskState
 
 if TYPE_CHECKING:
@@ -233,25 +233,27 @@ def ladder() -> str:
 def layers() -> str:
     """What becomes of each layer type that finetuned can run."""
     rows = [
-        (f"`{name}`", _answer(name, "trained", TRAINABLE), _answer(name, "passed", DIFFERENTIABLE))
-        for name in LOWERINGS
+        (f"`{name}`", "yes" if name in TRAINABLE else "no (neither can Core ML)", _passes(name))
+        for name in sorted(LOWERINGS)
     ]
     return table(("layer", "can be trained", "lets the gradient pass"), rows)
 
 
-def _answer(layer: str, role: str, by_apple: frozenset[str]) -> str:
-    if layer == "activation" and role == "passed":
-        return "ReLU, sigmoid, tanh"
-    if layer == "softmax" and role == "passed":
-        return "directly below a cross entropy"
-    if layer not in by_apple:
+def _passes(layer: str) -> str:
+    beyond = "with `--beyond-coreml`"
+    if layer == "activation":
+        ours, more = CORE_ML.activations, BEYOND.activations - CORE_ML.activations
+        return f"{', '.join(sorted(ours))}; {beyond} {', '.join(sorted(more))}"
+    if layer == "softmax":
+        return f"directly below a cross entropy; {beyond} anywhere"
+    if layer not in BEYOND.layers:
         return "no (neither can Core ML)"
-    return "not yet" if any((row.role, row.type) == (role, layer) for row in NOT_YET) else "yes"
+    return "yes" if layer in CORE_ML.layers else beyond
 
 
 def later() -> str:
     """What Core ML updates and this version does not."""
-    roles = {"model": "updated as a model", "trained": "trained as a layer", "passed": "passed by a gradient"}
+    roles = {"model": "updated as a model", "passed": "passed by a gradient"}
     rows = [(roles[role], " ".join(f"`{row.type}`" for row in NOT_YET if row.role == role)) for role in roles]
     return table(("not yet", "types"), rows)
 

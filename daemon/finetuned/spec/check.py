@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from finetuned.spec.rules import container, inputs, later, layers, losses, parameters, paths
+from finetuned.spec.rules import (
+    container,
+    inputs,
+    later,
+    layers,
+    losses,
+    parameters,
+    paths,
+)
+from finetuned.spec.rules import (
+    departures as leaving,
+)
 from finetuned.spec.rules.case import Case, Reason, case
 
 if TYPE_CHECKING:
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
 
     from finetuned.spec.model import Model
 
-__all__ = ["Reason", "reasons"]
+__all__ = ["Reason", "departures", "reasons"]
 
 MODEL_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
     container.specification_version,
@@ -39,6 +50,7 @@ NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
     layers.names,
     losses.loss_count,
     losses.loss_input,
+    losses.loss_inputs,
     losses.loss_target,
     losses.labels,
     parameters.optimizer,
@@ -53,9 +65,14 @@ NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
 )
 
 
-def reasons(model: Model) -> tuple[Reason, ...]:
+DEPARTURES: tuple[Callable[[Case], Iterable[Reason]], ...] = (leaving.losses, leaving.layers)
+
+
+def reasons(model: Model, *, beyond_coreml: bool = False) -> tuple[Reason, ...]:
     """Return why this version cannot update the model; empty when it can.
 
+    The rules are Core ML's own.  With `beyond_coreml`, what only Apple's validator forbids is no reason: gradients
+    through the layers of `rules.paths.BEYOND`, and several losses (`departures` says what of it the model does).
     A network without any trace of update data is only told that it is not marked: Core ML ignores the rest.
     """
     found = [reason for rule in MODEL_RULES for reason in rule(model)]
@@ -63,6 +80,14 @@ def reasons(model: Model) -> tuple[Reason, ...]:
     if network is not None and (
         model.updatable or network.update or any(layer.updatable for layer in network.layers)
     ):
-        judged = case(model, network)
+        judged = case(model, network, beyond_coreml=beyond_coreml)
         found += [reason for rule in NETWORK_RULES for reason in rule(judged)]
     return tuple(found)
+
+
+def departures(model: Model) -> tuple[Reason, ...]:
+    """Return in what ways an update of the model leaves Core ML's territory; empty when it stays within."""
+    if model.network is None:
+        return ()
+    judged = case(model, model.network, beyond_coreml=True)
+    return tuple(reason for rule in DEPARTURES for reason in rule(judged))

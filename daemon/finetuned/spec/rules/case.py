@@ -56,14 +56,15 @@ class Extent:
 class Case:
     """A model whose network may be updatable, with what several rules look up.
 
-    `producers` maps a blob to the (first) layer that makes it; `loss` is there when there is exactly one, of a
-    known type.
+    `producers` maps a blob to the (first) layer that makes it; `losses` are those of a known type, where their
+    number is allowed: one, or any beyond Core ML.
     """
 
     model: Model
     network: Network
     update: Update
-    loss: Loss | None
+    losses: tuple[Loss, ...]
+    beyond_coreml: bool
     producers: Mapping[str, Layer] = field(repr=False)
     extents: Mapping[str, Extent] = field(repr=False)
 
@@ -73,10 +74,11 @@ class Case:
         return self.model.kind == CLASSIFIER
 
 
-def case(model: Model, network: Network) -> Case:
+def case(model: Model, network: Network, *, beyond_coreml: bool = False) -> Case:
     """Return the case of a network; missing update parameters are judged as empty ones."""
     update = network.update or Update(losses=(), optimizer="", parameters={})
-    known = [loss for loss in update.losses if loss.kind in LOSSES]
+    known = tuple(loss for loss in update.losses if loss.kind in LOSSES)
+    allowed = beyond_coreml or len(update.losses) == 1
     producers: dict[str, Layer] = {}
     for layer in network.layers:
         for blob in layer.outputs:
@@ -85,7 +87,8 @@ def case(model: Model, network: Network) -> Case:
         model=model,
         network=network,
         update=update,
-        loss=known[0] if len(update.losses) == len(known) == 1 else None,
+        losses=known if allowed else (),
+        beyond_coreml=beyond_coreml,
         producers=producers,
         extents=_extents(model, network),
     )

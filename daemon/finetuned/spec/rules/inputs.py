@@ -46,12 +46,16 @@ def needed(case: Case) -> Iterator[Reason]:
 
 def target(case: Case) -> Iterator[Reason]:
     """The target is there: by the loss's name, or for a classifier by that of its prediction."""
-    loss, description = case.loss, case.model.description
-    if loss is None:
-        return
+    inputs = set(case.model.description.inputs)
     own = {
-        feature.name: feature for feature in description.training_inputs if feature not in description.inputs
+        feature.name: feature for feature in case.model.description.training_inputs if feature not in inputs
     }
+    for loss in case.losses:
+        yield from _target(case, loss, own)
+
+
+def _target(case: Case, loss: Loss, own: dict[str, Feature]) -> Iterator[Reason]:
+    description = case.model.description
     if loss.target in own:
         yield from _target_shape(case, loss, own[loss.target])
     elif not case.is_classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from finetuned.spec.rules.case import CROSS_ENTROPY, LOSSES, Reason
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
 
 def loss_count(case: Case) -> Iterator[Reason]:
-    """Exactly one loss, of a known type."""
+    """Exactly one loss (beyond Core ML: at least one), each of a known type."""
     found = len(case.update.losses)
-    if found != 1:
+    if not found or (found > 1 and not case.beyond_coreml):
         yield Reason(
             rule="lossCount",
             message=f"the model has {found} loss layers; exactly one is supported",
-            remedy="add one with coremltools' set_categorical_cross_entropy_loss or set_mean_squared_error_loss",
+            remedy="keep one, or train with --beyond-coreml"
+            if found
+            else "add one with coremltools' set_categorical_cross_entropy_loss or set_mean_squared_error_loss",
         )
     for loss in case.update.losses:
         if loss.kind not in LOSSES:
@@ -33,35 +36,46 @@ def loss_count(case: Case) -> Iterator[Reason]:
 
 def loss_input(case: Case) -> Iterator[Reason]:
     """Cross entropy stands directly on a softmax; the squared error on anything that a layer makes."""
-    loss = case.loss
-    if loss is None:
-        return
-    producer = case.producers.get(loss.input)
-    found = f"the layer {producer.name!r} ({producer.type})" if producer else "no layer"
-    is_softmax = producer is not None and producer.type == "softmax" and producer.outputs[0] == loss.input
-    if producer is None or (loss.kind == CROSS_ENTROPY and not is_softmax):
-        needed = "a softmax output" if loss.kind == CROSS_ENTROPY else "the output of a layer"
-        yield Reason(
-            rule="lossInput",
-            layer=loss.name,
-            message=f"the input {loss.input!r} of the loss {loss.name!r} is made by {found}; it must be {needed}",
-            remedy="end the network with a softmax layer (not softmaxND) and feed the loss from it"
-            if loss.kind == CROSS_ENTROPY
-            else "feed the loss from the last layer",
-        )
+    for loss in case.losses:
+        producer = case.producers.get(loss.input)
+        found = f"the layer {producer.name!r} ({producer.type})" if producer else "no layer"
+        is_softmax = producer is not None and producer.type == "softmax" and producer.outputs[0] == loss.input
+        if producer is None or (loss.kind == CROSS_ENTROPY and not is_softmax):
+            needed = "a softmax output" if loss.kind == CROSS_ENTROPY else "the output of a layer"
+            yield Reason(
+                rule="lossInput",
+                layer=loss.name,
+                message=f"the input {loss.input!r} of the loss {loss.name!r} is made by {found}; it must be {needed}",
+                remedy="end the network with a softmax layer (not softmaxND) and feed the loss from it"
+                if loss.kind == CROSS_ENTROPY
+                else "feed the loss from the last layer",
+            )
+
+
+def loss_inputs(case: Case) -> Iterator[Reason]:
+    """Each loss judges an output of its own."""
+    for blob, count in Counter(loss.input for loss in case.losses).items():
+        if count > 1:
+            sharing = [loss.name for loss in case.losses if loss.input == blob]
+            yield Reason(
+                rule="lossInput",
+                layer=sharing[1],
+                message=f"the losses {', '.join(map(repr, sharing))} share the input {blob!r}; one loss an output is supported",
+                remedy="keep one of them",
+            )
 
 
 def loss_target(case: Case) -> Iterator[Reason]:
     """The target comes from the training data, never from the network."""
-    loss = case.loss
-    if loss is not None and loss.target in case.producers:
-        yield Reason(
-            rule="lossTarget",
-            layer=loss.name,
-            message=f"the target {loss.target!r} of the loss {loss.name!r} is made by the layer "
-            f"{case.producers[loss.target].name!r}; it must come from the training data",
-            remedy="give the target a name of its own and list it among the training inputs",
-        )
+    for loss in case.losses:
+        if loss.target in case.producers:
+            yield Reason(
+                rule="lossTarget",
+                layer=loss.name,
+                message=f"the target {loss.target!r} of the loss {loss.name!r} is made by the layer "
+                f"{case.producers[loss.target].name!r}; it must come from the training data",
+                remedy="give the target a name of its own and list it among the training inputs",
+            )
 
 
 def labels(case: Case) -> Iterator[Reason]:
@@ -93,4 +107,11 @@ def _probabilities(case: Case) -> set[str]:
     """Return the blobs that hold a probability for each label."""
     last = case.network.layers[-1].outputs[:1] if case.network.layers else ()
     blobs = {case.network.probability_layer} if case.network.probability_layer else set(last)
-    return blobs | ({case.loss.input} if case.loss and case.loss.kind == CROSS_ENTROPY else set())
+    return blobs | _judged_by_label(case)
+
+
+def _judged_by_label(case: Case) -> set[str]:
+    """Return the inputs of cross entropies: of several, those whose target is the classifier's label."""
+    named = {feature.name for feature in case.model.description.training_inputs}
+    entropies = [loss for loss in case.losses if loss.kind == CROSS_ENTROPY]
+    return {loss.input for loss in entropies if len(case.losses) == 1 or loss.target not in named}

@@ -1,8 +1,9 @@
-"""The way of the gradient: from the loss back towards the inputs, through layers that let it pass.
+"""The way of the gradient: from the losses back towards the inputs, through layers that let it pass.
 
-No layer that merges blobs is differentiable in Core ML, so the way is a straight chain; what lies beyond its
-first other layer cannot be trained.  (Apple's search condemns a layer for an unrelated branch, too; here
-every layer is judged by its own way to the loss.)
+No layer that merges blobs is differentiable in Core ML, so there the way is a straight chain; beyond Core ML it
+is whatever the layers of `BEYOND` make.  A trained layer must reach its losses by differentiable ways only: with one
+of two ways blocked its gradient would be wrong, not smaller.  (Apple's search condemns a layer for an unrelated
+branch, too; here every layer is judged by its own ways to the losses.)
 """
 
 from __future__ import annotations
@@ -16,102 +17,155 @@ from finetuned.spec.rules.case import CROSS_ENTROPY, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finetuned.spec.model import Layer
+    from finetuned.spec.model import Layer, Loss
     from finetuned.spec.rules.case import Case
-
-DIFFERENTIABLE = frozenset(
-    {"convolution", "innerProduct", "uniDirectionalLSTM", "flatten", "pooling", "batchnorm"},
-)
-DIFFERENTIABLE_ACTIVATIONS = frozenset({"ReLU", "sigmoid", "tanh"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Path:
-    """`chain`: layers that the gradient reaches, last first; `beyond`: those behind the `blocker`."""
+class Differentiable:
+    """What a gradient may pass: types of layers, kinds of `activation`, and which of the types may have several inputs."""
 
-    chain: tuple[Layer, ...]
+    layers: frozenset[str]
+    activations: frozenset[str]
+    merging: frozenset[str]
+
+    def passes(self, layer: Layer) -> bool:
+        """Tell whether a gradient passes this layer; a convolution that takes its weights from a blob merges two."""
+        if len(layer.inputs) != 1 and layer.type not in self.merging:
+            return False
+        if isinstance(layer.parameters, Activation):
+            return layer.parameters.type in self.activations
+        return layer.type in self.layers
+
+
+CORE_ML = Differentiable(
+    layers=frozenset(
+        {"convolution", "innerProduct", "uniDirectionalLSTM", "flatten", "pooling", "batchnorm"}
+    ),
+    activations=frozenset({"ReLU", "sigmoid", "tanh"}),
+    merging=frozenset({"uniDirectionalLSTM"}),  # its states are inputs; it joins no branches
+)
+"""Apple's `isLayerSupportedForBackprop` (COREML.md §2.3)."""
+
+BEYOND = Differentiable(
+    layers=CORE_ML.layers
+    | {
+        "add",
+        "bias",
+        "clip",
+        "concat",
+        "multiply",
+        "padding",
+        "permute",
+        "reshape",
+        "scale",
+        "softmax",
+        "upsample",
+    },
+    activations=CORE_ML.activations | {"ELU", "PReLU", "leakyReLU", "linear", "scaledTanh", "softplus"},
+    merging=CORE_ML.merging | {"add", "concat", "multiply"},
+)
+"""What Apple's validator refuses although the arithmetic allows it; trained only where the user asks for it."""
+
+
+def differentiable(case: Case) -> Differentiable:
+    """Return the set that the case is judged by."""
+    return BEYOND if case.beyond_coreml else CORE_ML
+
+
+# ── the way ─────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """A layer that a loss depends on; `blocker` is a layer between the two that lets no gradient pass."""
+
+    layer: Layer
     blocker: Layer | None
-    beyond: tuple[Layer, ...]
 
 
-def passes(layer: Layer) -> bool:
-    """Tell whether Core ML sends a gradient through this layer."""
-    if isinstance(layer.parameters, Activation):
-        return layer.parameters.type in DIFFERENTIABLE_ACTIVATIONS
-    # A convolution that takes its weights from a blob merges two branches.
-    merges = len(layer.inputs) != 1 and layer.type != "uniDirectionalLSTM"
-    return layer.type in DIFFERENTIABLE and not merges
+def way(case: Case) -> tuple[Station, ...]:
+    """Return every layer that a loss depends on, last first.
+
+    One pass over the layers from the last to the first: what reads a blob that is made later has no way there.
+    """
+    allowed = differentiable(case)
+    arrived: dict[int, Layer | None] = {id(layer): None for layer in _starts(case)}
+    stations: list[Station] = []
+    for layer in reversed(case.network.layers):
+        if id(layer) not in arrived:
+            continue
+        blocker = arrived[id(layer)]
+        stations.append(Station(layer=layer, blocker=blocker))
+        after = blocker or (None if allowed.passes(layer) else layer)
+        for producer in _producers(case, layer):
+            arrived[id(producer)] = arrived.get(id(producer)) or after
+    return tuple(stations)
 
 
-def path(case: Case) -> Path:
-    """Return the way from the only loss; empty when there is none."""
-    layer = _first(case)
-    chain: dict[int, Layer] = {}
-    while layer is not None and passes(layer) and id(layer) not in chain:
-        chain[id(layer)] = layer
-        layer = case.producers.get(layer.inputs[0]) if layer.inputs else None
-    blocker = layer if layer is not None and not passes(layer) else None
-    return Path(chain=tuple(chain.values()), blocker=blocker, beyond=tuple(_upstream(case, blocker)))
+def _starts(case: Case) -> Iterator[Layer]:
+    """Yield the layers that the gradients meet first: cross entropy takes its softmax along."""
+    for loss in case.losses:
+        layer = case.producers.get(loss.input)
+        if layer is not None:
+            yield from _producers(case, layer) if is_fused(layer, loss) else (layer,)
 
 
-def _first(case: Case) -> Layer | None:
-    """Return the layer that the gradient meets first: cross entropy takes its softmax along."""
-    if case.loss is None:
-        return None
-    layer = case.producers.get(case.loss.input)
-    if layer is not None and case.loss.kind == CROSS_ENTROPY and layer.type == "softmax":
-        return case.producers.get(layer.inputs[0]) if layer.inputs else None
-    return layer
+def is_fused(layer: Layer, loss: Loss) -> bool:
+    """Tell whether the layer is the softmax that cross entropy takes along."""
+    return loss.kind == CROSS_ENTROPY and layer.type == "softmax"
 
 
-def _upstream(case: Case, start: Layer | None) -> Iterator[Layer]:
-    """Yield the layers at or before `start`."""
-    waiting = [start] if start is not None else []
-    seen: set[int] = set()
-    while waiting:
-        layer = waiting.pop()
-        if id(layer) not in seen:
-            seen.add(id(layer))
-            yield layer
-            waiting += [case.producers[blob] for blob in layer.inputs if blob in case.producers]
+def _producers(case: Case, layer: Layer) -> Iterator[Layer]:
+    return (case.producers[blob] for blob in layer.inputs if blob in case.producers)
+
+
+def passed(case: Case) -> tuple[Layer, ...]:
+    """Return the layers that a gradient must pass, last first: those between a trained layer and a loss."""
+    moved: set[str] = set()
+    behind: set[int] = set()
+    for layer in case.network.layers:
+        if not moved.isdisjoint(layer.inputs):
+            behind.add(id(layer))
+        if layer.updatable or id(layer) in behind:
+            moved.update(layer.outputs)
+    return tuple(station.layer for station in way(case) if id(station.layer) in behind)
 
 
 def needed_inputs(case: Case) -> set[str]:
-    """Return the blobs that the loss depends on and no layer makes."""
-    start = case.producers.get(case.loss.input) if case.loss is not None else None
-    return {blob for layer in _upstream(case, start) for blob in layer.inputs if blob not in case.producers}
+    """Return the blobs that the losses depend on and no layer makes."""
+    wanted = {loss.input for loss in case.losses}
+    for layer in reversed(case.network.layers):
+        if not wanted.isdisjoint(layer.outputs):
+            wanted.update(layer.inputs)
+    return wanted - set(case.producers)
 
 
 # ── rules ───────────────────────────────────────────────────────────────────────────────────────
 def backpropagation(case: Case) -> Iterator[Reason]:
     """Between a trained layer and the loss every layer lets the gradient pass."""
-    way = path(case)
-    for layer in way.beyond:
-        if layer.updatable and layer is not way.blocker and way.blocker is not None:
+    for station in way(case):
+        layer, blocker = station.layer, station.blocker
+        if layer.updatable and blocker is not None:
             yield Reason(
                 rule="backpropagation",
                 layer=layer.name,
-                message=f"there is a layer ({way.blocker.name!r}, {_kind(way.blocker)}), which does not support "
+                message=f"there is a layer ({blocker.name!r}, {kind(blocker)}), which does not support "
                 f"backpropagation, between the updatable marked layer {layer.name!r} and the loss function",
-                remedy=f"unmark {layer.name!r}, or train layers after {way.blocker.name!r} only",
+                remedy=f"unmark {layer.name!r}, or train layers after {blocker.name!r} only",
             )
 
 
 def reached(case: Case) -> Iterator[Reason]:
     """Some updatable layer is on the way: otherwise an update would change nothing."""
     marked = [layer for layer in case.network.layers if layer.updatable]
-    way = path(case)
-    on_the_way = any(layer.updatable for layer in (*way.chain, *way.beyond))
-    if marked and case.loss is not None and not on_the_way:
+    if marked and case.losses and not any(station.layer.updatable for station in way(case)):
         yield Reason(
             rule="lossNotReached",
             layer=marked[0].name,
-            message=f"no updatable layer leads to the loss {case.loss.name!r}: an update would change nothing",
+            message=f"no updatable layer leads to the loss {case.losses[0].name!r}: an update would change nothing",
             remedy="put the loss after the layers to train",
         )
 
 
-def _kind(layer: Layer) -> str:
-    if isinstance(layer.parameters, Activation):
-        return layer.parameters.type
-    return layer.type
+def kind(layer: Layer) -> str:
+    """Return what a layer does, by Apple's name."""
+    return layer.parameters.type if isinstance(layer.parameters, Activation) else layer.type
