@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from finetuned.errors import ModelError
 from finetuned.spec import coreml_pb2 as pb
-from finetuned.spec import features, layers, updates, wire
+from finetuned.spec import features, layers, neighbors, updates, wire
 from finetuned.spec.model import (
     Convolution,
     FloatArray,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["LayerWeights", "array", "decode", "encode", "weight_shape"]
 
 NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+NEIGHBORS = "kNearestNeighborsClassifier"
 
 # What people hand over instead of an .mlmodel: how it starts, and what to do.
 MISTAKEN = (
@@ -44,17 +45,33 @@ MISTAKEN = (
 def decode(data: bytes) -> Model:
     """Return the model in the bytes of an `.mlmodel`; ModelError says what they are instead."""
     message = _parsed(data)
-    kind = message.WhichOneof("Type")
-    if kind is None:
+    if message.WhichOneof("Type") is None:
         raise ModelError(f"not a Core ML model: {len(data)} bytes hold no model of a known type{_hint(data)}")
+    return _model(message, bytes(data))
+
+
+def _model(message: pb.Model, data: bytes = b"") -> Model:
+    """Return a model, or (without data) one inside a pipeline, whose kind may be missing: `check` says so."""
+    kind = message.WhichOneof("Type") or ""
+    pipeline = _pipeline(message, kind)
     return Model(
         specification_version=message.specificationVersion,
         updatable=message.isUpdatable,
         kind=kind,
         description=features.description(message.description),
         network=_network(getattr(message, kind)) if kind in NETWORKS else None,
-        data=bytes(data),
+        neighbors=neighbors.neighbors(message.kNearestNeighborsClassifier) if kind == NEIGHBORS else None,
+        models=tuple(_model(inner) for inner in pipeline.models),
+        names=tuple(pipeline.names),
+        data=data,
     )
+
+
+def _pipeline(message: pb.Model, kind: str) -> pb.Pipeline:
+    """Return what a pipeline of any form holds; nothing for other kinds."""
+    if kind in {"pipelineClassifier", "pipelineRegressor"}:
+        return getattr(message, kind).pipeline  # type: ignore[no-any-return]  # generated classes are read by name
+    return message.pipeline if kind == "pipeline" else pb.Pipeline()
 
 
 def _parsed(data: bytes) -> pb.Model:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from finetuned.parameters import Parameter
+    from finetuned.spec.neighbors import Neighbors
 
 FloatArray = NDArray[np.float32]
 
@@ -289,8 +290,9 @@ class Network:
 class Model:
     """A Core ML model: `kind` is the name of its field in `Model.Type`.
 
-    `network` is there for the three neural network kinds only; `data` are the bytes that it was decoded
-    from, the ground on which `codec.encode` patches new weights.
+    `network` is there for the three neural network kinds only, `neighbors` for k-nearest neighbours, `models` and
+    their `names` (as many, or none) for pipelines; `data` are the bytes that it was decoded from, the ground on which
+    `codec.encode` patches new weights (a model inside a pipeline has none).
     """
 
     specification_version: int
@@ -298,4 +300,7 @@ class Model:
     kind: str
     description: Description
     network: Network | None
+    neighbors: Neighbors | None = None
+    models: tuple[Model, ...] = ()
+    names: tuple[str, ...] = ()
     data: bytes = field(repr=False, default=b"")

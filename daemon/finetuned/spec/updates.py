@@ -15,7 +15,7 @@ def update(message: pb.NetworkUpdateParameters) -> Update:
     parameters = _optimizer_parameters(getattr(message.optimizer, optimizer)) if optimizer else {}
     for name in ("epochs", "seed"):
         if message.HasField(name):
-            parameters[name] = _number(getattr(message, name))
+            parameters[name] = number(getattr(message, name))
     if message.HasField("shuffle"):
         parameters["shuffle"] = Parameter(default=message.shuffle.defaultValue)
     return Update(
@@ -34,10 +34,11 @@ def _loss(message: pb.LossLayer) -> Loss:
 
 
 def _optimizer_parameters(message: pb.SGDOptimizer | pb.AdamOptimizer) -> dict[str, Parameter]:
-    return {field.name: _number(value) for field, value in message.ListFields()}
+    return {field.name: number(value) for field, value in message.ListFields()}
 
 
-def _number(message: NumberParameter) -> Parameter:
+def number(message: NumberParameter) -> Parameter:
+    """Return a number's default and what it may be set to."""
     match message.WhichOneof("AllowedValues"):
         case "range":
             limits = message.range
