@@ -45,7 +45,7 @@ def losses(graph: Graph, loss: Loss, prediction: Value) -> Value:
         target = graph.input(TARGET, prediction.shape)
         return graph.add("SquaredError", prediction, target, origin=loss.name)
     logits = (
-        graph.add("Reshape", prediction, shape=prediction.sizes[:1], origin=loss.name)
+        graph.add("Reshape", prediction, shape=(BATCH, *prediction.sizes[:1]), origin=loss.name)
         if len(prediction.shape) == IMAGE_RANK
         else prediction
     )

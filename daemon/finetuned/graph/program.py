@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
 from finetuned.graph import loss as losses
+from finetuned.graph.context import Context, batch_first, is_batch_last
 from finetuned.graph.emit import emit, used_inputs
 from finetuned.graph.grad import gradients
+from finetuned.graph.inputs import declare
 from finetuned.graph.ir import Graph
-from finetuned.graph.lower import Context, declare, lower
+from finetuned.graph.lower import lower
 from finetuned.graph.values import BATCH, Value
 
 if TYPE_CHECKING:
@@ -199,10 +201,16 @@ def _front(model: Model, network: Network, cut: Cut) -> Context:
 def _chain(cut: Cut, network: Network, features: Value) -> tuple[Context, Value]:
     """The chain forward, with its features and trained weights as inputs."""
     graph = Graph()
-    context = Context(graph=graph, fed_layers=frozenset(cut.trained))
+    context = Context(graph=graph, fed_layers=frozenset(cut.trained), trains=True)
     context.blobs[cut.blob] = graph.input(FEATURES, features.shape)
     lower(context, cut.chain)
-    return context, context.blobs[losses.prediction_blob(network, cut.loss)]
+    return context, _rows(context, losses.prediction_blob(network, cut.loss))
+
+
+def _rows(context: Context, blob: str) -> Value:
+    """Return a blob with one row per sample, as losses and callers want it."""
+    value = context.blobs[blob]
+    return batch_first(context, value, value.sizes, blob) if is_batch_last(value) else value
 
 
 def _step(
@@ -233,7 +241,7 @@ def _head(cut: Cut, network: Network, features: Value) -> Program:
     each = losses.losses(context.graph, cut.loss, prediction)
     if cut.loss.kind == losses.CROSS_ENTROPY:
         lower(context, (losses.softmax_layer(network, cut.loss),))
-        prediction = context.blobs[cut.loss.input]
+        prediction = _rows(context, cut.loss.input)
     return _program(context.graph, {PREDICTION: prediction, LOSSES: each})
 
 

@@ -25,7 +25,7 @@ from finetuned.graph.program import (
     compile_training,
 )
 from finetuned.spec import check, codec
-from finetuned.spec.model import InnerProduct, Layer, Model
+from finetuned.spec.model import Convolution, InnerProduct, Layer, Model
 from finetuned.update import optimizer
 from finetuned.update.checkpoint import OPTIMIZER, WEIGHTS, Position, Snapshot
 from finetuned.update.devices import CPU
@@ -125,10 +125,14 @@ class NetworkUpdate:
             if parameters.bias is not None:
                 self._put(f"{layer.name}.biases", codec.array(parameters.bias, self._shape(layer, "biases")))
 
-    def _trained_layers(self) -> list[tuple[Layer, InnerProduct]]:
+    def _trained_layers(self) -> list[tuple[Layer, InnerProduct | Convolution]]:
         chain = self.training.cut.chain
         trained = [layer for layer in chain if layer.name in self.training.cut.trained]
-        return [(layer, layer.parameters) for layer in trained if isinstance(layer.parameters, InnerProduct)]
+        return [
+            (layer, layer.parameters)
+            for layer in trained
+            if isinstance(layer.parameters, InnerProduct | Convolution)
+        ]
 
     def _shape(self, layer: Layer, key: str) -> tuple[int, ...]:
         return self.training.parameters[f"{layer.name}.{key}"]

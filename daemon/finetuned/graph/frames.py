@@ -1,0 +1,155 @@
+"""How windows lie over an image: sizes and padding of convolutions and poolings (NeuralNetwork.proto).
+
+`same`: out = ⌈in / stride⌉; of an odd amount of padding the bigger half lies at the bottom right, or at the top left where
+the file says so (SamePadding).  `includeLastPixel`: out = ⌈(in + 2 pad - kernel) / stride⌉ + 1, less one where the last
+window would start in the padding.  A deconvolution is the frame of the convolution that leads from its output to its input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetuned.graph import tables
+from finetuned.spec.model import Convolution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from finetuned.graph.tables import Table
+    from finetuned.spec.model import Padding, Pooling
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Windows along an axis of `size` pixels: `begin` and `end` are the padding, `out` is how many there are."""
+
+    size: int
+    out: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    begin: int = 0
+    end: int = 0
+
+    def places(self) -> NDArray[np.int64]:
+        """Return int64 [kernel, out]: where each tap of each window lies, `tables.NONE` outside; ValueError where huge."""
+        tables.check(self.kernel * self.out)
+        taps = np.arange(self.kernel)[:, None] * self.dilation
+        at = np.arange(self.out)[None, :] * self.stride + taps - self.begin
+        return np.where((at >= 0) & (at < self.size), at, tables.NONE)
+
+    def within(self, padding: int) -> NDArray[np.int64]:
+        """Return int64 [out]: how many places of each window lie in the axis and `padding` at both of its ends."""
+        first = np.arange(self.out) * self.stride - self.begin
+        return np.minimum(first + self.kernel, self.size + padding) - np.maximum(first, -padding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """Windows over an image."""
+
+    rows: Axis
+    columns: Axis
+
+    def each(self, name: str) -> Pair:
+        """Return a field of both axes."""
+        return (getattr(self.rows, name), getattr(self.columns, name))
+
+    @property
+    def pads(self) -> tuple[int, int, int, int]:
+        """ONNX's pads (top, left, bottom, right)."""
+        return (*self.each("begin"), *self.each("end"))
+
+    def table(self) -> Table:
+        """Return the table [1, kH·kW, oH·oW] of the windows; ValueError where it would be huge."""
+        return tables.windows(self.rows.places(), self.columns.places(), self.columns.size)
+
+    def within(self, padding: Pair) -> NDArray[np.float32]:
+        """Return float32 [oH, oW]: how many places of each window lie in the image and `padding` around it."""
+        rows, columns = self.rows.within(padding[0]), self.columns.within(padding[1])
+        return np.asarray(np.outer(rows, columns), dtype=np.float32)
+
+
+# ── of a layer ──────────────────────────────────────────────────────────────────────────────────
+def convolution(p: Convolution | Pooling, size: Pair) -> Frame:
+    """Return the windows of a convolution, or of a pooling, over an image of `size`; ValueError where none fits."""
+    dilation = p.dilation if isinstance(p, Convolution) else (1, 1)
+    rows, columns = (
+        _axis(p.padding, axis, *one)
+        for axis, one in enumerate(zip(size, p.kernel, p.stride, dilation, strict=True))
+    )
+    return Frame(rows=rows, columns=columns)
+
+
+def pooling(p: Pooling, size: Pair) -> Frame:
+    """Return the windows of a pooling; a global one has one over everything."""
+    if not p.global_pooling:
+        return convolution(p, size)
+    rows, columns = (Axis(size=each, out=1, kernel=each) for each in size)
+    return Frame(rows=rows, columns=columns)
+
+
+def deconvolution(p: Convolution, size: Pair) -> Frame:
+    """Return the windows of the convolution that leads from the deconvolution's output to an input of `size`.
+
+    Without `outputShape`, valid: out = (in - 1) stride + kernel - borders; same: out = in · stride.  What the output lacks
+    of the whole extent (in - 1) stride + kernel is cut off, the odd one at the end (at the beginning: top left heavy).
+    """
+    rows, columns = (_transposed(p, axis, each) for axis, each in enumerate(size))
+    return Frame(rows=rows, columns=columns)
+
+
+def _transposed(p: Convolution, axis: int, size: int) -> Axis:
+    kernel, stride, dilation = p.kernel[axis], p.stride[axis], p.dilation[axis]
+    whole = (size - 1) * stride + (kernel - 1) * dilation + 1
+    if not p.output_shape and p.padding.mode == "valid":
+        begin, end = p.padding.amounts[axis]
+    else:
+        lacking = whole - (p.output_shape[axis] if p.output_shape else size * stride)
+        half = max(lacking, 0) // 2
+        begin, end = (
+            (lacking - half, half) if p.padding.top_left_heavy and lacking > 0 else (half, lacking - half)
+        )
+    out = whole - begin - end
+    if not 0 < out < whole + stride:
+        raise ValueError(f"an output of {out} cannot be made from {size}: 1 to {whole + stride - 1} can")
+    return Axis(size=out, out=size, kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end)
+
+
+# ── padding ─────────────────────────────────────────────────────────────────────────────────────
+def _axis(padding: Padding, axis: int, size: int, kernel: int, stride: int, dilation: int) -> Axis:  # noqa: PLR0913, PLR0917 - an axis
+    extent = (kernel - 1) * dilation + 1
+    begin, end = _PADS[padding.mode](padding, axis, size, extent, stride)
+    out = (size + begin + end - extent) // stride + 1
+    if out < 1:
+        raise ValueError(f"a kernel of {kernel} does not fit into {size} with {begin + end} of padding")
+    return Axis(size=size, out=out, kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end)
+
+
+def _same(padding: Padding, _: int, size: int, extent: int, stride: int) -> Pair:
+    out = -(-size // stride)
+    total = max((out - 1) * stride + extent - size, 0)
+    small, big = total // 2, total - total // 2
+    return (big, small) if padding.top_left_heavy else (small, big)
+
+
+def _valid(padding: Padding, axis: int, *_: int) -> Pair:
+    return padding.amounts[axis]
+
+
+def _last_pixel(padding: Padding, axis: int, size: int, extent: int, stride: int) -> Pair:
+    pad = padding.amounts[axis][0]
+    out = -(-(size + 2 * pad - extent) // stride) + 1
+    if any(amount for amount, _ in padding.amounts) and (out - 1) * stride >= size + pad:
+        out -= 1
+    return pad, max((out - 1) * stride + extent - size - pad, 0)
+
+
+_PADS: dict[str, Callable[..., Pair]] = {"valid": _valid, "same": _same, "includeLastPixel": _last_pixel}

@@ -1,0 +1,115 @@
+"""Pooling: the greatest, the mean, or the root of the sum of squares of each window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from finetuned.graph import frames, tables
+from finetuned.graph.context import Context, Lowering, as_image, blamed, is_batch_last
+
+if TYPE_CHECKING:
+    from finetuned.graph.frames import Frame
+    from finetuned.graph.values import Array, Value
+    from finetuned.spec.model import Layer, Pooling
+
+
+def _pooling(context: Context, layer: Layer, inputs: list[Value]) -> Value:
+    p = cast("Pooling", layer.parameters)
+    x = as_image(context, inputs[0], layer)
+    rows, columns = x.sizes[1:]
+    with blamed(layer):
+        frame = frames.pooling(p, (rows, columns))
+        rule = (_TRAINED if is_batch_last(x) else _RUN)[p.type]
+        return rule(context, layer, frame, x)
+
+
+def _shares(p: Pooling, frame: Frame) -> Array:
+    """Return float32 [oH, oW], one over the numbers that a mean counts: those of the image, or of its padding too.
+
+    Where the last pixel is included, what the last window takes beyond the stated padding counts for nothing (as in Caffe).
+    """
+    rows, columns = p.padding.amounts
+    stated = (rows[0], columns[0]) if p.padding.mode == "includeLastPixel" else None
+    if p.exclude_padding:
+        counts = frame.within((0, 0))
+    else:
+        counts = (
+            frame.within(stated)
+            if stated
+            else np.full(frame.each("out"), float(np.prod(frame.each("kernel"))), np.float32)
+        )
+    if counts.min() < 1:
+        raise ValueError("a window lies in the padding altogether: there is nothing to take the mean of")
+    return np.asarray(1.0 / counts, dtype=np.float32)
+
+
+# ── running: onnxruntime's own operators ────────────────────────────────────────────────────────
+def _run_max(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    return _run(context, layer, frame, x, "MaxPool")
+
+
+def _run_l2(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    return _run(context, layer, frame, x, "LpPool", p=2)
+
+
+def _run_mean(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    """The operator counts either the whole kernel or the image alone; anything else is put right after it."""
+    p = cast("Pooling", layer.parameters)
+    excluded = int(p.exclude_padding)
+    mean = _run(context, layer, frame, x, "AveragePool", count_include_pad=1 - excluded)
+    counted = frame.within((0, 0)) if excluded else np.float32(np.prod(frame.each("kernel")))
+    correction = _shares(p, frame) * counted
+    if np.allclose(correction, 1.0):
+        return mean
+    factor = context.graph.constant(f"{layer.name}.shares", correction)
+    return context.graph.add("Mul", mean, factor, origin=layer.name)
+
+
+def _run(context: Context, layer: Layer, frame: Frame, x: Value, operator: str, **extra: int) -> Value:
+    if frame.each("kernel") == frame.each("size") and frame.each("out") == (1, 1) and not any(frame.pads):
+        extra.pop("count_include_pad", None)
+        return context.graph.add(f"Global{operator}", x, origin=layer.name, **extra)
+    return context.graph.add(
+        operator,
+        x,
+        kernel_shape=frame.each("kernel"),
+        strides=frame.each("stride"),
+        pads=frame.pads,
+        origin=layer.name,
+        **extra,
+    )
+
+
+# ── training: tables of positions ───────────────────────────────────────────────────────────────
+def _trained_max(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    """A place in the padding repeats another of its window, which changes neither the greatest nor which is first."""
+    table = tables.filled(frame.table())
+    places = context.graph.add("Collect", x, table=table, size=frame.each("out"), origin=layer.name)
+    return context.graph.add("WindowMax", places, window=table.shape[1], origin=layer.name)
+
+
+def _trained_mean(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    shares = _shares(cast("Pooling", layer.parameters), frame)
+    total = _total(context, layer, frame, x)
+    uniform = shares.min() == shares.max()
+    factor = shares[:1, :1] if uniform else shares
+    share = context.graph.constant(f"{layer.name}.shares", factor[..., None])
+    return context.graph.add("Mul", total, share, origin=layer.name)
+
+
+def _trained_l2(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    square = context.graph.add("Mul", x, x, origin=layer.name)
+    return context.graph.add("Sqrt", _total(context, layer, frame, square), origin=layer.name)
+
+
+def _total(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    table = tables.summed(frame.table())
+    return context.graph.add("Collect", x, table=table, size=frame.each("out"), origin=layer.name)
+
+
+_RUN = {"MAX": _run_max, "AVERAGE": _run_mean, "L2": _run_l2}
+_TRAINED = {"MAX": _trained_max, "AVERAGE": _trained_mean, "L2": _trained_l2}
+
+LOWERINGS: dict[str, Lowering] = {"pooling": _pooling}

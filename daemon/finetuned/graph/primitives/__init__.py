@@ -1,0 +1,1 @@
+"""The primitives by family; `ops` holds the table of them all."""
