@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from finetuned import __version__
 from finetuned.errors import ModelError
+from finetuned.rows import Gathering
 from finetuned.service import inputs
 from finetuned.service.describe import sample_inputs
 from finetuned.service.messages import InputSpec, Prepared
@@ -27,9 +29,9 @@ from finetuned.update.session import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from finetuned.rows import Array, Rows
     from finetuned.service.messages import Report, TaskSpec
     from finetuned.spec.model import Model
     from finetuned.update.network import NetworkUpdate
@@ -55,27 +57,31 @@ class Frozen:
         self._key = ":".join((*known, *_elsewhere(self._device)))
         inputs.keep_features_of(db, self._key)
 
-    def of(self, digests: Sequence[str]) -> Generator[Report | None, None, NDArray[np.float32]]:
-        """Return float32 [N, *feature_shape]; a boundary after each that is computed, `Prepared` after a few."""
-        features = np.empty((len(digests), *self._update.training.feature_shape), dtype=np.float32)
-        for start in range(0, len(digests), AT_ONCE):
-            part = digests[start : start + AT_ONCE]
-            yield from self._fill(features[start : start + len(part)], part)
-            yield Prepared(done=start + len(part), total=len(digests))
-        return features
+    def of(self, digests: Sequence[str], folder: Path) -> Generator[Report | None, None, Rows]:
+        """Return float32 [N, *feature_shape]; a boundary after each that is computed, `Prepared` after a few.
 
-    def _fill(self, out: NDArray[np.float32], digests: Sequence[str]) -> Iterator[None]:
-        """Fill in a few; those that are computed are kept, also where it ends in the middle of them."""
+        Those that are too many for memory go to a file in `folder`.
+        """
+        features = Gathering(self._update.training.feature_shape, folder=folder)
+        for start in range(0, len(digests), AT_ONCE):
+            yield from self._add(features, digests[start : start + AT_ONCE])
+            yield Prepared(done=len(features), total=len(digests))
+        return features.rows()
+
+    def _add(self, features: Gathering, digests: Sequence[str]) -> Iterator[None]:
+        """Add a few; those that are computed are kept, also where it ends in the middle of them."""
         made: list[tuple[str, bytes]] = []
         kept = list(inputs.read_features(self._db, self._key, digests))
+        shape = (1, *self._update.training.feature_shape)
         try:
-            for row, digest, data in zip(out, digests, kept, strict=True):
-                if data is not None and len(data) == row.nbytes:
-                    row[...] = np.frombuffer(data, np.float32).reshape(row.shape)
+            for digest, data in zip(digests, kept, strict=True):
+                if data is not None and len(data) == 4 * prod(shape):
+                    features.add(np.frombuffer(data, np.float32).reshape(shape))
                     continue
-                row[...] = self._computed(digest)
+                computed = self._computed(digest)
+                features.add(computed)
                 if self._update.device == self._device:  # also after a device failed in this very one
-                    made.append((digest, row.tobytes()))
+                    made.append((digest, computed.tobytes()))
                 yield
         finally:
             with contextlib.suppress(
@@ -83,11 +89,10 @@ class Frozen:
             ):  # a full disk: they are computed once more, next time
                 inputs.put_features(self._db, self._key, made)
 
-    def _computed(self, digest: str) -> NDArray[np.float32]:
+    def _computed(self, digest: str) -> Array:
         (data,) = inputs.read_inputs(self._db, self._signature, [digest])
         array = np.frombuffer(data, self._want.dtype).reshape(1, *self._want.shape)
-        features: NDArray[np.float32] = self._update.features_of({self._want.name: array})[0]
-        return features
+        return self._update.features_of({self._want.name: array})
 
 
 def _elsewhere(device: str) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ from finetuned.spec import check, codec
 from finetuned.update import checkpoint
 from finetuned.update.devices import CPU
 from finetuned.update.features import Encoded, targets_of
-from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
+from finetuned.update.network import Epoch, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import adjusted, resolve, update_of
 from finetuned.update.session import VERSION
 
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from finetuned.parameters import Number
     from finetuned.update.checkpoint import Snapshot
+    from finetuned.update.measuring import Measure
 
 
 @dataclass(slots=True, kw_only=True)
@@ -221,7 +222,9 @@ class Work:
         self, frozen: Frozen, update: NetworkUpdate, *, held_out: bool
     ) -> Generator[Report | None, None, Encoded]:
         chosen = [sample for sample in self.spec.samples if sample.held_out is held_out]
-        features = yield from frozen.of([sample.digest for sample in chosen])
+        folder = result_path(self.spec, self.attempt).parent
+        files.make_folder(folder)
+        features = yield from frozen.of([sample.digest for sample in chosen], folder)
         yield from self._moves(update)
         targets = targets_of(update.model, [sample.label for sample in chosen], update.training.target_shape)
         return Encoded(features=features, targets=targets)

@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetuned import __version__
+from finetuned.rows import row_bytes, slices
 from finetuned.update.session import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from finetuned.parameters import Number
-    from finetuned.update.features import Array, Encoded
+    from finetuned.update.features import Encoded
 
 
 def identity_of(model: bytes, data: Encoded, parameters: Mapping[str, Number], *, threads: int) -> str:
     """Return the SHA-256, hex, over model file, samples in order, parameters, threads, and who computes."""
     digest = hashlib.sha256()
-    for part in (model, *_described(data.features), *_described(data.targets)):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
+    _add(digest, model)
+    for rows in (data.features, data.targets):
+        _add(digest, f"{rows.dtype.str}{rows.shape}".encode())
+        digest.update((len(rows) * row_bytes(rows)).to_bytes(8, "little"))
+        for part in slices(len(rows), row_bytes(rows)):
+            digest.update(np.ascontiguousarray(rows[part]).data)
     rest = {
         "parameters": dict(sorted(parameters.items())),
         "threads": threads,
@@ -35,6 +39,6 @@ def identity_of(model: bytes, data: Encoded, parameters: Mapping[str, Number], *
     return digest.hexdigest()
 
 
-def _described(array: Array) -> tuple[bytes, bytes]:
-    """Return an array's type and shape, and its numbers."""
-    return f"{array.dtype.str}{array.shape}".encode(), array.tobytes()
+def _add(digest: hashlib._Hash, part: bytes) -> None:
+    digest.update(len(part).to_bytes(8, "little"))
+    digest.update(part)

@@ -46,6 +46,7 @@ class Buffers:
         self._onehot = data.targets.dtype == np.int64
         self._features = np.empty((self.size, *data.features.shape[1:]), dtype=np.float32)
         self._targets = np.zeros((self.size, *target_shape), dtype=np.float32)
+        self._classes = np.empty(self.size, dtype=np.int64)
         self._loss = np.zeros(1, dtype=np.float32)
         partial = len(data) % self.size
         self._bound = {rows: self._bind(bind, rows) for rows in {self.size, partial} - {0}}
@@ -61,14 +62,16 @@ class Buffers:
     def run(self, rows: Array) -> float:
         """Compute loss and gradients of these samples."""
         count = len(rows)
-        np.take(self._data.features, rows, axis=0, out=self._features[:count], mode="clip")
+        self._data.features.take(rows, axis=0, out=self._features[:count], mode="clip")
         self._fill_targets(rows, self._targets[:count])
         self._bound[count].run()
         return float(self._loss[0])
 
     def _fill_targets(self, rows: Array, out: Array) -> None:
         if self._onehot:
+            classes = self._classes[: len(rows)]
+            self._data.targets.take(rows, axis=0, out=classes, mode="clip")
             out.fill(0.0)
-            out[np.arange(len(rows)), self._data.targets[rows]] = 1.0
+            out[np.arange(len(rows)), classes] = 1.0
         else:
-            np.take(self._data.targets, rows, axis=0, out=out, mode="clip")
+            self._data.targets.take(rows, axis=0, out=out, mode="clip")

@@ -24,6 +24,7 @@ from finetuned.graph.program import (
     Training,
     compile_training,
 )
+from finetuned.rows import row_bytes, slices
 from finetuned.spec import check, codec
 from finetuned.spec.model import Convolution, InnerProduct, Layer, Model
 from finetuned.update import optimizer
@@ -31,6 +32,7 @@ from finetuned.update.checkpoint import OPTIMIZER, WEIGHTS, Position, Snapshot
 from finetuned.update.devices import CPU
 from finetuned.update.features import Array, Encoded, inputs_of
 from finetuned.update.identity import identity_of
+from finetuned.update.measuring import Measure, Tally
 from finetuned.update.memory import Arena, Buffers
 from finetuned.update.parameters import update_of
 from finetuned.update.sessions import Sessions
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from finetuned.parameters import Number
     from finetuned.update.sessions import Binding, Move
 
-_MEASURED_AT_ONCE = 256
+_MEASURED_AT_ONCE = 32
 _NAMED = 5
 _STEP, _HEAD = "step", "head"
 
@@ -63,16 +65,6 @@ class Epoch:
     epoch: int
     loss: float
     last: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """How good the model is: `accuracy` of a classifier, `error` (mean absolute) of a regressor, None of nothing."""
-
-    samples: int
-    loss: float
-    accuracy: float | None = None
-    error: float | None = None
 
 
 class NetworkUpdate:
@@ -312,10 +304,11 @@ class NetworkUpdate:
         """Return how good the model is on these samples, with the weights of this moment."""
         if not len(data):
             raise SampleError("there is no sample to measure on")
-        parts = [self.predict(*part) for part in _chunks(data)]
-        predictions = np.concatenate([prediction for prediction, _ in parts])
-        loss = float(np.mean(np.concatenate([each for _, each in parts]), dtype=np.float64))
-        return measured(predictions, data.targets, loss)
+        tally = Tally()
+        for part in slices(len(data), row_bytes(data.features), most=_MEASURED_AT_ONCE):
+            targets = data.targets[part]
+            tally.add(*self.predict(data.features[part], targets), targets)
+        return tally.measure()
 
     def weights(self) -> dict[str, codec.LayerWeights]:
         """Return copies of the trained weights by layer."""
@@ -344,23 +337,6 @@ class NetworkUpdate:
 def _programs(training: Training) -> dict[str, Program]:
     front = {FEATURES: training.features} if training.features else {}
     return {**front, _HEAD: training.head, _STEP: training.step}
-
-
-def measured(predictions: Array, targets: Array, loss: float) -> Measure:
-    """Return accuracy (targets are class indices) or mean absolute error (targets are numbers), with the loss."""
-    count = len(targets)
-    if targets.dtype == np.int64:
-        hits = predictions.reshape(count, -1).argmax(axis=1) == targets
-        return Measure(samples=count, loss=loss, accuracy=float(hits.mean()))
-    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is told, as it is
-        error = float(np.abs(predictions - targets).mean(dtype=np.float64))
-    return Measure(samples=count, loss=loss, error=error)
-
-
-def _chunks(data: Encoded) -> Iterator[tuple[Array, Array]]:
-    for start in range(0, len(data), _MEASURED_AT_ONCE):
-        end = start + _MEASURED_AT_ONCE
-        yield data.features[start:end], data.targets[start:end]
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:

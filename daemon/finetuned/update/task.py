@@ -21,7 +21,7 @@ from finetuned.states import TERMINAL, TaskState, Verb, follow
 from finetuned.update import checkpoint
 from finetuned.update.events import EVERY_EVENT, MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.features import encoded
-from finetuned.update.network import Epoch, Measure, MiniBatch, NetworkUpdate
+from finetuned.update.network import Epoch, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import adjusted, resolve, update_of
 from finetuned.update.stream import Stream, in_thread
 from finetuned.update.updated_model import UpdatedModel
@@ -29,6 +29,7 @@ from finetuned.update.updated_model import UpdatedModel
 if TYPE_CHECKING:
     from finetuned.parameters import Number
     from finetuned.spec.model import Model
+    from finetuned.update.measuring import Measure
 
 Data = Mapping[str, Any]
 Metrics = dict[MetricKey, float | int]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
-    from finetuned.update.network import Measure, NetworkUpdate
+    from finetuned.update.measuring import Measure
+    from finetuned.update.network import NetworkUpdate
 
 _FOR_ALL_TO_READ = 0o644
 
