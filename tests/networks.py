@@ -164,7 +164,7 @@ def network(layers: Sequence[Layer], shape: Sequence[int]) -> pb.Model:
     message = pb.Model(specificationVersion=4)
     array_feature(message.description.input.add(name=INPUT), shape)
     message.neuralNetwork.layers.extend(chained(layers))
-    message.description.output.add(name=layers[-1].output[0]).type.multiArrayType.SetInParent()
+    array_feature(message.description.output.add(name=layers[-1].output[0]), ())
     return message
 
 
