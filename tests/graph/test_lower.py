@@ -236,12 +236,6 @@ def of_type(name: str) -> n.Layer:
     return layer
 
 
-def deconvolution() -> n.Layer:
-    layer = n.convolution(3, 3)
-    layer.convolution.isDeconvolution = True
-    return layer
-
-
 def without_outputs() -> n.Layer:
     layer = n.softmax()
     layer.output.extend(["a", "b"])
@@ -256,7 +250,6 @@ REFUSED = {
     "summands that do not fit": ([n.pooling("MAX"), n.add("x", "l0")], "do not fit each other"),
     "an unknown type": ([of_type("lrn")], "cannot run"),
     "an activation with weights": ([n.activation("PReLU")], "PReLU"),
-    "a deconvolution": ([deconvolution()], "deconvolution"),
     "weights from a blob": ([two_inputs(n.convolution(3, 3))], "2 inputs"),
     "two outputs": ([without_outputs()], "2 outputs"),
     "a blob that nothing makes": ([n.add("x", "nowhere")], "'nowhere'"),
@@ -264,10 +257,6 @@ REFUSED = {
     "more memory than a machine has": (
         [n.convolution(1, 3, kernel=(1, 1), padding=((1 << 30, 0), (1 << 30, 0)))],
         "more than",
-    ),
-    "padding that hides a whole window": (
-        [n.pooling("AVERAGE", last_pixel=(1, 1), kernel=(3, 3))],
-        "last pixel",
     ),
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +26,47 @@ ROWS = 3
 WINDOW = {"strides": (2, 1), "pads": (1, 0, 0, 1), "dilations": (1, 1)}
 POOL = {"kernel_shape": (2, 3), "strides": (2, 1), "pads": (1, 0, 0, 1)}
 V, I = (BATCH, 4), (BATCH, 2, 5, 6)  # noqa: E741 - a vector, an image
+L = (2, 3, 2, BATCH)
+"""An image of a chain that trains: two channels of six positions, the batch last."""
+# Two windows of two places, each the sum of two positions; -1 is a zero.
+TABLE_OF_SUMS = np.array([[[0, 1], [5, -1]], [[2, 2], [-1, -1]]], np.int32)
 
 
 def _softmax(x: Any) -> Any:  # noqa: ANN401 - arrays
     return np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+
+
+def _collect(x: Any) -> Any:  # noqa: ANN401 - arrays
+    """Return number k of window p of channel c: Σ_j x[c, table[j, k, p]]."""
+    flat = np.concatenate([x.reshape(2, 6, -1), np.zeros((2, 1, x.shape[-1]))], axis=1)
+    return flat[:, TABLE_OF_SUMS].sum(axis=1).reshape(4, 1, 2, -1)
+
+
+def _product(w: Any, x: Any) -> Any:  # noqa: ANN401 - arrays
+    """Return W x of each group of channels: the first two make the first half, the others the second."""
+    halves = zip(np.split(w.reshape(6, 2), 2), np.split(x, 2), strict=True)
+    return np.concatenate([np.einsum("ri,ipn->rpn", *half) for half in halves])
+
+
+def _product_back(w: Any, x: Any) -> Any:  # noqa: ANN401 - arrays
+    """Return Wᵀ x of each group."""
+    halves = zip(np.split(w.reshape(6, 2), 2), np.split(x, 2), strict=True)
+    return np.concatenate([np.einsum("ri,rpn->ipn", *half) for half in halves])
+
+
+def _outer(a: Any, b: Any) -> Any:  # noqa: ANN401 - arrays
+    """Return Σ a bᵀ over positions and samples, of each group."""
+    halves = zip(np.split(a, 2), np.split(b, 2), strict=True)
+    return np.concatenate([np.einsum("rpn,ipn->ri", *half) for half in halves]).reshape(6, 2, 1, 1)
+
+
+def _scattered(x: Any, w: Any, b: Any) -> Any:  # noqa: ANN401 - arrays
+    """Return what `WINDOW` scatters: each number lays its kernel down at (2 row, column), 1 cut off above and right."""
+    whole = np.zeros((len(x), 6, 11, 8))
+    for (row, column), c in product(np.ndindex(5, 6), range(2)):
+        made = np.einsum("n,okl->nokl", x[:, c, row, column], w[c])
+        whole[:, 3 * c : 3 * c + 3, 2 * row : 2 * row + 2, column : column + 3] += made
+    return whole[:, :, 1:, :-1] + b[:, None, None]
 
 
 # Each row: the shapes that go in, the attributes, and the meaning in float64 NumPy.  None: the operator is ONNX's own, and
@@ -42,7 +80,7 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Relu": [((V,), {}, lambda x: np.maximum(x, 0))],
     "Sigmoid": [((V,), {}, lambda x: 1 / (1 + np.exp(-x)))],
     "Tanh": [((V,), {}, np.tanh)],
-    "Reshape": [((I,), {"shape": (60,)}, lambda x: x.reshape(-1, 60))],
+    "Reshape": [((I,), {"shape": (BATCH, 60)}, lambda x: x.reshape(-1, 60))],
     "Transpose": [((I,), {"perm": (0, 2, 3, 1)}, lambda x: np.moveaxis(x, 1, 3))],
     "CrossEntropy": [((V, V), {}, lambda z, y: -(np.log(_softmax(z)) * y).sum(axis=1))],
     "SquaredError": [
@@ -60,6 +98,31 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     ],
     "Clip": [((V,), {"minimum": -0.5, "maximum": 0.25}, lambda x: np.clip(x, -0.5, 0.25))],
     "Cast": [((V,), {}, lambda x: x)],
+    "Neg": [((V,), {}, np.negative)],
+    "Div": [((V, (4,)), {}, np.divide)],
+    "Sqrt": [((V,), {}, np.sqrt)],
+    "Collect": [((L,), {"table": TABLE_OF_SUMS, "size": (1, 2)}, _collect)],
+    "Product": [
+        (((3, 2), (2, 4, BATCH)), {}, lambda w, x: np.einsum("ri,ipn->rpn", w, x)),
+        (((3, 2), (3, 4, BATCH)), {"transposed": 1}, lambda w, x: np.einsum("ri,rpn->ipn", w, x)),
+        (
+            ((3, 2), (2, 4, BATCH), (3,)),
+            {},
+            lambda w, x, b: np.einsum("ri,ipn->rpn", w, x) + b[:, None, None],
+        ),
+        (((6, 2, 1, 1), (4, 5, BATCH)), {"groups": 2}, _product),
+        (((6, 2), (6, 5, BATCH)), {"groups": 2, "transposed": 1}, _product_back),
+        (((6, 2), (4, 5, BATCH), (6,)), {"groups": 2}, lambda w, x, b: _product(w, x) + b[:, None, None]),
+    ],
+    "Outer": [
+        (((3, 4, BATCH), (2, 4, BATCH)), {"shape": (3, 2)}, lambda a, b: np.einsum("rpn,ipn->ri", a, b)),
+        (((6, 5, BATCH), (4, 5, BATCH)), {"shape": (6, 2, 1, 1), "groups": 2}, _outer),
+    ],
+    "FirstGreatest": [],  # below, where numbers are equal
+    "WindowMax": [(((6, 2, BATCH),), {"window": 3}, lambda x: x.reshape(2, 3, 2, -1).max(axis=1))],
+    "ConvTranspose": [
+        ((I, (2, 3, 2, 3), (6,)), {**WINDOW, "group": 2, "output_padding": (1, 0)}, _scattered),
+    ],
     "Conv": [((I, (4, 1, 2, 3), (4,)), {**WINDOW, "group": 2}, None)],
     "MaxPool": [((I,), POOL, None)],
     "AveragePool": [((I,), {**POOL, "count_include_pad": flag}, None) for flag in (0, 1)],
@@ -97,6 +160,8 @@ def test_a_primitive_computes_what_it_says_in_the_shape_that_it_promised(
     graph, promised = built(op, shapes, attributes)
     feeds = {f"i{i}": n.numbers(*sized(shape), seed=i) for i, shape in enumerate(shapes)}
     feeds["i0"].reshape(-1)[:2] = 0.0, 0.5
+    if op == "Sqrt":
+        feeds["i0"] = np.abs(feeds["i0"])
     program = Program(onnx=emit(graph), inputs=dict.fromkeys(feeds, ()), outputs={"y": ()})
     found = Session(program).run(feeds)["y"]
     if meaning is None:
@@ -117,6 +182,30 @@ def test_the_step_is_exact_at_zero_next_to_it_and_at_infinity(edge: float, count
     program = Program(onnx=emit(graph), inputs={"i0": ()}, outputs={"y": ()})
     rows = np.full((count, 4), edge, np.float32)
     np.testing.assert_array_equal(Session(program).run({"i0": rows})["y"], (rows > 0).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("window", "first"),
+    [
+        ([0, 0, 0, 0], 0),
+        ([-1, 3, 3, 2], 1),
+        ([-0.0, 0.0, -0.0, -1], 0),
+        ([1e30, 2, 1e30, 1e30], 0),
+        ([-1e30, -2, -2, -1e30], 1),
+        ([1, 1, 1, 1 + 2**-23], 3),
+        ([-3e38, 1e-38, 3e38, 3e38], 2),
+        ([0, 2e-38, 2e-38, 0], 1),
+    ],
+)
+def test_of_equal_numbers_the_first_is_the_greatest(window: list[float], first: int) -> None:
+    shapes = ((4, 1, BATCH), (1, 1, BATCH), (1, 1, BATCH))
+    graph, _ = built("FirstGreatest", shapes, {"window": 4})
+    program = Program(onnx=emit(graph), inputs={}, outputs={"y": ()})
+    rows = np.repeat(np.array(window, np.float32)[:, None, None], 9, axis=2)  # enough to be vectorised
+    feeds = {"i0": rows, "i1": rows.max(axis=0, keepdims=True), "i2": np.full((1, 1, 9), 7, np.float32)}
+    wanted = np.zeros_like(rows)
+    wanted[first] = 7
+    np.testing.assert_array_equal(Session(program).run(feeds)["y"], wanted)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.5), (1.0, 0.0), (0.0, 0.0), (-1.0, 0.0)])
