@@ -35,6 +35,10 @@ class Graph:
         self.inputs.append(value)
         return value
 
+    def maker(self, value: Value) -> Node | None:
+        """Return the node that makes `value`; inputs and constants have none."""
+        return next((node for node in reversed(self.nodes) if node.output is value), None)
+
     def constant(self, name: str, array: Array) -> Value:
         """Put an array into the graph (float32 stays as it is; no copy is made)."""
         value = Value(name=f"{name}#{len(self.constants)}", shape=tuple(array.shape), dtype=str(array.dtype))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from finetuned.graph import frames, tables
+from finetuned.graph import frames, fusion, tables
 from finetuned.graph.context import Context, Lowering, as_image, blamed, is_batch_last
 
 if TYPE_CHECKING:
@@ -85,9 +85,11 @@ def _run(context: Context, layer: Layer, frame: Frame, x: Value, operator: str, 
 # ── training: tables of positions ───────────────────────────────────────────────────────────────
 def _trained_max(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
     """A place in the padding repeats another of its window, which changes neither the greatest nor which is first."""
-    table = tables.filled(frame.table())
-    places = context.graph.add("Collect", x, table=table, size=frame.each("out"), origin=layer.name)
-    return context.graph.add("WindowMax", places, window=table.shape[1], origin=layer.name)
+    graph, table = context.graph, tables.filled(frame.table())
+    below = fusion.before_relu(graph, x)
+    places = fusion.places(graph, below, table, frame.each("out"), layer.name)
+    greatest = graph.add("WindowMax", places, window=table.shape[1], origin=layer.name)
+    return greatest if below is x else graph.add("Relu", greatest, origin=layer.name)
 
 
 def _trained_mean(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from finetuned.graph.tables import Table
 
 
+_ONE_BEHIND = np.array([0, 0, 0, 0, 1, 0], dtype=np.int64)
+"""ONNX's pads of [C, P, N]: one position behind the last."""
+
+
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────
 def _channels(a: Shape) -> tuple[int, tuple[int, ...]]:
     """The channels and the size of an image."""
@@ -58,6 +62,11 @@ def _outer(_: Shape, __: Shape, *, shape: tuple[int, ...], groups: int = 1) -> S
     return shape
 
 
+def _zero_behind(a: Shape) -> Shape:
+    channels, size = _channels(a)
+    return (channels, prod(size) + 1, BATCH)
+
+
 def _window_max(cols: Shape, *, window: int) -> Shape:
     channels, size = _channels(cols)
     return (channels // window, *size, BATCH)
@@ -72,11 +81,31 @@ def _spread(cols: Shape, *_: Shape, window: int) -> Shape:
 def _collect_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
     """Each position gets the sum over the windows that look at it."""
     (x,) = node.inputs
-    table: Table = node.attributes["table"]
     channels, *size = x.sizes
-    places = graph.add("Reshape", dy, shape=(channels, table[0].size, BATCH), origin=node.origin)
-    back = tables.inverse(table, prod(size))
+    back = tables.inverse(node.attributes["table"], prod(size))
+    dy, back = _with_a_zero(graph, dy, back)
+    places = graph.add("Reshape", dy, shape=(channels, prod(dy.sizes) // channels, BATCH), origin=node.origin)
     return (graph.add("Collect", places, table=back, size=tuple(size), origin=node.origin),)
+
+
+def _with_a_zero(graph: Graph, dy: Value, table: Table) -> tuple[Value, Table]:
+    """Let the product that made `dy` make a zero for each `NONE` of the table: a nought more goes in.
+
+    Else `Collect` adds the zeros to its input, which is a copy of the largest blob there is.
+    """
+    product = graph.maker(dy)
+    if product is None or product.op != "Product" or not (table == tables.NONE).any():
+        return dy, table
+    w, g, *bias = product.inputs
+    if bias:  # which would be added to the nought
+        return dy, table
+    columns = prod(g.sizes[1:])
+    wide = graph.add("ZeroBehind", g, origin=product.origin)
+    moved = table + table // columns
+    return (
+        graph.add("Product", w, wide, origin=product.origin, **product.attributes),
+        np.where(table == tables.NONE, np.int32(columns), moved).astype(np.int32),
+    )
 
 
 def _product_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]) -> Gradients:
@@ -125,12 +154,21 @@ def _emit_collect(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
     return nodes + _reshaped(last, (*node.output.sizes, -1), output)
 
 
+def _emit_zero_behind(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    channels, count = node.output.sizes
+    return [
+        *_reshaped(inputs[0], (channels, count - 1, -1), f"{output}.flat"),
+        constant(_ONE_BEHIND, f"{output}.pads"),
+        helper.make_node("Pad", [f"{output}.flat", f"{output}.pads"], [output]),
+    ]
+
+
 def _gathered(flat: str, table: Table, positions: int, output: str) -> list[Any]:
     """Gather along the positions; what lies outside is a position behind the last, which holds zeros."""
     outside = table == tables.NONE
     nodes = []
     if outside.any():
-        pads = constant(np.array([0, 0, 0, 0, 1, 0], dtype=np.int64), f"{output}.pads")
+        pads = constant(_ONE_BEHIND, f"{output}.pads")
         nodes = [pads, helper.make_node("Pad", [flat, f"{output}.pads"], [f"{output}.padded"])]
         flat = f"{output}.padded"
     index = np.where(outside, np.int32(positions), table).reshape(-1)
@@ -242,6 +280,7 @@ def _emit_first_greatest(node: Node, inputs: Sequence[str], output: str) -> list
 PRIMITIVES: dict[str, Primitive] = {
     "Collect": Primitive(shape=_collect, gradient=_collect_gradient, emit=_emit_collect),
     "Product": Primitive(shape=_product, gradient=_product_gradient, emit=_emit_product),
+    "ZeroBehind": Primitive(shape=_zero_behind, emit=_emit_zero_behind),
     "Outer": Primitive(shape=_outer, emit=_emit_outer),
     "WindowMax": Primitive(shape=_window_max, gradient=_window_max_gradient, emit=_emit_window_max),
     "FirstGreatest": Primitive(shape=_spread, emit=_emit_first_greatest),
