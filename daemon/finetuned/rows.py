@@ -7,6 +7,7 @@ would end that process instead of being told.  The kernel keeps what is read oft
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import weakref
@@ -97,6 +98,13 @@ class Gathering:
             return FiledRows(self._file, (self._count, *self._shape), self._dtype)
         return self._memory[: self._count]
 
+    def mapped(self) -> Array:
+        """Return all that was added as an array; what lies in the file is mapped from there, to be read only."""
+        if self._file is None:
+            return self._memory[: self._count]
+        shape = (self._count, *self._shape)
+        return np.frombuffer(self._file.mapped(self._count * self._size), self._dtype).reshape(shape)
+
 
 class FiledRows:
     """Rows in a file, to be read."""
@@ -145,6 +153,11 @@ class _File:
         with files.host_errors("writing the samples to the disk"):
             while left:
                 left = left[os.write(self._descriptor, left) :]
+
+    def mapped(self, size: int) -> mmap.mmap:
+        """Return so many bytes as memory that is read from the disk when it is looked at."""
+        with files.host_errors("mapping the samples"):
+            return mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ)
 
     def read(self, into: list[memoryview], places: list[int]) -> None:
         """Fill each memory from its place in the file on."""

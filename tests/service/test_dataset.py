@@ -29,7 +29,7 @@ async def read(
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     async with Decoders() as decoders:
-        return await dataset.read(
+        parts = dataset.parts(
             path,
             inputs,
             target="y",
@@ -38,6 +38,7 @@ async def read(
             decoders=decoders,
             progress=progress,
         )
+        return await dataset.whole(parts)
 
 
 def folder(root: Path, **files: bytes) -> Path:

@@ -13,7 +13,7 @@ from finetuned.edge.measuring import ClassifierReport, measure
 from finetuned.edge.pairs import pairs
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import figure
-from finetuned.errors import ModelError, SampleError
+from finetuned.errors import ModelError
 from finetuned.service import training_data
 from finetuned.service.decoder import Decoders
 from finetuned.service.describe import describe, sample_inputs
@@ -23,13 +23,15 @@ from finetuned.spec import codec
 from finetuned.update.predictor import Predictor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
     from finetuned.edge.measuring import Report
     from finetuned.service.dataset import Dataset
     from finetuned.service.messages import FeatureInfo, InputSpec, ModelInfo, ParameterInfo
+    from finetuned.service.training_data import Prepared
     from finetuned.spec.model import Model
+    from finetuned.update.network import NetworkUpdate
 
 SHOWN_LABELS = 20
 
@@ -188,11 +190,21 @@ def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -
     """Read DATA with a progress bar; what was rejected is told."""
     with _bar(f"reading {data.name}", hidden=json) as progress:
         samples = asyncio.run(training_data.read(data, model, labels, progress))
-    for name, reason in samples.rejected.items():
-        console.person().print(f"[yellow]left out:[/] {name}: {reason}", soft_wrap=True)
-    if not len(samples.names):
-        raise SampleError(f"there is no sample in {data}")
+    _tell_rejected(samples.rejected)
     return samples
+
+
+def prepare_data(data: Path, update: NetworkUpdate, labels: dict[str, str], *, json: bool) -> Prepared:
+    """Read and encode DATA, as `read_data` does; it may be larger than memory."""
+    with _bar(f"reading {data.name}", hidden=json) as progress:
+        prepared = asyncio.run(training_data.prepare(data, update, labels, progress))
+    _tell_rejected(prepared.rejected)
+    return prepared
+
+
+def _tell_rejected(rejected: Mapping[str, str]) -> None:
+    for name, reason in rejected.items():
+        console.person().print(f"[yellow]left out:[/] {name}: {reason}", soft_wrap=True)
 
 
 @contextmanager

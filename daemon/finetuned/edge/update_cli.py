@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from rich.markup import escape
 from finetuned import files
 from finetuned.edge import console
 from finetuned.edge.budgeted import guard
-from finetuned.edge.model_cli import load, read_data
+from finetuned.edge.model_cli import load, prepare_data
 from finetuned.edge.pairs import pairs
 from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, read
 from finetuned.edge.threads import threads_of
@@ -29,10 +28,8 @@ from finetuned.errors import CheckpointError, FinetunedError, HostError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
-from finetuned.service.training_data import target_of
 from finetuned.service.work import metrics
 from finetuned.update import checkpoint
-from finetuned.update.features import encoded
 from finetuned.update.network import Epoch, NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
 
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finetuned.policy.budget import Verdict
-    from finetuned.service.dataset import Dataset
     from finetuned.service.messages import Metrics
     from finetuned.update.checkpoint import Snapshot
     from finetuned.update.features import Encoded
@@ -159,28 +155,19 @@ def _prepared(
     model = load(job.model)
     in_force = resolve(update_of(model), asked, seed=seed)
     task = NetworkUpdate(model, in_force, threads=threads_of(job.threads))
-    data = read_data(job.data, model, mapping, json=teller.json)
-    teller.samples = _per_label(data)
-    training = _encoded(task, data)
-    unseen = read_data(job.validate, model, mapping, json=teller.json) if job.validate else None
+    prepared = prepare_data(job.data, task, mapping, json=teller.json)
+    teller.samples = dict(prepared.labels)
+    training = prepared.data
+    unseen = prepare_data(job.validate, task, mapping, json=teller.json) if job.validate else None
     return Run(
         job=job,
         task=task,
         training=training,
-        validation=_encoded(task, unseen) if unseen is not None else None,
+        validation=unseen.data if unseen is not None else None,
         teller=teller,
         keeper=Keeper(beside(job.out), task, training),
         interruption=Interruption(),
     )
-
-
-def _encoded(task: NetworkUpdate, data: Dataset) -> Encoded:
-    return encoded(task, {**data.inputs, target_of(task.model): data.targets})
-
-
-def _per_label(data: Dataset) -> dict[str, int]:
-    """Count a classifier's samples by label; a regressor's have none."""
-    return dict(Counter(map(str, data.targets))) if isinstance(data.targets, list) else {}
 
 
 # ── checkpoints ─────────────────────────────────────────────────────────────────────────────────

@@ -1,14 +1,15 @@
 """DATA as the commands take it: a folder of label folders, or one `.npz`, `.csv` or `.jsonl` file.
 
-Files of a folder go through the same fenced decoder as those of the inbox.  Only commands and scripts read DATA, never
-the daemon; NumPy is imported when it is needed.
+Files of a folder go through the same fenced decoder as those of the inbox.  DATA may be larger than memory: it comes in
+parts of a few samples.  Only commands and scripts read DATA, never the daemon; NumPy is imported when it is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from finetuned.errors import SampleError
@@ -17,7 +18,7 @@ from finetuned.service.messages import Undecodable
 from finetuned.service.places import Intake, is_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from os import PathLike
 
     import numpy as np
@@ -37,7 +38,7 @@ class Decoding(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Samples in memory.
+    """Samples: all of DATA, or a part of it.
 
     `inputs` by feature name: uint8 [N, C, H, W] for images, float32 [N, *shape] for arrays.  `targets` is a list of N
     labels for a classifier, else float32 [N, …].  `names` says where each sample came from; `rejected` holds the files
@@ -54,7 +55,7 @@ class Dataset:
         return len(self.names)
 
 
-async def read(  # noqa: PLR0913 - what a model wants has these parts, and each is named at the call
+async def parts(  # noqa: PLR0913 - what a model wants has these parts, and each is named at the call
     path: str | PathLike[str],
     inputs: Sequence[InputSpec],
     *,
@@ -63,8 +64,8 @@ async def read(  # noqa: PLR0913 - what a model wants has these parts, and each 
     mapping: Mapping[str, str],
     decoders: Decoding,
     progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
-    """Read all of DATA.
+) -> AsyncIterator[Dataset]:
+    """Yield DATA in parts, each small enough for memory; the last may hold nothing but what was rejected.
 
     Args:
         path: the folder or file.
@@ -82,41 +83,92 @@ async def read(  # noqa: PLR0913 - what a model wants has these parts, and each 
     path = Path(path)
     wanted = tables.Wanted(inputs=tuple(inputs), target=target, labels=tuple(labels), mapping=mapping)
     if await asyncio.to_thread(path.is_dir):
-        return await _read_folder(path, wanted, decoders, progress or (lambda _done, _total: None))
-    table = await asyncio.to_thread(tables.read, path, wanted)
-    return Dataset(inputs=table.inputs, targets=table.targets, names=table.names)
+        async for part in _folder(path, wanted, decoders, progress or (lambda _done, _total: None)):
+            yield part
+        return
+    rows = tables.parts(path, wanted)
+    while (table := await asyncio.to_thread(next, rows, None)) is not None:
+        yield Dataset(inputs=table.inputs, targets=table.targets, names=table.names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    path: Path
-    name: str
-    label: str
+async def whole(found: AsyncIterator[Dataset]) -> Dataset:
+    """Return all parts as one; the inputs that are too many for memory are mapped from a file without a name."""
+    import numpy as np  # noqa: PLC0415 - the daemon imports this room
 
+    from finetuned.rows import Gathering  # noqa: PLC0415
 
-async def _read_folder(
-    root: Path, wanted: tables.Wanted, decoders: Decoding, progress: Callable[[int, int], None]
-) -> Dataset:
-    """Decode every file of every label's folder, in the order of their names."""
-    want = _only_input(root, wanted)
-    files = await asyncio.to_thread(lambda: list(_files(root, wanted, want)))
-    good: list[tuple[_File, bytes]] = []
+    inputs: dict[str, Gathering] = {}
+    targets: list[Any] = []
+    names: list[str] = []
     rejected: dict[str, str] = {}
-    for done, file in enumerate(files, 1):
-        raw = await decoders.decode(file.path, file.path.name, want)
-        if isinstance(raw, Undecodable):
-            rejected[file.name] = raw.reason
-        else:
-            good.append((file, raw))
-        progress(done, len(files))
-    if not good:
-        raise SampleError(f"{root} holds nothing that can be used{_first_of(rejected)}")
+    async for part in found:
+        for name, array in part.inputs.items():
+            inputs.setdefault(name, Gathering(array.shape[1:], array.dtype.type)).add(array)
+        targets.append(part.targets)
+        names += part.names
+        rejected |= part.rejected
+    numbers = any(isinstance(each, np.ndarray) for each in targets)
     return Dataset(
-        inputs={want.name: _stacked([raw for _, raw in good], want)},
-        targets=[file.label for file, _ in good],
-        names=[file.name for file, _ in good],
+        inputs={name: gathering.mapped() for name, gathering in inputs.items()},
+        targets=np.concatenate(targets) if numbers else [label for each in targets for label in each],
+        names=names,
         rejected=rejected,
     )
+
+
+async def _folder(
+    root: Path, wanted: tables.Wanted, decoders: Decoding, progress: Callable[[int, int], None]
+) -> AsyncIterator[Dataset]:
+    """Decode every file of every label's folder, in the order of their names."""
+    want = _only_input(root, wanted)
+    files = await asyncio.to_thread(lambda: list(_labelled(root, wanted, want)))
+    part, some = _Part(want), False
+    for done, (name, label) in enumerate(files, 1):
+        # The decoder follows no link; those in one's own DATA are meant.
+        raw = await decoders.decode((root / name).resolve(), PurePath(name).name, want)
+        progress(done, len(files))
+        part.take(name, label, raw)
+        if part.is_full:
+            yield part.dataset()
+            part, some = _Part(want), True
+    if not (some or part.names):
+        raise SampleError(f"{root} holds nothing that can be used{_first_of(part.rejected)}")
+    yield part.dataset()
+
+
+class _Part:
+    """A few samples of a folder."""
+
+    def __init__(self, want: InputSpec) -> None:
+        self.names: list[str] = []
+        self.rejected: dict[str, str] = {}
+        self._want = want
+        self._labels: list[str] = []
+        self._raws: list[bytes] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether these are enough for one part."""
+        return sum(map(len, self._raws)) >= tables.AT_ONCE
+
+    def take(self, name: str, label: str, raw: bytes | Undecodable) -> None:
+        """Take what came of a file."""
+        if isinstance(raw, Undecodable):
+            self.rejected[name] = raw.reason
+            return
+        self.names.append(name)
+        self._labels.append(label)
+        self._raws.append(raw)
+
+    def dataset(self) -> Dataset:
+        """Return the samples."""
+        import numpy as np  # noqa: PLC0415 - the daemon imports this room
+
+        shape = (len(self.names), *self._want.shape)
+        array = np.frombuffer(b"".join(self._raws), self._want.dtype).reshape(shape)
+        return Dataset(
+            inputs={self._want.name: array}, targets=self._labels, names=self.names, rejected=self.rejected
+        )
 
 
 def _only_input(root: Path, wanted: tables.Wanted) -> InputSpec:
@@ -133,7 +185,8 @@ def _only_input(root: Path, wanted: tables.Wanted) -> InputSpec:
     return wanted.inputs[0]
 
 
-def _files(root: Path, wanted: tables.Wanted, want: InputSpec) -> Iterator[_File]:
+def _labelled(root: Path, wanted: tables.Wanted, want: InputSpec) -> Iterator[tuple[str, str]]:
+    """Yield each file's path below the root, and its label."""
     intake = Intake(want=want, labels=wanted.labels, mapping=wanted.mapping)
     folders = sorted(
         folder for folder in root.iterdir() if folder.is_dir() and not is_unfinished(folder.name)
@@ -149,17 +202,19 @@ def _files(root: Path, wanted: tables.Wanted, want: InputSpec) -> Iterator[_File
             f"{_shown(wanted.labels)}; map them with --label {unknown[0]}={wanted.labels[0]}"
         )
     for folder, label in known.items():
-        for path in sorted(folder.rglob("*")):
-            relative = path.relative_to(root)
-            if path.is_file() and not any(map(is_unfinished, relative.parts)):
-                # The decoder follows no link; those in one's own DATA are meant.
-                yield _File(path=path.resolve(), name=str(relative), label=label or "")
+        for name in _files(folder, folder.name):
+            yield name, label or ""
 
 
-def _stacked(raws: list[bytes], want: InputSpec) -> NDArray[Any]:
-    import numpy as np  # noqa: PLC0415 - the daemon imports this room
-
-    return np.frombuffer(b"".join(raws), want.dtype).reshape(len(raws), *want.shape)
+def _files(folder: Path, name: str) -> Iterator[str]:
+    """Yield the files in and below a folder of that name, in the order of theirs."""
+    with os.scandir(folder) as found:
+        entries = sorted((entry for entry in found if not is_unfinished(entry.name)), key=lambda e: e.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(folder / entry.name, f"{name}/{entry.name}")
+        elif entry.is_file():
+            yield f"{name}/{entry.name}"
 
 
 def _first_of(rejected: dict[str, str]) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from finetuned.errors import SampleError
+from finetuned.service.archives import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from finetuned.service.messages import InputSpec
 
 BYTE = 255
+AT_ONCE, MOST = 1 << 20, 256
+"""So many bytes, and so many samples, make a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The samples of a table; see `dataset.Dataset`."""
+    """Samples of a table, some or all; see `dataset.Dataset`."""
 
     inputs: dict[str, NDArray[Any]]
     targets: list[str] | NDArray[np.float32]
@@ -54,80 +58,85 @@ class _Row:
     target: object
 
 
-def read(path: Path, wanted: Wanted) -> Table:
-    """Read the whole table; `SampleError` says what does not fit, and where."""
+def parts(path: Path, wanted: Wanted) -> Iterator[Table]:
+    """Yield the table in parts of a few samples; `SampleError` says what does not fit, and where."""
     reader = READERS.get(path.suffix.lower())
+    found = False
     try:
         path.stat()
         if reader is None:
             known = ", ".join(READERS)
             raise SampleError(f"{path} is neither a folder nor one of {known}")
-        table = reader(path, wanted)
+        for table in reader(path, wanted):
+            found = True
+            yield table
     except OSError as error:
         raise SampleError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise SampleError(f"{path} is no UTF-8 text: {error}") from error
-    if not table.names:
+    if not found:
         raise SampleError(f"{path} holds no samples")
-    return table
+
+
+def _step(wanted: Wanted) -> int:
+    """Return how many samples make a part."""
+    size = sum(math.prod(spec.shape) for spec in wanted.inputs) * 4
+    return max(1, min(MOST, AT_ONCE // max(size, 1)))
 
 
 # ── .npz ────────────────────────────────────────────────────────────────────────────────────────
-def _read_npz(path: Path, wanted: Wanted) -> Table:
-    import numpy as np  # noqa: PLC0415 - the daemon imports this room
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except OSError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own
-        raise SampleError(f"{path} is no readable .npz without objects: {error}") from error
-    _check_names(path, arrays, [*(spec.name for spec in wanted.inputs), wanted.target])
-    lengths = {name: len(arrays[name]) if arrays[name].ndim else 0 for name in arrays}
-    used = {name: lengths[name] for name in (*(spec.name for spec in wanted.inputs), wanted.target)}
-    if len(set(used.values())) != 1:
-        raise SampleError(f"{path}: the first axes (samples) differ: {used}")
-    names = [f"{path.name}[{index}]" for index in range(used[wanted.target])]
-    inputs = {
-        spec.name: _fitted(arrays[spec.name], spec, (len(names), *spec.shape), str(path))
-        for spec in wanted.inputs
-    }
-    return Table(inputs=inputs, targets=_targets(arrays[wanted.target], wanted, names), names=names)
+def _read_npz(path: Path, wanted: Wanted) -> Iterator[Table]:
+    names = [*(spec.name for spec in wanted.inputs), wanted.target]
+    with opened(path) as archive:
+        _check_names(path, dict.fromkeys(archive.names), names)
+        columns = {name: archive.column(name) for name in names}
+        for spec in wanted.inputs:
+            found = columns[spec.name]
+            _check_fit(found.dtype, found.shape, spec, (found.count, *spec.shape), str(path))
+        counts = {name: column.count for name, column in columns.items()}
+        if len(set(counts.values())) != 1:
+            raise SampleError(f"{path}: the first axes (samples) differ: {counts}")
+        count, step = counts[wanted.target], _step(wanted)
+        for start in range(0, count, step):
+            some = range(start, min(start + step, count))
+            rows = {name: column.read(len(some)) for name, column in columns.items()}
+            where = [f"{path.name}[{index}]" for index in some]
+            inputs = {
+                spec.name: _fitted(rows[spec.name], spec, (len(some), *spec.shape), str(path))
+                for spec in wanted.inputs
+            }
+            yield Table(inputs=inputs, targets=_targets(rows[wanted.target], wanted, where), names=where)
 
 
 # ── tables of rows ──────────────────────────────────────────────────────────────────────────────
-def _read_csv(path: Path, wanted: Wanted) -> Table:
-    return _from_rows(path, wanted, _csv_rows)
+def _read_csv(path: Path, wanted: Wanted) -> Iterator[Table]:
+    return _from_rows(_csv_rows(path, wanted), wanted)
 
 
-def _read_jsonl(path: Path, wanted: Wanted) -> Table:
-    return _from_rows(path, wanted, _jsonl_rows)
+def _read_jsonl(path: Path, wanted: Wanted) -> Iterator[Table]:
+    return _from_rows(_jsonl_rows(path, wanted), wanted)
 
 
-READERS: dict[str, Callable[[Path, Wanted], Table]] = {
+READERS: dict[str, Callable[[Path, Wanted], Iterator[Table]]] = {
     ".npz": _read_npz,
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
 }
 
 
-def _from_rows(path: Path, wanted: Wanted, parse: Callable[[Path, Wanted], Iterator[_Row]]) -> Table:
+def _from_rows(rows: Iterator[_Row], wanted: Wanted) -> Iterator[Table]:
     """Turn rows into arrays, each number checked where it stands."""
     import numpy as np  # noqa: PLC0415 - the daemon imports this room
 
-    columns: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in wanted.inputs}
-    targets: list[object] = []
-    names: list[str] = []
-    for row in parse(path, wanted):
-        for spec in wanted.inputs:
-            columns[spec.name].append(_fitted(_array(row, spec.name), spec, spec.shape, row.where))
-        targets.append(row.target)
-        names.append(row.where)
-    if not names:
-        return Table(inputs={}, targets=[], names=[])
-    inputs = {name: np.stack(column) for name, column in columns.items()}
-    return Table(inputs=inputs, targets=_targets(targets, wanted, names), names=names)
+    while some := list(islice(rows, _step(wanted))):
+        inputs = {
+            spec.name: np.stack(
+                [_fitted(_array(row, spec.name), spec, spec.shape, row.where) for row in some]
+            )
+            for spec in wanted.inputs
+        }
+        names = [row.where for row in some]
+        yield Table(inputs=inputs, targets=_targets([row.target for row in some], wanted, names), names=names)
 
 
 def _csv_rows(path: Path, wanted: Wanted) -> Iterator[_Row]:
@@ -217,11 +226,7 @@ def _fitted(array: NDArray[Any], spec: InputSpec, shape: tuple[int, ...], where:
     """Return `array` as the input wants it; axes of length 1 may be missing, and a sample may be flat."""
     import numpy as np  # noqa: PLC0415 - the daemon imports this room
 
-    if array.dtype.kind not in "biuf":
-        raise SampleError(f"{where}: {spec.name} holds {array.dtype}, which are no real numbers")
-    flat = (*shape[: len(shape) - len(spec.shape)], math.prod(spec.shape))
-    if _squeezed(array.shape) not in (_squeezed(shape), _squeezed(flat)):
-        raise SampleError(f"{where}: {spec.name} has shape {list(array.shape)}, {list(shape)} is expected")
+    _check_fit(array.dtype, array.shape, spec, shape, where)
     with np.errstate(over="ignore"):  # what is too large for a float32 is infinite below
         numbers = array.reshape(shape).astype(np.float32)
     if not np.isfinite(numbers).all():
@@ -231,6 +236,16 @@ def _fitted(array: NDArray[Any], spec: InputSpec, shape: tuple[int, ...], where:
     if ((numbers < 0) | (numbers > BYTE) | (numbers != np.floor(numbers))).any():
         raise SampleError(f"{where}: {spec.name} is an image; its pixels are whole numbers from 0 to {BYTE}")
     return numbers.astype(np.uint8)
+
+
+def _check_fit(
+    dtype: np.dtype[Any], found: tuple[int, ...], spec: InputSpec, shape: tuple[int, ...], where: str
+) -> None:
+    if dtype.kind not in "biuf":
+        raise SampleError(f"{where}: {spec.name} holds {dtype}, which are no real numbers")
+    flat = (*shape[: len(shape) - len(spec.shape)], math.prod(spec.shape))
+    if _squeezed(found) not in (_squeezed(shape), _squeezed(flat)):
+        raise SampleError(f"{where}: {spec.name} has shape {list(found)}, {list(shape)} is expected")
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

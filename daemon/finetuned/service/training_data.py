@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import ModelError
+from finetuned.rows import Gathering
 from finetuned.service import dataset
 from finetuned.service.decoder import Decoders
 from finetuned.service.describe import sample_inputs
 from finetuned.spec import codec
-from finetuned.update.features import target_name
+from finetuned.update.features import Encoded, add_features, target_name, targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from os import PathLike
 
     from finetuned.service.dataset import Dataset
     from finetuned.spec.model import Model
+    from finetuned.update.network import NetworkUpdate
+
+    Progress = Callable[[int, int], None]
 
 
 def load_samples(
     path: str | PathLike[str], model: Model | bytes, labels: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return training data by feature name, as `UpdateTask` takes them.
+    """Return training data by feature name, as `UpdateTask` takes them; what is too much for memory is mapped from a file.
 
     Args:
         path: a folder of label folders, or one .npz, .csv or .jsonl.
@@ -39,23 +45,88 @@ def load_samples(
 
 
 async def read(
+    path: str | PathLike[str], model: Model, labels: Mapping[str, str], progress: Progress | None = None
+) -> Dataset:
+    """Read and decode data for `model`; what cannot be decoded is listed in `rejected`."""
+    async with Decoders() as decoders:
+        return await dataset.whole(_parts(path, model, labels, decoders, progress))
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """Data as an update wants them: `labels` counts a classifier's samples, `rejected` says why files were left out."""
+
+    data: Encoded
+    labels: Counter[str]
+    rejected: dict[str, str]
+
+
+async def prepare(
+    path: str | PathLike[str],
+    update: NetworkUpdate,
+    labels: Mapping[str, str],
+    progress: Progress | None = None,
+) -> Prepared:
+    """Read, decode and encode data for `update`, part by part: a part's features are computed while the next is decoded."""
+    encoding = _Encoding(update)
+    async with Decoders() as decoders:
+        computing = asyncio.create_task(asyncio.to_thread(lambda: None))
+        try:
+            async for part in _parts(path, update.model, labels, decoders, progress):
+                await computing
+                computing = asyncio.create_task(asyncio.to_thread(encoding.add, part))
+            await computing
+        finally:
+            await asyncio.gather(computing, return_exceptions=True)
+    return encoding.prepared()
+
+
+class _Encoding:
+    """Parts of data on their way to what the trained chain wants."""
+
+    def __init__(self, update: NetworkUpdate) -> None:
+        self._update = update
+        self._features = Gathering(update.training.feature_shape)
+        self._targets: Gathering | None = None
+        self._labels = Counter[str]()
+        self._rejected: dict[str, str] = {}
+
+    def add(self, part: Dataset) -> None:
+        self._rejected |= part.rejected
+        if not part.names:
+            return
+        update = self._update
+        targets = targets_of(update.model, part.targets, update.training.target_shape)[:]
+        if self._targets is None:
+            self._targets = Gathering(targets.shape[1:], targets.dtype.type)
+        self._targets.add(targets)
+        if isinstance(part.targets, list):
+            self._labels.update(part.targets)
+        add_features(self._features, update, part.inputs)
+
+    def prepared(self) -> Prepared:
+        targets = self._targets or Gathering(())
+        data = Encoded(features=self._features.rows(), targets=targets.rows())
+        return Prepared(data=data, labels=self._labels, rejected=self._rejected)
+
+
+def _parts(
     path: str | PathLike[str],
     model: Model,
     labels: Mapping[str, str],
-    progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
-    """Read and decode data for `model`; what cannot be decoded is listed in `rejected`."""
+    decoders: Decoders,
+    progress: Progress | None,
+) -> AsyncIterator[Dataset]:
     network = model.network
-    async with Decoders() as decoders:
-        return await dataset.read(
-            path,
-            sample_inputs(model),
-            target=target_of(model),
-            labels=[str(label) for label in network.class_labels] if network else [],
-            mapping=labels,
-            decoders=decoders,
-            progress=progress,
-        )
+    return dataset.parts(
+        path,
+        sample_inputs(model),
+        target=target_of(model),
+        labels=[str(label) for label in network.class_labels] if network else [],
+        mapping=labels,
+        decoders=decoders,
+        progress=progress,
+    )
 
 
 def target_of(model: Model) -> str:
