@@ -824,36 +824,36 @@ class NeuralNetworkLayer(_message.Message):
     pooling: PoolingLayerParams
     activation: ActivationParams
     innerProduct: InnerProductLayerParams
-    embedding: Unread
-    batchnorm: Unread
+    embedding: EmbeddingLayerParams
+    batchnorm: BatchnormLayerParams
     mvn: Unread
-    l2normalize: Unread
+    l2normalize: L2NormalizeLayerParams
     softmax: Unread
-    lrn: Unread
-    crop: Unread
-    padding: Unread
-    upsample: Unread
+    lrn: LRNLayerParams
+    crop: CropLayerParams
+    padding: PaddingLayerParams
+    upsample: UpsampleLayerParams
     resizeBilinear: Unread
     cropResize: Unread
-    unary: Unread
+    unary: UnaryFunctionLayerParams
     add: AddLayerParams
-    multiply: Unread
+    multiply: MultiplyLayerParams
     average: Unread
-    scale: Unread
-    bias: Unread
+    scale: ScaleLayerParams
+    bias: BiasLayerParams
     max: Unread
     min: Unread
     dot: Unread
-    reduce: Unread
+    reduce: ReduceLayerParams
     loadConstant: Unread
-    reshape: Unread
+    reshape: ReshapeLayerParams
     flatten: FlattenLayerParams
-    permute: Unread
-    concat: Unread
+    permute: PermuteLayerParams
+    concat: ConcatLayerParams
     split: Unread
     sequenceRepeat: Unread
     reorganizeData: Unread
-    slice: Unread
+    slice: SliceLayerParams
     simpleRecurrent: Unread
     gru: Unread
     uniDirectionalLSTM: Unread
@@ -978,7 +978,7 @@ class NeuralNetworkLayer(_message.Message):
     globalPooling3d: Unread
     sliceBySize: Unread
     convolution3d: Unread
-    def __init__(self, name: _Optional[str] = ..., input: _Optional[_Iterable[str]] = ..., output: _Optional[_Iterable[str]] = ..., inputTensor: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputTensor: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., isUpdatable: _Optional[bool] = ..., convolution: _Optional[_Union[ConvolutionLayerParams, _Mapping]] = ..., pooling: _Optional[_Union[PoolingLayerParams, _Mapping]] = ..., activation: _Optional[_Union[ActivationParams, _Mapping]] = ..., innerProduct: _Optional[_Union[InnerProductLayerParams, _Mapping]] = ..., embedding: _Optional[_Union[Unread, _Mapping]] = ..., batchnorm: _Optional[_Union[Unread, _Mapping]] = ..., mvn: _Optional[_Union[Unread, _Mapping]] = ..., l2normalize: _Optional[_Union[Unread, _Mapping]] = ..., softmax: _Optional[_Union[Unread, _Mapping]] = ..., lrn: _Optional[_Union[Unread, _Mapping]] = ..., crop: _Optional[_Union[Unread, _Mapping]] = ..., padding: _Optional[_Union[Unread, _Mapping]] = ..., upsample: _Optional[_Union[Unread, _Mapping]] = ..., resizeBilinear: _Optional[_Union[Unread, _Mapping]] = ..., cropResize: _Optional[_Union[Unread, _Mapping]] = ..., unary: _Optional[_Union[Unread, _Mapping]] = ..., add: _Optional[_Union[AddLayerParams, _Mapping]] = ..., multiply: _Optional[_Union[Unread, _Mapping]] = ..., average: _Optional[_Union[Unread, _Mapping]] = ..., scale: _Optional[_Union[Unread, _Mapping]] = ..., bias: _Optional[_Union[Unread, _Mapping]] = ..., max: _Optional[_Union[Unread, _Mapping]] = ..., min: _Optional[_Union[Unread, _Mapping]] = ..., dot: _Optional[_Union[Unread, _Mapping]] = ..., reduce: _Optional[_Union[Unread, _Mapping]] = ..., loadConstant: _Optional[_Union[Unread, _Mapping]] = ..., reshape: _Optional[_Union[Unread, _Mapping]] = ..., flatten: _Optional[_Union[FlattenLayerParams, _Mapping]] = ..., permute: _Optional[_Union[Unread, _Mapping]] = ..., concat: _Optional[_Union[Unread, _Mapping]] = ..., split: _Optional[_Union[Unread, _Mapping]] = ..., sequenceRepeat: _Optional[_Union[Unread, _Mapping]] = ..., reorganizeData: _Optional[_Union[Unread, _Mapping]] = ..., slice: _Optional[_Union[Unread, _Mapping]] = ..., simpleRecurrent: _Optional[_Union[Unread, _Mapping]] = ..., gru: _Optional[_Union[Unread, _Mapping]] = ..., uniDirectionalLSTM: _Optional[_Union[Unread, _Mapping]] = ..., biDirectionalLSTM: _Optional[_Union[Unread, _Mapping]] = ..., custom: _Optional[_Union[Unread, _Mapping]] = ..., copy: _Optional[_Union[Unread, _Mapping]] = ..., branch: _Optional[_Union[Unread, _Mapping]] = ..., loop: _Optional[_Union[Unread, _Mapping]] = ..., loopBreak: _Optional[_Union[Unread, _Mapping]] = ..., loopContinue: _Optional[_Union[Unread, _Mapping]] = ..., rangeStatic: _Optional[_Union[Unread, _Mapping]] = ..., rangeDynamic: _Optional[_Union[Unread, _Mapping]] = ..., clip: _Optional[_Union[ClipLayerParams, _Mapping]] = ..., ceil: _Optional[_Union[Unread, _Mapping]] = ..., floor: _Optional[_Union[Unread, _Mapping]] = ..., sign: _Optional[_Union[Unread, _Mapping]] = ..., round: _Optional[_Union[Unread, _Mapping]] = ..., exp2: _Optional[_Union[Unread, _Mapping]] = ..., sin: _Optional[_Union[Unread, _Mapping]] = ..., cos: _Optional[_Union[Unread, _Mapping]] = ..., tan: _Optional[_Union[Unread, _Mapping]] = ..., asin: _Optional[_Union[Unread, _Mapping]] = ..., acos: _Optional[_Union[Unread, _Mapping]] = ..., atan: _Optional[_Union[Unread, _Mapping]] = ..., sinh: _Optional[_Union[Unread, _Mapping]] = ..., cosh: _Optional[_Union[Unread, _Mapping]] = ..., tanh: _Optional[_Union[Unread, _Mapping]] = ..., asinh: _Optional[_Union[Unread, _Mapping]] = ..., acosh: _Optional[_Union[Unread, _Mapping]] = ..., atanh: _Optional[_Union[Unread, _Mapping]] = ..., erf: _Optional[_Union[Unread, _Mapping]] = ..., gelu: _Optional[_Union[Unread, _Mapping]] = ..., equal: _Optional[_Union[Unread, _Mapping]] = ..., notEqual: _Optional[_Union[Unread, _Mapping]] = ..., lessThan: _Optional[_Union[Unread, _Mapping]] = ..., lessEqual: _Optional[_Union[Unread, _Mapping]] = ..., greaterThan: _Optional[_Union[Unread, _Mapping]] = ..., greaterEqual: _Optional[_Union[Unread, _Mapping]] = ..., logicalOr: _Optional[_Union[Unread, _Mapping]] = ..., logicalXor: _Optional[_Union[Unread, _Mapping]] = ..., logicalNot: _Optional[_Union[Unread, _Mapping]] = ..., logicalAnd: _Optional[_Union[Unread, _Mapping]] = ..., modBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., minBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., maxBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., addBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., powBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., divideBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., floorDivBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., multiplyBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., subtractBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., tile: _Optional[_Union[Unread, _Mapping]] = ..., stack: _Optional[_Union[Unread, _Mapping]] = ..., gather: _Optional[_Union[Unread, _Mapping]] = ..., scatter: _Optional[_Union[Unread, _Mapping]] = ..., gatherND: _Optional[_Union[Unread, _Mapping]] = ..., scatterND: _Optional[_Union[Unread, _Mapping]] = ..., softmaxND: _Optional[_Union[Unread, _Mapping]] = ..., gatherAlongAxis: _Optional[_Union[Unread, _Mapping]] = ..., scatterAlongAxis: _Optional[_Union[Unread, _Mapping]] = ..., reverse: _Optional[_Union[Unread, _Mapping]] = ..., reverseSeq: _Optional[_Union[Unread, _Mapping]] = ..., splitND: _Optional[_Union[Unread, _Mapping]] = ..., concatND: _Optional[_Union[Unread, _Mapping]] = ..., transpose: _Optional[_Union[Unread, _Mapping]] = ..., sliceStatic: _Optional[_Union[Unread, _Mapping]] = ..., sliceDynamic: _Optional[_Union[Unread, _Mapping]] = ..., slidingWindows: _Optional[_Union[Unread, _Mapping]] = ..., topK: _Optional[_Union[Unread, _Mapping]] = ..., argMin: _Optional[_Union[Unread, _Mapping]] = ..., argMax: _Optional[_Union[Unread, _Mapping]] = ..., embeddingND: _Optional[_Union[Unread, _Mapping]] = ..., batchedMatmul: _Optional[_Union[Unread, _Mapping]] = ..., getShape: _Optional[_Union[Unread, _Mapping]] = ..., loadConstantND: _Optional[_Union[Unread, _Mapping]] = ..., fillLike: _Optional[_Union[Unread, _Mapping]] = ..., fillStatic: _Optional[_Union[Unread, _Mapping]] = ..., fillDynamic: _Optional[_Union[Unread, _Mapping]] = ..., broadcastToLike: _Optional[_Union[Unread, _Mapping]] = ..., broadcastToStatic: _Optional[_Union[Unread, _Mapping]] = ..., broadcastToDynamic: _Optional[_Union[Unread, _Mapping]] = ..., squeeze: _Optional[_Union[Unread, _Mapping]] = ..., expandDims: _Optional[_Union[Unread, _Mapping]] = ..., flattenTo2D: _Optional[_Union[Unread, _Mapping]] = ..., reshapeLike: _Optional[_Union[Unread, _Mapping]] = ..., reshapeStatic: _Optional[_Union[Unread, _Mapping]] = ..., reshapeDynamic: _Optional[_Union[Unread, _Mapping]] = ..., rankPreservingReshape: _Optional[_Union[Unread, _Mapping]] = ..., constantPad: _Optional[_Union[Unread, _Mapping]] = ..., randomNormalLike: _Optional[_Union[Unread, _Mapping]] = ..., randomNormalStatic: _Optional[_Union[Unread, _Mapping]] = ..., randomNormalDynamic: _Optional[_Union[Unread, _Mapping]] = ..., randomUniformLike: _Optional[_Union[Unread, _Mapping]] = ..., randomUniformStatic: _Optional[_Union[Unread, _Mapping]] = ..., randomUniformDynamic: _Optional[_Union[Unread, _Mapping]] = ..., randomBernoulliLike: _Optional[_Union[Unread, _Mapping]] = ..., randomBernoulliStatic: _Optional[_Union[Unread, _Mapping]] = ..., randomBernoulliDynamic: _Optional[_Union[Unread, _Mapping]] = ..., categoricalDistribution: _Optional[_Union[Unread, _Mapping]] = ..., reduceL1: _Optional[_Union[Unread, _Mapping]] = ..., reduceL2: _Optional[_Union[Unread, _Mapping]] = ..., reduceMax: _Optional[_Union[Unread, _Mapping]] = ..., reduceMin: _Optional[_Union[Unread, _Mapping]] = ..., reduceSum: _Optional[_Union[Unread, _Mapping]] = ..., reduceProd: _Optional[_Union[Unread, _Mapping]] = ..., reduceMean: _Optional[_Union[Unread, _Mapping]] = ..., reduceLogSum: _Optional[_Union[Unread, _Mapping]] = ..., reduceSumSquare: _Optional[_Union[Unread, _Mapping]] = ..., reduceLogSumExp: _Optional[_Union[Unread, _Mapping]] = ..., whereNonZero: _Optional[_Union[Unread, _Mapping]] = ..., matrixBandPart: _Optional[_Union[Unread, _Mapping]] = ..., lowerTriangular: _Optional[_Union[Unread, _Mapping]] = ..., upperTriangular: _Optional[_Union[Unread, _Mapping]] = ..., whereBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., layerNormalization: _Optional[_Union[Unread, _Mapping]] = ..., NonMaximumSuppression: _Optional[_Union[Unread, _Mapping]] = ..., oneHot: _Optional[_Union[Unread, _Mapping]] = ..., cumSum: _Optional[_Union[Unread, _Mapping]] = ..., clampedReLU: _Optional[_Union[Unread, _Mapping]] = ..., argSort: _Optional[_Union[Unread, _Mapping]] = ..., pooling3d: _Optional[_Union[Unread, _Mapping]] = ..., globalPooling3d: _Optional[_Union[Unread, _Mapping]] = ..., sliceBySize: _Optional[_Union[Unread, _Mapping]] = ..., convolution3d: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., input: _Optional[_Iterable[str]] = ..., output: _Optional[_Iterable[str]] = ..., inputTensor: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputTensor: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., isUpdatable: _Optional[bool] = ..., convolution: _Optional[_Union[ConvolutionLayerParams, _Mapping]] = ..., pooling: _Optional[_Union[PoolingLayerParams, _Mapping]] = ..., activation: _Optional[_Union[ActivationParams, _Mapping]] = ..., innerProduct: _Optional[_Union[InnerProductLayerParams, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingLayerParams, _Mapping]] = ..., batchnorm: _Optional[_Union[BatchnormLayerParams, _Mapping]] = ..., mvn: _Optional[_Union[Unread, _Mapping]] = ..., l2normalize: _Optional[_Union[L2NormalizeLayerParams, _Mapping]] = ..., softmax: _Optional[_Union[Unread, _Mapping]] = ..., lrn: _Optional[_Union[LRNLayerParams, _Mapping]] = ..., crop: _Optional[_Union[CropLayerParams, _Mapping]] = ..., padding: _Optional[_Union[PaddingLayerParams, _Mapping]] = ..., upsample: _Optional[_Union[UpsampleLayerParams, _Mapping]] = ..., resizeBilinear: _Optional[_Union[Unread, _Mapping]] = ..., cropResize: _Optional[_Union[Unread, _Mapping]] = ..., unary: _Optional[_Union[UnaryFunctionLayerParams, _Mapping]] = ..., add: _Optional[_Union[AddLayerParams, _Mapping]] = ..., multiply: _Optional[_Union[MultiplyLayerParams, _Mapping]] = ..., average: _Optional[_Union[Unread, _Mapping]] = ..., scale: _Optional[_Union[ScaleLayerParams, _Mapping]] = ..., bias: _Optional[_Union[BiasLayerParams, _Mapping]] = ..., max: _Optional[_Union[Unread, _Mapping]] = ..., min: _Optional[_Union[Unread, _Mapping]] = ..., dot: _Optional[_Union[Unread, _Mapping]] = ..., reduce: _Optional[_Union[ReduceLayerParams, _Mapping]] = ..., loadConstant: _Optional[_Union[Unread, _Mapping]] = ..., reshape: _Optional[_Union[ReshapeLayerParams, _Mapping]] = ..., flatten: _Optional[_Union[FlattenLayerParams, _Mapping]] = ..., permute: _Optional[_Union[PermuteLayerParams, _Mapping]] = ..., concat: _Optional[_Union[ConcatLayerParams, _Mapping]] = ..., split: _Optional[_Union[Unread, _Mapping]] = ..., sequenceRepeat: _Optional[_Union[Unread, _Mapping]] = ..., reorganizeData: _Optional[_Union[Unread, _Mapping]] = ..., slice: _Optional[_Union[SliceLayerParams, _Mapping]] = ..., simpleRecurrent: _Optional[_Union[Unread, _Mapping]] = ..., gru: _Optional[_Union[Unread, _Mapping]] = ..., uniDirectionalLSTM: _Optional[_Union[Unread, _Mapping]] = ..., biDirectionalLSTM: _Optional[_Union[Unread, _Mapping]] = ..., custom: _Optional[_Union[Unread, _Mapping]] = ..., copy: _Optional[_Union[Unread, _Mapping]] = ..., branch: _Optional[_Union[Unread, _Mapping]] = ..., loop: _Optional[_Union[Unread, _Mapping]] = ..., loopBreak: _Optional[_Union[Unread, _Mapping]] = ..., loopContinue: _Optional[_Union[Unread, _Mapping]] = ..., rangeStatic: _Optional[_Union[Unread, _Mapping]] = ..., rangeDynamic: _Optional[_Union[Unread, _Mapping]] = ..., clip: _Optional[_Union[ClipLayerParams, _Mapping]] = ..., ceil: _Optional[_Union[Unread, _Mapping]] = ..., floor: _Optional[_Union[Unread, _Mapping]] = ..., sign: _Optional[_Union[Unread, _Mapping]] = ..., round: _Optional[_Union[Unread, _Mapping]] = ..., exp2: _Optional[_Union[Unread, _Mapping]] = ..., sin: _Optional[_Union[Unread, _Mapping]] = ..., cos: _Optional[_Union[Unread, _Mapping]] = ..., tan: _Optional[_Union[Unread, _Mapping]] = ..., asin: _Optional[_Union[Unread, _Mapping]] = ..., acos: _Optional[_Union[Unread, _Mapping]] = ..., atan: _Optional[_Union[Unread, _Mapping]] = ..., sinh: _Optional[_Union[Unread, _Mapping]] = ..., cosh: _Optional[_Union[Unread, _Mapping]] = ..., tanh: _Optional[_Union[Unread, _Mapping]] = ..., asinh: _Optional[_Union[Unread, _Mapping]] = ..., acosh: _Optional[_Union[Unread, _Mapping]] = ..., atanh: _Optional[_Union[Unread, _Mapping]] = ..., erf: _Optional[_Union[Unread, _Mapping]] = ..., gelu: _Optional[_Union[Unread, _Mapping]] = ..., equal: _Optional[_Union[Unread, _Mapping]] = ..., notEqual: _Optional[_Union[Unread, _Mapping]] = ..., lessThan: _Optional[_Union[Unread, _Mapping]] = ..., lessEqual: _Optional[_Union[Unread, _Mapping]] = ..., greaterThan: _Optional[_Union[Unread, _Mapping]] = ..., greaterEqual: _Optional[_Union[Unread, _Mapping]] = ..., logicalOr: _Optional[_Union[Unread, _Mapping]] = ..., logicalXor: _Optional[_Union[Unread, _Mapping]] = ..., logicalNot: _Optional[_Union[Unread, _Mapping]] = ..., logicalAnd: _Optional[_Union[Unread, _Mapping]] = ..., modBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., minBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., maxBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., addBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., powBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., divideBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., floorDivBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., multiplyBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., subtractBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., tile: _Optional[_Union[Unread, _Mapping]] = ..., stack: _Optional[_Union[Unread, _Mapping]] = ..., gather: _Optional[_Union[Unread, _Mapping]] = ..., scatter: _Optional[_Union[Unread, _Mapping]] = ..., gatherND: _Optional[_Union[Unread, _Mapping]] = ..., scatterND: _Optional[_Union[Unread, _Mapping]] = ..., softmaxND: _Optional[_Union[Unread, _Mapping]] = ..., gatherAlongAxis: _Optional[_Union[Unread, _Mapping]] = ..., scatterAlongAxis: _Optional[_Union[Unread, _Mapping]] = ..., reverse: _Optional[_Union[Unread, _Mapping]] = ..., reverseSeq: _Optional[_Union[Unread, _Mapping]] = ..., splitND: _Optional[_Union[Unread, _Mapping]] = ..., concatND: _Optional[_Union[Unread, _Mapping]] = ..., transpose: _Optional[_Union[Unread, _Mapping]] = ..., sliceStatic: _Optional[_Union[Unread, _Mapping]] = ..., sliceDynamic: _Optional[_Union[Unread, _Mapping]] = ..., slidingWindows: _Optional[_Union[Unread, _Mapping]] = ..., topK: _Optional[_Union[Unread, _Mapping]] = ..., argMin: _Optional[_Union[Unread, _Mapping]] = ..., argMax: _Optional[_Union[Unread, _Mapping]] = ..., embeddingND: _Optional[_Union[Unread, _Mapping]] = ..., batchedMatmul: _Optional[_Union[Unread, _Mapping]] = ..., getShape: _Optional[_Union[Unread, _Mapping]] = ..., loadConstantND: _Optional[_Union[Unread, _Mapping]] = ..., fillLike: _Optional[_Union[Unread, _Mapping]] = ..., fillStatic: _Optional[_Union[Unread, _Mapping]] = ..., fillDynamic: _Optional[_Union[Unread, _Mapping]] = ..., broadcastToLike: _Optional[_Union[Unread, _Mapping]] = ..., broadcastToStatic: _Optional[_Union[Unread, _Mapping]] = ..., broadcastToDynamic: _Optional[_Union[Unread, _Mapping]] = ..., squeeze: _Optional[_Union[Unread, _Mapping]] = ..., expandDims: _Optional[_Union[Unread, _Mapping]] = ..., flattenTo2D: _Optional[_Union[Unread, _Mapping]] = ..., reshapeLike: _Optional[_Union[Unread, _Mapping]] = ..., reshapeStatic: _Optional[_Union[Unread, _Mapping]] = ..., reshapeDynamic: _Optional[_Union[Unread, _Mapping]] = ..., rankPreservingReshape: _Optional[_Union[Unread, _Mapping]] = ..., constantPad: _Optional[_Union[Unread, _Mapping]] = ..., randomNormalLike: _Optional[_Union[Unread, _Mapping]] = ..., randomNormalStatic: _Optional[_Union[Unread, _Mapping]] = ..., randomNormalDynamic: _Optional[_Union[Unread, _Mapping]] = ..., randomUniformLike: _Optional[_Union[Unread, _Mapping]] = ..., randomUniformStatic: _Optional[_Union[Unread, _Mapping]] = ..., randomUniformDynamic: _Optional[_Union[Unread, _Mapping]] = ..., randomBernoulliLike: _Optional[_Union[Unread, _Mapping]] = ..., randomBernoulliStatic: _Optional[_Union[Unread, _Mapping]] = ..., randomBernoulliDynamic: _Optional[_Union[Unread, _Mapping]] = ..., categoricalDistribution: _Optional[_Union[Unread, _Mapping]] = ..., reduceL1: _Optional[_Union[Unread, _Mapping]] = ..., reduceL2: _Optional[_Union[Unread, _Mapping]] = ..., reduceMax: _Optional[_Union[Unread, _Mapping]] = ..., reduceMin: _Optional[_Union[Unread, _Mapping]] = ..., reduceSum: _Optional[_Union[Unread, _Mapping]] = ..., reduceProd: _Optional[_Union[Unread, _Mapping]] = ..., reduceMean: _Optional[_Union[Unread, _Mapping]] = ..., reduceLogSum: _Optional[_Union[Unread, _Mapping]] = ..., reduceSumSquare: _Optional[_Union[Unread, _Mapping]] = ..., reduceLogSumExp: _Optional[_Union[Unread, _Mapping]] = ..., whereNonZero: _Optional[_Union[Unread, _Mapping]] = ..., matrixBandPart: _Optional[_Union[Unread, _Mapping]] = ..., lowerTriangular: _Optional[_Union[Unread, _Mapping]] = ..., upperTriangular: _Optional[_Union[Unread, _Mapping]] = ..., whereBroadcastable: _Optional[_Union[Unread, _Mapping]] = ..., layerNormalization: _Optional[_Union[Unread, _Mapping]] = ..., NonMaximumSuppression: _Optional[_Union[Unread, _Mapping]] = ..., oneHot: _Optional[_Union[Unread, _Mapping]] = ..., cumSum: _Optional[_Union[Unread, _Mapping]] = ..., clampedReLU: _Optional[_Union[Unread, _Mapping]] = ..., argSort: _Optional[_Union[Unread, _Mapping]] = ..., pooling3d: _Optional[_Union[Unread, _Mapping]] = ..., globalPooling3d: _Optional[_Union[Unread, _Mapping]] = ..., sliceBySize: _Optional[_Union[Unread, _Mapping]] = ..., convolution3d: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("rank", "dimValue")
@@ -1117,7 +1117,7 @@ class ActivationParams(_message.Message):
     ReLU: Unread
     leakyReLU: ActivationLeakyReLU
     thresholdedReLU: ActivationThresholdedReLU
-    PReLU: Unread
+    PReLU: ActivationPReLU
     tanh: Unread
     scaledTanh: ActivationScaledTanh
     sigmoid: Unread
@@ -1125,8 +1125,8 @@ class ActivationParams(_message.Message):
     ELU: ActivationELU
     softsign: Unread
     softplus: Unread
-    parametricSoftplus: Unread
-    def __init__(self, linear: _Optional[_Union[ActivationLinear, _Mapping]] = ..., ReLU: _Optional[_Union[Unread, _Mapping]] = ..., leakyReLU: _Optional[_Union[ActivationLeakyReLU, _Mapping]] = ..., thresholdedReLU: _Optional[_Union[ActivationThresholdedReLU, _Mapping]] = ..., PReLU: _Optional[_Union[Unread, _Mapping]] = ..., tanh: _Optional[_Union[Unread, _Mapping]] = ..., scaledTanh: _Optional[_Union[ActivationScaledTanh, _Mapping]] = ..., sigmoid: _Optional[_Union[Unread, _Mapping]] = ..., sigmoidHard: _Optional[_Union[ActivationSigmoidHard, _Mapping]] = ..., ELU: _Optional[_Union[ActivationELU, _Mapping]] = ..., softsign: _Optional[_Union[Unread, _Mapping]] = ..., softplus: _Optional[_Union[Unread, _Mapping]] = ..., parametricSoftplus: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
+    parametricSoftplus: ActivationParametricSoftplus
+    def __init__(self, linear: _Optional[_Union[ActivationLinear, _Mapping]] = ..., ReLU: _Optional[_Union[Unread, _Mapping]] = ..., leakyReLU: _Optional[_Union[ActivationLeakyReLU, _Mapping]] = ..., thresholdedReLU: _Optional[_Union[ActivationThresholdedReLU, _Mapping]] = ..., PReLU: _Optional[_Union[ActivationPReLU, _Mapping]] = ..., tanh: _Optional[_Union[Unread, _Mapping]] = ..., scaledTanh: _Optional[_Union[ActivationScaledTanh, _Mapping]] = ..., sigmoid: _Optional[_Union[Unread, _Mapping]] = ..., sigmoidHard: _Optional[_Union[ActivationSigmoidHard, _Mapping]] = ..., ELU: _Optional[_Union[ActivationELU, _Mapping]] = ..., softsign: _Optional[_Union[Unread, _Mapping]] = ..., softplus: _Optional[_Union[Unread, _Mapping]] = ..., parametricSoftplus: _Optional[_Union[ActivationParametricSoftplus, _Mapping]] = ...) -> None: ...
 
 class ActivationLinear(_message.Message):
     __slots__ = ("alpha", "beta")
@@ -1170,6 +1170,20 @@ class ActivationELU(_message.Message):
     alpha: float
     def __init__(self, alpha: _Optional[float] = ...) -> None: ...
 
+class ActivationPReLU(_message.Message):
+    __slots__ = ("alpha",)
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    alpha: WeightParams
+    def __init__(self, alpha: _Optional[_Union[WeightParams, _Mapping]] = ...) -> None: ...
+
+class ActivationParametricSoftplus(_message.Message):
+    __slots__ = ("alpha", "beta")
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    alpha: WeightParams
+    beta: WeightParams
+    def __init__(self, alpha: _Optional[_Union[WeightParams, _Mapping]] = ..., beta: _Optional[_Union[WeightParams, _Mapping]] = ...) -> None: ...
+
 class FlattenLayerParams(_message.Message):
     __slots__ = ("mode",)
     class FlattenOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -1195,3 +1209,262 @@ class AddLayerParams(_message.Message):
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     alpha: float
     def __init__(self, alpha: _Optional[float] = ...) -> None: ...
+
+class MultiplyLayerParams(_message.Message):
+    __slots__ = ("alpha",)
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    alpha: float
+    def __init__(self, alpha: _Optional[float] = ...) -> None: ...
+
+class EmbeddingLayerParams(_message.Message):
+    __slots__ = ("inputDim", "outputChannels", "hasBias", "weights", "bias")
+    INPUTDIM_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTCHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HASBIAS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    inputDim: int
+    outputChannels: int
+    hasBias: bool
+    weights: WeightParams
+    bias: WeightParams
+    def __init__(self, inputDim: _Optional[int] = ..., outputChannels: _Optional[int] = ..., hasBias: _Optional[bool] = ..., weights: _Optional[_Union[WeightParams, _Mapping]] = ..., bias: _Optional[_Union[WeightParams, _Mapping]] = ...) -> None: ...
+
+class BatchnormLayerParams(_message.Message):
+    __slots__ = ("channels", "computeMeanVar", "instanceNormalization", "epsilon", "gamma", "beta", "mean", "variance")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTEMEANVAR_FIELD_NUMBER: _ClassVar[int]
+    INSTANCENORMALIZATION_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    VARIANCE_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    computeMeanVar: bool
+    instanceNormalization: bool
+    epsilon: float
+    gamma: WeightParams
+    beta: WeightParams
+    mean: WeightParams
+    variance: WeightParams
+    def __init__(self, channels: _Optional[int] = ..., computeMeanVar: _Optional[bool] = ..., instanceNormalization: _Optional[bool] = ..., epsilon: _Optional[float] = ..., gamma: _Optional[_Union[WeightParams, _Mapping]] = ..., beta: _Optional[_Union[WeightParams, _Mapping]] = ..., mean: _Optional[_Union[WeightParams, _Mapping]] = ..., variance: _Optional[_Union[WeightParams, _Mapping]] = ...) -> None: ...
+
+class ScaleLayerParams(_message.Message):
+    __slots__ = ("shapeScale", "scale", "hasBias", "shapeBias", "bias")
+    SHAPESCALE_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    HASBIAS_FIELD_NUMBER: _ClassVar[int]
+    SHAPEBIAS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    shapeScale: _containers.RepeatedScalarFieldContainer[int]
+    scale: WeightParams
+    hasBias: bool
+    shapeBias: _containers.RepeatedScalarFieldContainer[int]
+    bias: WeightParams
+    def __init__(self, shapeScale: _Optional[_Iterable[int]] = ..., scale: _Optional[_Union[WeightParams, _Mapping]] = ..., hasBias: _Optional[bool] = ..., shapeBias: _Optional[_Iterable[int]] = ..., bias: _Optional[_Union[WeightParams, _Mapping]] = ...) -> None: ...
+
+class BiasLayerParams(_message.Message):
+    __slots__ = ("shape", "bias")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    bias: WeightParams
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., bias: _Optional[_Union[WeightParams, _Mapping]] = ...) -> None: ...
+
+class L2NormalizeLayerParams(_message.Message):
+    __slots__ = ("epsilon",)
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    def __init__(self, epsilon: _Optional[float] = ...) -> None: ...
+
+class LRNLayerParams(_message.Message):
+    __slots__ = ("alpha", "beta", "localSize", "k")
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    LOCALSIZE_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    alpha: float
+    beta: float
+    localSize: int
+    k: float
+    def __init__(self, alpha: _Optional[float] = ..., beta: _Optional[float] = ..., localSize: _Optional[int] = ..., k: _Optional[float] = ...) -> None: ...
+
+class UnaryFunctionLayerParams(_message.Message):
+    __slots__ = ("type", "alpha", "epsilon", "shift", "scale")
+    class Operation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SQRT: _ClassVar[UnaryFunctionLayerParams.Operation]
+        RSQRT: _ClassVar[UnaryFunctionLayerParams.Operation]
+        INVERSE: _ClassVar[UnaryFunctionLayerParams.Operation]
+        POWER: _ClassVar[UnaryFunctionLayerParams.Operation]
+        EXP: _ClassVar[UnaryFunctionLayerParams.Operation]
+        LOG: _ClassVar[UnaryFunctionLayerParams.Operation]
+        ABS: _ClassVar[UnaryFunctionLayerParams.Operation]
+        THRESHOLD: _ClassVar[UnaryFunctionLayerParams.Operation]
+    SQRT: UnaryFunctionLayerParams.Operation
+    RSQRT: UnaryFunctionLayerParams.Operation
+    INVERSE: UnaryFunctionLayerParams.Operation
+    POWER: UnaryFunctionLayerParams.Operation
+    EXP: UnaryFunctionLayerParams.Operation
+    LOG: UnaryFunctionLayerParams.Operation
+    ABS: UnaryFunctionLayerParams.Operation
+    THRESHOLD: UnaryFunctionLayerParams.Operation
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    type: UnaryFunctionLayerParams.Operation
+    alpha: float
+    epsilon: float
+    shift: float
+    scale: float
+    def __init__(self, type: _Optional[_Union[UnaryFunctionLayerParams.Operation, str]] = ..., alpha: _Optional[float] = ..., epsilon: _Optional[float] = ..., shift: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+
+class ReduceLayerParams(_message.Message):
+    __slots__ = ("mode", "epsilon", "axis")
+    class ReduceOperation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SUM: _ClassVar[ReduceLayerParams.ReduceOperation]
+        AVG: _ClassVar[ReduceLayerParams.ReduceOperation]
+        PROD: _ClassVar[ReduceLayerParams.ReduceOperation]
+        LOGSUM: _ClassVar[ReduceLayerParams.ReduceOperation]
+        SUMSQUARE: _ClassVar[ReduceLayerParams.ReduceOperation]
+        L1: _ClassVar[ReduceLayerParams.ReduceOperation]
+        L2: _ClassVar[ReduceLayerParams.ReduceOperation]
+        MAX: _ClassVar[ReduceLayerParams.ReduceOperation]
+        MIN: _ClassVar[ReduceLayerParams.ReduceOperation]
+        ARGMAX: _ClassVar[ReduceLayerParams.ReduceOperation]
+    SUM: ReduceLayerParams.ReduceOperation
+    AVG: ReduceLayerParams.ReduceOperation
+    PROD: ReduceLayerParams.ReduceOperation
+    LOGSUM: ReduceLayerParams.ReduceOperation
+    SUMSQUARE: ReduceLayerParams.ReduceOperation
+    L1: ReduceLayerParams.ReduceOperation
+    L2: ReduceLayerParams.ReduceOperation
+    MAX: ReduceLayerParams.ReduceOperation
+    MIN: ReduceLayerParams.ReduceOperation
+    ARGMAX: ReduceLayerParams.ReduceOperation
+    class ReduceAxis(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CHW: _ClassVar[ReduceLayerParams.ReduceAxis]
+        HW: _ClassVar[ReduceLayerParams.ReduceAxis]
+        C: _ClassVar[ReduceLayerParams.ReduceAxis]
+        H: _ClassVar[ReduceLayerParams.ReduceAxis]
+        W: _ClassVar[ReduceLayerParams.ReduceAxis]
+    CHW: ReduceLayerParams.ReduceAxis
+    HW: ReduceLayerParams.ReduceAxis
+    C: ReduceLayerParams.ReduceAxis
+    H: ReduceLayerParams.ReduceAxis
+    W: ReduceLayerParams.ReduceAxis
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    mode: ReduceLayerParams.ReduceOperation
+    epsilon: float
+    axis: ReduceLayerParams.ReduceAxis
+    def __init__(self, mode: _Optional[_Union[ReduceLayerParams.ReduceOperation, str]] = ..., epsilon: _Optional[float] = ..., axis: _Optional[_Union[ReduceLayerParams.ReduceAxis, str]] = ...) -> None: ...
+
+class ReshapeLayerParams(_message.Message):
+    __slots__ = ("targetShape", "mode")
+    class ReshapeOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CHANNEL_FIRST: _ClassVar[ReshapeLayerParams.ReshapeOrder]
+        CHANNEL_LAST: _ClassVar[ReshapeLayerParams.ReshapeOrder]
+    CHANNEL_FIRST: ReshapeLayerParams.ReshapeOrder
+    CHANNEL_LAST: ReshapeLayerParams.ReshapeOrder
+    TARGETSHAPE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    targetShape: _containers.RepeatedScalarFieldContainer[int]
+    mode: ReshapeLayerParams.ReshapeOrder
+    def __init__(self, targetShape: _Optional[_Iterable[int]] = ..., mode: _Optional[_Union[ReshapeLayerParams.ReshapeOrder, str]] = ...) -> None: ...
+
+class PermuteLayerParams(_message.Message):
+    __slots__ = ("axis",)
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    axis: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, axis: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ConcatLayerParams(_message.Message):
+    __slots__ = ("sequenceConcat",)
+    SEQUENCECONCAT_FIELD_NUMBER: _ClassVar[int]
+    sequenceConcat: bool
+    def __init__(self, sequenceConcat: _Optional[bool] = ...) -> None: ...
+
+class PaddingLayerParams(_message.Message):
+    __slots__ = ("constant", "reflection", "replication", "paddingAmounts")
+    class PaddingConstant(_message.Message):
+        __slots__ = ("value",)
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        value: float
+        def __init__(self, value: _Optional[float] = ...) -> None: ...
+    class PaddingReflection(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
+    class PaddingReplication(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
+    CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    REFLECTION_FIELD_NUMBER: _ClassVar[int]
+    REPLICATION_FIELD_NUMBER: _ClassVar[int]
+    PADDINGAMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    constant: PaddingLayerParams.PaddingConstant
+    reflection: PaddingLayerParams.PaddingReflection
+    replication: PaddingLayerParams.PaddingReplication
+    paddingAmounts: BorderAmounts
+    def __init__(self, constant: _Optional[_Union[PaddingLayerParams.PaddingConstant, _Mapping]] = ..., reflection: _Optional[_Union[PaddingLayerParams.PaddingReflection, _Mapping]] = ..., replication: _Optional[_Union[PaddingLayerParams.PaddingReplication, _Mapping]] = ..., paddingAmounts: _Optional[_Union[BorderAmounts, _Mapping]] = ...) -> None: ...
+
+class UpsampleLayerParams(_message.Message):
+    __slots__ = ("scalingFactor", "mode", "linearUpsampleMode", "fractionalScalingFactor")
+    class InterpolationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        NN: _ClassVar[UpsampleLayerParams.InterpolationMode]
+        BILINEAR: _ClassVar[UpsampleLayerParams.InterpolationMode]
+    NN: UpsampleLayerParams.InterpolationMode
+    BILINEAR: UpsampleLayerParams.InterpolationMode
+    class LinearUpsampleMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        DEFAULT: _ClassVar[UpsampleLayerParams.LinearUpsampleMode]
+        ALIGN_CORNERS_TRUE: _ClassVar[UpsampleLayerParams.LinearUpsampleMode]
+        ALIGN_CORNERS_FALSE: _ClassVar[UpsampleLayerParams.LinearUpsampleMode]
+    DEFAULT: UpsampleLayerParams.LinearUpsampleMode
+    ALIGN_CORNERS_TRUE: UpsampleLayerParams.LinearUpsampleMode
+    ALIGN_CORNERS_FALSE: UpsampleLayerParams.LinearUpsampleMode
+    SCALINGFACTOR_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    LINEARUPSAMPLEMODE_FIELD_NUMBER: _ClassVar[int]
+    FRACTIONALSCALINGFACTOR_FIELD_NUMBER: _ClassVar[int]
+    scalingFactor: _containers.RepeatedScalarFieldContainer[int]
+    mode: UpsampleLayerParams.InterpolationMode
+    linearUpsampleMode: UpsampleLayerParams.LinearUpsampleMode
+    fractionalScalingFactor: bytes
+    def __init__(self, scalingFactor: _Optional[_Iterable[int]] = ..., mode: _Optional[_Union[UpsampleLayerParams.InterpolationMode, str]] = ..., linearUpsampleMode: _Optional[_Union[UpsampleLayerParams.LinearUpsampleMode, str]] = ..., fractionalScalingFactor: _Optional[bytes] = ...) -> None: ...
+
+class CropLayerParams(_message.Message):
+    __slots__ = ("cropAmounts", "offset")
+    CROPAMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    cropAmounts: BorderAmounts
+    offset: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, cropAmounts: _Optional[_Union[BorderAmounts, _Mapping]] = ..., offset: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SliceLayerParams(_message.Message):
+    __slots__ = ("startIndex", "endIndex", "stride", "axis")
+    class SliceAxis(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CHANNEL_AXIS: _ClassVar[SliceLayerParams.SliceAxis]
+        HEIGHT_AXIS: _ClassVar[SliceLayerParams.SliceAxis]
+        WIDTH_AXIS: _ClassVar[SliceLayerParams.SliceAxis]
+    CHANNEL_AXIS: SliceLayerParams.SliceAxis
+    HEIGHT_AXIS: SliceLayerParams.SliceAxis
+    WIDTH_AXIS: SliceLayerParams.SliceAxis
+    STARTINDEX_FIELD_NUMBER: _ClassVar[int]
+    ENDINDEX_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    startIndex: int
+    endIndex: int
+    stride: int
+    axis: SliceLayerParams.SliceAxis
+    def __init__(self, startIndex: _Optional[int] = ..., endIndex: _Optional[int] = ..., stride: _Optional[int] = ..., axis: _Optional[_Union[SliceLayerParams.SliceAxis, str]] = ...) -> None: ...
