@@ -68,17 +68,31 @@ def convolution(  # noqa: PLR0913 - what the format has, by name
     groups: int = 1,
     bias: bool = True,
     padding: str | tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    updatable: bool = False,
+    seed: int = 0,
 ) -> Layer:
     """Return a convolution with random weights; `padding` as `pad` takes it."""
-    layer = Layer()
+    layer = Layer(isUpdatable=updatable)
     params = layer.convolution
     params.outputChannels, params.kernelChannels, params.nGroups = outputs, inputs // groups, groups
     params.kernelSize[:], params.stride[:], params.dilationFactor[:] = kernel, stride, dilation
-    fill(params.weights, numbers(outputs, inputs // groups, *kernel))
+    fill(params.weights, numbers(outputs, inputs // groups, *kernel, seed=seed), updatable=updatable)
     params.hasBias = bias
     if bias:
-        fill(params.bias, numbers(outputs))
+        fill(params.bias, numbers(outputs, seed=seed), updatable=updatable)
     pad(params, padding)
+    return layer
+
+
+def deconvolution(outputs: int, inputs: int, *, size: Pair | None = None, **options: Any) -> Layer:  # noqa: ANN401 - those of a convolution
+    """Return a deconvolution with random weights; `size` is its outputShape."""
+    layer = convolution(outputs, inputs, **options)
+    params = layer.convolution
+    params.isDeconvolution, params.kernelChannels = True, inputs
+    shape = (inputs, outputs // params.nGroups, *params.kernelSize)
+    fill(params.weights, numbers(*shape), updatable=layer.isUpdatable)
+    if size is not None:
+        params.outputShape[:] = size
     return layer
 
 

@@ -34,15 +34,26 @@ def forward(
 
 
 def stored(layers: Iterable[pb.NeuralNetworkLayer]) -> dict[str, Array]:
-    """Return the float64 weights of every inner product, by `<layer>.weights` and `<layer>.biases`."""
+    """Return the float64 weights that can be trained, by `<layer>.weights` and `<layer>.biases`."""
     found = {}
     for layer in layers:
-        if layer.HasField("innerProduct"):
-            params = layer.innerProduct
-            found[f"{layer.name}.weights"] = floats(params.weights).reshape(params.outputChannels, -1)
-            if params.hasBias:
-                found[f"{layer.name}.biases"] = floats(params.bias)
+        kind = layer.WhichOneof("layer")
+        if kind not in {"innerProduct", "convolution"}:
+            continue
+        params = getattr(layer, kind)
+        found[f"{layer.name}.weights"] = floats(params.weights).reshape(weight_shape(params))
+        if params.hasBias:
+            found[f"{layer.name}.biases"] = floats(params.bias)
     return found
+
+
+def weight_shape(params: Any) -> tuple[int, ...]:  # noqa: ANN401 - of either message
+    """Return the shape that the text gives to a layer's weights."""
+    if not hasattr(params, "kernelSize"):
+        return (params.outputChannels, params.inputChannels)
+    if params.isDeconvolution:
+        return (params.kernelChannels, params.outputChannels // params.nGroups, *params.kernelSize)
+    return (params.outputChannels, params.kernelChannels, *params.kernelSize)
 
 
 def floats(message: pb.WeightParams) -> Array:
@@ -138,23 +149,72 @@ def borders(params: Any, size: int, axis: int, kernel: int) -> tuple[int, int]: 
     return (amounts[axis].startEdgeSize, amounts[axis].endEdgeSize) if amounts else (0, 0)
 
 
-def _convolution(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Array]) -> Array:
-    params = layer.convolution
+def _convolution(layer: pb.NeuralNetworkLayer, inputs: list[Array], weights: Mapping[str, Array]) -> Array:
+    used = {**stored([layer]), **weights}
+    w, bias = used[f"{layer.name}.weights"], used.get(f"{layer.name}.biases", np.zeros(1))
+    rule = _deconvolved if layer.convolution.isDeconvolution else _convolved
+    return rule(layer.convolution, inputs[0], w) + bias[:, None, None]
+
+
+def _taps(params: pb.ConvolutionLayerParams) -> Iterator[tuple[int, int, int, int]]:
+    """Each place of the kernel, and where it lies with the dilation."""
     dilation = params.dilationFactor or [1, 1]
-    kernel = [(k - 1) * d + 1 for k, d in zip(params.kernelSize, dilation, strict=True)]
-    x = inputs[0]
-    ends = [borders(params, x.shape[2 + axis], axis, kernel[axis]) for axis in (0, 1)]
+    for row, column in np.ndindex(*params.kernelSize):
+        yield row, column, row * dilation[0], column * dilation[1]
+
+
+def _extents(params: pb.ConvolutionLayerParams) -> list[int]:
+    """KernelSize <-- (kernelSize - 1) * dilationFactor + 1."""
+    dilation = params.dilationFactor or [1, 1]
+    return [(k - 1) * d + 1 for k, d in zip(params.kernelSize, dilation, strict=True)]
+
+
+def _grouped(w: Array, x: Array, groups: int, equation: str) -> Array:
+    pairs = zip(np.split(w, groups), np.split(x, groups, axis=1), strict=True)
+    return np.concatenate([np.einsum(equation, *pair) for pair in pairs], axis=1)
+
+
+def _convolved(params: pb.ConvolutionLayerParams, x: Array, w: Array) -> Array:
+    extent, stride = _extents(params), params.stride
+    ends = [borders(params, x.shape[2 + axis], axis, extent[axis]) for axis in (0, 1)]
     x = np.pad(x, [(0, 0), (0, 0), *ends])
-    w = floats(params.weights).reshape(params.outputChannels, params.kernelChannels, *params.kernelSize)
-    out = [(x.shape[2 + axis] - kernel[axis]) // params.stride[axis] + 1 for axis in (0, 1)]
+    out = [(x.shape[2 + a] - extent[a]) // stride[a] + 1 for a in (0, 1)]
     y = np.zeros((len(x), params.outputChannels, *out))
-    share = params.outputChannels // params.nGroups
-    for c in range(params.outputChannels):
-        first = c // share * params.kernelChannels
-        channels = x[:, first : first + params.kernelChannels]
-        for (row, column), window in _windows(channels, kernel, params.stride, out):
-            y[:, c, row, column] = (window[:, :, :: dilation[0], :: dilation[1]] * w[c]).sum(axis=(1, 2, 3))
-    return y + (floats(params.bias)[:, None, None] if params.hasBias else 0.0)
+    for row, column, top, left in _taps(params):
+        seen = x[:, :, top :: stride[0], left :: stride[1]][:, :, : out[0], : out[1]]
+        y += _grouped(w[:, :, row, column], seen, params.nGroups, "oi,nihw->nohw")
+    return y
+
+
+def _deconvolved(params: pb.ConvolutionLayerParams, x: Array, w: Array) -> Array:
+    """Every number lays the kernel down, one stride further on; then the borders are cut off, or zeros added."""
+    extent, stride = _extents(params), params.stride
+    whole = [(x.shape[2 + a] - 1) * stride[a] + extent[a] for a in (0, 1)]
+    y = np.zeros((len(x), params.outputChannels, *whole))
+    for row, column, top, left in _taps(params):
+        laid = y[:, :, top :: stride[0], left :: stride[1]][:, :, : x.shape[2], : x.shape[3]]
+        laid += _grouped(w[:, :, row, column], x, params.nGroups, "io,nihw->nohw")
+    (top, bottom), (left, right) = (deconvolution_borders(params, x.shape[2 + a], a) for a in (0, 1))
+    y = np.pad(y, [(0, 0), (0, 0), (0, max(-bottom, 0)), (0, max(-right, 0))])
+    return y[:, :, top : y.shape[2] - max(bottom, 0), left : y.shape[3] - max(right, 0)]
+
+
+def deconvolution_borders(params: pb.ConvolutionLayerParams, size: int, axis: int) -> tuple[int, int]:
+    """Return how much is cut off before and after along an axis; below 0: that many zeros are added.
+
+    Where the text gives the output's size alone (same, or outputShape, which ignores the type of padding), the borders are those
+    of the `same` convolution that leads back.
+    """
+    extent, stride = _extents(params)[axis], params.stride[axis]
+    whole = (size - 1) * stride + extent
+    if not params.outputShape and params.HasField("valid"):
+        amounts = params.valid.paddingAmounts.borderAmounts
+        return (amounts[axis].startEdgeSize, amounts[axis].endEdgeSize) if amounts else (0, 0)
+    total = whole - (params.outputShape[axis] if params.outputShape else size * stride)
+    if total < 0:
+        return (0, total)
+    top_left = not params.outputShape and params.same.asymmetryMode == 1
+    return (ceil(total / 2), floor(total / 2)) if top_left else (floor(total / 2), ceil(total / 2))
 
 
 def _windows(x: Array, kernel: Any, stride: Any, out: Any) -> Iterator[tuple[tuple[int, int], Array]]:  # noqa: ANN401 - pairs
@@ -178,31 +238,55 @@ def _pooling(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, 
     params, x = layer.pooling, inputs[0]
     if params.globalPooling:
         return _pooled(params, x)[:, :, None, None]
-    sizes, kernel = x.shape[2:], params.kernelSize
-    if params.HasField("includeLastPixel"):
-        out = [last_pixel_size(params, sizes[axis], axis) for axis in (0, 1)]
-        starts = params.includeLastPixel.paddingAmounts
-        ends = [
-            (starts[a], max(0, (out[a] - 1) * params.stride[a] + kernel[a] - sizes[a] - starts[a]))
-            for a in (0, 1)
-        ]
-    else:
-        ends = [borders(params, sizes[axis], axis, kernel[axis]) for axis in (0, 1)]
-        out = [(sizes[a] + sum(ends[a]) - kernel[a]) // params.stride[a] + 1 for a in (0, 1)]
+    ends, out = pooling_borders(params, x.shape[2:])
     padded = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=np.nan)
     y = np.zeros((*x.shape[:2], *out))
-    for (row, column), window in _windows(padded, kernel, params.stride, out):
-        y[:, :, row, column] = _pooled(params, window)
+    counts = window_counts(params, x.shape[2:], ends)
+    for (row, column), window in _windows(padded, params.kernelSize, params.stride, out):
+        y[:, :, row, column] = _pooled(params, window, counts[0, 0, row : row + 1, column])
     return y
 
 
-def _pooled(params: pb.PoolingLayerParams, window: Array) -> Array:
+def pooling_borders(params: pb.PoolingLayerParams, sizes: Any) -> tuple[list[tuple[int, int]], list[int]]:  # noqa: ANN401 - a pair
+    """Return how much stands before and after the image along each axis, and the output's size."""
+    kernel, stride = params.kernelSize, params.stride
+    if params.HasField("includeLastPixel"):
+        out = [last_pixel_size(params, sizes[axis], axis) for axis in (0, 1)]
+        starts = params.includeLastPixel.paddingAmounts
+        reach = [(out[a] - 1) * stride[a] + kernel[a] - sizes[a] - starts[a] for a in (0, 1)]
+        return [(starts[a], max(0, reach[a])) for a in (0, 1)], out
+    ends = [borders(params, sizes[axis], axis, kernel[axis]) for axis in (0, 1)]
+    return ends, [(sizes[a] + sum(ends[a]) - kernel[a]) // stride[a] + 1 for a in (0, 1)]
+
+
+def window_counts(params: pb.PoolingLayerParams, sizes: Any, ends: Any) -> Array:  # noqa: ANN401 - pairs
+    """Return how many numbers the mean of each window counts, [1, 1, H_out, W_out].
+
+    The padding counts unless avgPoolExcludePadding; what includeLastPixel takes beyond the stated padding never does (Caffe).
+    """
+    counted = np.zeros((1, 1, *(size + sum(end) for size, end in zip(sizes, ends, strict=True))))
+    region: list[slice] = []
+    for (start, end), size in zip(ends, sizes, strict=True):
+        if params.avgPoolExcludePadding:
+            region.append(slice(start, start + size))
+        elif params.HasField("includeLastPixel"):
+            region.append(slice(0, start + size + start))
+        else:
+            region.append(slice(0, start + size + end))
+    counted[:, :, region[0], region[1]] = 1
+    out = [(counted.shape[2 + a] - params.kernelSize[a]) // params.stride[a] + 1 for a in (0, 1)]
+    totals = np.zeros((1, 1, *out))
+    for (row, column), window in _windows(counted, params.kernelSize, params.stride, out):
+        totals[:, :, row, column] = window.sum()
+    return totals
+
+
+def _pooled(params: pb.PoolingLayerParams, window: Array, count: Array | None = None) -> Array:
     if params.type == 0:
         return np.nanmax(window, axis=(2, 3))
     if params.type == 2:
         return np.sqrt(np.nansum(window**2, axis=(2, 3)))
-    count = np.sum(~np.isnan(window), axis=(2, 3)) if params.avgPoolExcludePadding else window[0, 0].size
-    return np.nansum(window, axis=(2, 3)) / count
+    return np.nansum(window, axis=(2, 3)) / (window[0, 0].size if count is None else count)
 
 
 RULES: dict[str, Callable[[pb.NeuralNetworkLayer, list[Array], Mapping[str, Array]], Array]] = {
