@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.spec import weights
+from finetuned.spec import coreml_pb2 as pb
+from finetuned.spec import kind_readers, weights
 from finetuned.spec.model import (
     Activation,
     Add,
@@ -25,13 +26,10 @@ from finetuned.spec.model import (
     Preprocessing,
     Softmax,
 )
+from finetuned.spec.reading import LARGEST_SIZE, borders, named, pair, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from finetuned.spec import coreml_pb2 as pb
-
-LARGEST_SIZE = (1 << 31) - 1
 
 
 def layer(message: pb.NeuralNetworkLayer) -> Layer:
@@ -68,31 +66,8 @@ def preprocessing(message: pb.NeuralNetworkPreprocessing) -> Preprocessing:
 
 
 # ── helpers ─────────────────────────────────────────────────────────────────────────────────────
-def _pair(values: Sequence[int], default: int, name: str) -> tuple[int, int]:
-    """Return (height, width), both positive."""
-    if not values:
-        return (default, default)
-    if len(values) != 2 or not all(1 <= value <= LARGEST_SIZE for value in values):  # noqa: PLR2004 - height, width
-        raise ModelError(f"{name} is {list(values)}; two positive numbers (height, width) are allowed")
-    return (int(values[0]), int(values[1]))
-
-
-def _size(value: int, name: str) -> int:
-    if not 1 <= value <= LARGEST_SIZE:
-        raise ModelError(f"{name} is {value}; a positive number is needed")
-    return int(value)
-
-
 def _valid(message: pb.ValidPadding) -> Padding:
-    borders = message.paddingAmounts.borderAmounts
-    if not borders:
-        return Padding()
-    if len(borders) != 2:  # noqa: PLR2004 - height, width
-        raise ModelError(f"valid padding has {len(borders)} border amounts; two (height, width) are allowed")
-    rows, columns = ((int(edge.startEdgeSize), int(edge.endEdgeSize)) for edge in borders)
-    if max(*rows, *columns) > LARGEST_SIZE:
-        raise ModelError(f"valid padding of {(rows, columns)} is out of any range")
-    return Padding(amounts=(rows, columns))
+    return Padding(amounts=borders(message.paddingAmounts, "valid padding"))
 
 
 def _last_pixel(amounts: Sequence[int]) -> Padding:
@@ -119,8 +94,8 @@ def _pooling_padding(message: pb.PoolingLayerParams) -> Padding:
 def _inner_product(message: pb.NeuralNetworkLayer) -> InnerProduct:
     params = message.innerProduct
     return InnerProduct(
-        input_channels=_size(params.inputChannels, "inputChannels"),
-        output_channels=_size(params.outputChannels, "outputChannels"),
+        input_channels=size(params.inputChannels, "inputChannels"),
+        output_channels=size(params.outputChannels, "outputChannels"),
         weights=weights.read(params.weights),
         bias=weights.read(params.bias) if params.hasBias else None,
     )
@@ -129,15 +104,15 @@ def _inner_product(message: pb.NeuralNetworkLayer) -> InnerProduct:
 def _convolution(message: pb.NeuralNetworkLayer) -> Convolution:
     params = message.convolution
     return Convolution(
-        output_channels=_size(params.outputChannels, "outputChannels"),
-        kernel_channels=_size(params.kernelChannels, "kernelChannels"),
-        groups=_size(params.nGroups or 1, "nGroups"),
-        kernel=_pair(params.kernelSize, 3, "kernelSize"),
-        stride=_pair(params.stride, 1, "stride"),
-        dilation=_pair(params.dilationFactor, 1, "dilationFactor"),
+        output_channels=size(params.outputChannels, "outputChannels"),
+        kernel_channels=size(params.kernelChannels, "kernelChannels"),
+        groups=size(params.nGroups or 1, "nGroups"),
+        kernel=pair(params.kernelSize, 3, "kernelSize"),
+        stride=pair(params.stride, 1, "stride"),
+        dilation=pair(params.dilationFactor, 1, "dilationFactor"),
         padding=_padding(params, params.WhichOneof("ConvolutionPaddingType")),
         deconvolution=params.isDeconvolution,
-        output_shape=_pair(params.outputShape, 1, "outputShape") if params.outputShape else (),
+        output_shape=pair(params.outputShape, 1, "outputShape") if params.outputShape else (),
         weights=weights.read(params.weights),
         bias=weights.read(params.bias) if params.hasBias else None,
     )
@@ -145,13 +120,10 @@ def _convolution(message: pb.NeuralNetworkLayer) -> Convolution:
 
 def _pooling(message: pb.NeuralNetworkLayer) -> Pooling:
     params = message.pooling
-    names = type(params).PoolingType.DESCRIPTOR.values_by_number
-    if params.type not in names:
-        raise ModelError(f"pooling type {params.type} is unknown; MAX, AVERAGE and L2 are allowed")
     return Pooling(
-        type=names[params.type].name,
-        kernel=_pair(params.kernelSize, 3, "kernelSize"),
-        stride=_pair(params.stride, 1, "stride"),
+        type=named(params, params.type, "PoolingType", "pooling type"),
+        kernel=pair(params.kernelSize, 3, "kernelSize"),
+        stride=pair(params.stride, 1, "stride"),
         padding=_pooling_padding(params),
         exclude_padding=params.avgPoolExcludePadding,
         global_pooling=params.globalPooling,
@@ -162,9 +134,12 @@ def _activation(message: pb.NeuralNetworkLayer) -> Activation:
     kind = message.activation.WhichOneof("NonlinearityType")
     if kind is None:
         raise ModelError("the activation has no known type")
-    scalars = getattr(message.activation, kind)
-    # PReLU and parametricSoftplus hold a weight for each channel instead: their messages are not read.
-    return Activation(type=kind, alpha=getattr(scalars, "alpha", 0.0), beta=getattr(scalars, "beta", 0.0))
+    params = getattr(message.activation, kind)
+    if isinstance(params, pb.ActivationPReLU):
+        return Activation(type=kind, alphas=weights.read(params.alpha))
+    if isinstance(params, pb.ActivationParametricSoftplus):
+        return Activation(type=kind, alphas=weights.read(params.alpha), betas=weights.read(params.beta))
+    return Activation(type=kind, alpha=getattr(params, "alpha", 0.0), beta=getattr(params, "beta", 0.0))
 
 
 def _clip(message: pb.NeuralNetworkLayer) -> Clip:
@@ -180,4 +155,5 @@ READERS: Mapping[str, Callable[[pb.NeuralNetworkLayer], LayerParameters]] = {
     "softmax": lambda _: Softmax(),
     "clip": _clip,
     "add": lambda message: Add(alpha=message.add.alpha),
+    **kind_readers.READERS,
 }

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from finetuned.spec.kinds import Kind
+
 if TYPE_CHECKING:
     from finetuned.parameters import Parameter
     from finetuned.spec.neighbors import Neighbors
@@ -176,11 +178,16 @@ class Pooling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
-    """`type` is Apple's name (ReLU, sigmoid, leakyReLU, …), `alpha` and `beta` its scalars, where it has them."""
+    """`type` is Apple's name (ReLU, sigmoid, leakyReLU, …), `alpha` and `beta` its scalars, where it has them.
+
+    `alphas` and `betas` are of PReLU and parametricSoftplus: a number for each channel, or one for all.
+    """
 
     type: str
     alpha: float = 0.0
     beta: float = 0.0
+    alphas: Weights | None = None
+    betas: Weights | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +222,9 @@ class Opaque:
     """A layer whose parameters finetuned does not read."""
 
 
-LayerParameters = InnerProduct | Convolution | Pooling | Activation | Flatten | Softmax | Clip | Add | Opaque
+LayerParameters = (
+    InnerProduct | Convolution | Pooling | Activation | Flatten | Softmax | Clip | Add | Kind | Opaque
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
