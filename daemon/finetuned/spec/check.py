@@ -7,43 +7,60 @@ and says all.  `rules.later` holds what Core ML can do and this version cannot.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from finetuned.spec.names import quoted
 from finetuned.spec.rules import (
     container,
     inputs,
+    interface,
     later,
     layers,
     losses,
+    neighbors,
     parameters,
     paths,
+    pipelines,
 )
-from finetuned.spec.rules import (
-    departures as leaving,
-)
+from finetuned.spec.rules import departures as leaving
 from finetuned.spec.rules.case import Case, Reason, case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from finetuned.spec.model import Model
+    from finetuned.spec.neighbors import Neighbors
 
 __all__ = ["Reason", "departures", "reasons"]
 
-MODEL_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
+FILE_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
     container.specification_version,
-    container.features,
+    interface.there,
+    interface.names,
+    interface.types,
+    interface.optional,
+    interface.predictions,
+)
+
+UPDATE_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
     container.marked,
     container.updatable_version,
     container.model_type,
-    later.model_type,
 )
 
-NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
+LAYER_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
+    layers.there,
     layers.wiring,
+    layers.outputs,
     layers.weights,
     layers.channels,
     layers.groups,
+    layers.areas,
+)
+
+NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
+    *LAYER_RULES,
     layers.updatable_layers,
     layers.marked_weights,
     layers.float16,
@@ -68,6 +85,24 @@ NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
 DEPARTURES: tuple[Callable[[Case], Iterable[Reason]], ...] = (leaving.losses, leaving.layers)
 
 
+NEIGHBOR_RULES: tuple[Callable[[Model, Neighbors], Iterable[Reason]], ...] = (
+    neighbors.samples,
+    neighbors.finite,
+    neighbors.index,
+    neighbors.number_of_neighbors,
+    neighbors.labels,
+    neighbors.input_shape,
+)
+
+PIPELINE_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
+    pipelines.models,
+    pipelines.kinds,
+    pipelines.wiring,
+    pipelines.marks,
+    pipelines.training_inputs,
+)
+
+
 def reasons(model: Model, *, beyond_coreml: bool = False) -> tuple[Reason, ...]:
     """Return why this version cannot update the model; empty when it can.
 
@@ -75,14 +110,50 @@ def reasons(model: Model, *, beyond_coreml: bool = False) -> tuple[Reason, ...]:
     through the layers of `rules.paths.BEYOND`, and several losses (`departures` says what of it the model does).
     A network without any trace of update data is only told that it is not marked: Core ML ignores the rest.
     """
-    found = [reason for rule in MODEL_RULES for reason in rule(model)]
-    network = model.network
+    return (*later.model_type(model), *_updated(model, beyond_coreml=beyond_coreml))
+
+
+def _updated(model: Model, *, beyond_coreml: bool) -> Iterator[Reason]:
+    """Yield what is wrong with a model that shall be updated."""
+    yield from _of(model, *FILE_RULES, *UPDATE_RULES)
+    network, found = model.network, model.neighbors
     if network is not None and (
         model.updatable or network.update or any(layer.updatable for layer in network.layers)
     ):
         judged = case(model, network, beyond_coreml=beyond_coreml)
-        found += [reason for rule in NETWORK_RULES for reason in rule(judged)]
-    return tuple(found)
+        yield from (reason for rule in NETWORK_RULES for reason in rule(judged))
+    if found is not None:
+        rules = (*NEIGHBOR_RULES, neighbors.training_inputs)
+        yield from (reason for rule in rules for reason in rule(model, found))
+    if model.kind in container.PIPELINES:
+        yield from _of(model, *PIPELINE_RULES)
+        yield from _inside(model, beyond_coreml=beyond_coreml)
+
+
+def _frozen(model: Model) -> Iterator[Reason]:
+    """Yield what is wrong with a model inside a pipeline that is only run: its update data do not count."""
+    yield from _of(model, *FILE_RULES)
+    network, found = model.network, model.neighbors
+    if network is not None:
+        judged = case(model, network)
+        yield from (reason for rule in LAYER_RULES for reason in rule(judged))
+    if found is not None:
+        yield from (reason for rule in NEIGHBOR_RULES for reason in rule(model, found))
+    if model.kind in container.PIPELINES:
+        yield from _of(model, *PIPELINE_RULES)
+        yield from _inside(model, beyond_coreml=False)
+
+
+def _inside(model: Model, *, beyond_coreml: bool) -> Iterator[Reason]:
+    """Yield what is wrong with each model of a pipeline; its name is put before the layer's, as Core ML scopes names."""
+    for scope, inner in zip(pipelines.scopes(model), model.models, strict=True):
+        for reason in _updated(inner, beyond_coreml=beyond_coreml) if inner.updatable else _frozen(inner):
+            layer = f"{scope}.{reason.layer}" if reason.layer else scope
+            yield replace(reason, layer=layer, message=f"in {quoted(scope)}: {reason.message}")
+
+
+def _of(model: Model, *rules: Callable[[Model], Iterable[Reason]]) -> Iterator[Reason]:
+    return (reason for rule in rules for reason in rule(model))
 
 
 def departures(model: Model) -> tuple[Reason, ...]:

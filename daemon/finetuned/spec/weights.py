@@ -98,8 +98,53 @@ def array(weights: Weights, shape: tuple[int, ...], *, axis: int = 0) -> FloatAr
         case "rawValue":
             return _frozen(_dequantized(weights, shape, axis))
         case other:
-            raise ModelError(f"weights in {other} are for int8 × int8 products, which finetuned cannot run")
+            raise _unread(other)
     return _frozen(flat.astype(np.float32, copy=False).reshape(shape))
+
+
+def finite(weights: Weights, shape: tuple[int, ...] | None, *, axis: int = 0) -> bool:
+    """Tell whether all numbers are finite, at the cost of a look: quantised ones are not decoded.
+
+    ModelError when the lengths do not fit `shape`; without one, as many numbers as there are fit.
+    """
+    if len(weights.encodings) != 1:
+        raise ModelError(f"weights must have one encoding, found {', '.join(weights.encodings) or 'none'}")
+    match weights.encodings[0]:
+        case "floatValue":
+            return _all_finite(weights.data, "<f4", shape)
+        case "float16Value":
+            return _all_finite(weights.data, "<f2", shape)
+        case "rawValue":
+            return _finite_codes(weights, shape, axis)
+        case other:
+            raise _unread(other)
+
+
+def _unread(encoding: str) -> ModelError:
+    return ModelError(f"weights in {encoding} are for int8 × int8 products, which finetuned cannot run")
+
+
+def _all_finite(data: bytes, dtype: str, shape: tuple[int, ...] | None) -> bool:
+    width = np.dtype(dtype).itemsize
+    flat = _exact(data, dtype, len(data) // width if shape is None else math.prod(shape))
+    return bool(np.isfinite(flat).all())
+
+
+def _finite_codes(weights: Weights, shape: tuple[int, ...] | None, axis: int) -> bool:
+    quantization = _quantization_of(weights)
+    if shape is not None:
+        _check_codes(weights.data, quantization.bits, math.prod(shape))
+    if quantization.table is not None:
+        _check_table(quantization)
+        return bool(np.isfinite(quantization.table).all())
+    if shape is None or quantization.scale is None or quantization.bias is None:
+        return True
+    scale = _per_channel(quantization.scale, "scale", shape, axis)
+    bias = _per_channel(quantization.bias, "bias", shape, axis)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(
+            np.isfinite(np.abs(scale) * np.float32((1 << quantization.bits) - 1) + np.abs(bias)).all()
+        )
 
 
 def _frozen(values: FloatArray) -> FloatArray:
@@ -115,24 +160,22 @@ def _exact(data: bytes, dtype: str, size: int) -> NDArray[np.floating]:
 
 
 def _dequantized(weights: Weights, shape: tuple[int, ...], axis: int) -> FloatArray:
-    quantization = weights.quantization
-    if quantization is None:
-        raise ModelError("weights in rawValue need quantization parameters, and there are none")
+    quantization = _quantization_of(weights)
     codes = _unpacked(weights.data, quantization.bits, math.prod(shape))
     if quantization.table is not None:
         return _looked_up(codes, quantization).reshape(shape)
     return _linear(codes.reshape(shape), quantization, axis)
 
 
+def _quantization_of(weights: Weights) -> Quantization:
+    if weights.quantization is None:
+        raise ModelError("weights in rawValue need quantization parameters, and there are none")
+    return weights.quantization
+
+
 def _unpacked(data: bytes, bits: int, size: int) -> NDArray[np.uint8]:
     """Return `size` numbers of `bits` bits each; eight bits are bytes, fewer are packed highest bit first."""
-    if not 1 <= bits <= MOST_BITS:
-        raise ModelError(f"weights are quantised to {bits} bits; 1 to {MOST_BITS} are allowed")
-    needed = -(-size * bits // 8)
-    if len(data) != needed:
-        raise ModelError(
-            f"rawValue holds {len(data)} bytes where {size} numbers of {bits} bits need {needed}"
-        )
+    _check_codes(data, bits, size)
     if bits == MOST_BITS:
         return np.frombuffer(data, np.uint8)
     stream = np.unpackbits(np.frombuffer(data, np.uint8), count=size * bits).reshape(size, bits)
@@ -143,14 +186,28 @@ def _unpacked(data: bytes, bits: int, size: int) -> NDArray[np.uint8]:
     return codes
 
 
-def _looked_up(codes: NDArray[np.uint8], quantization: Quantization) -> FloatArray:
+def _check_codes(data: bytes, bits: int, size: int) -> None:
+    if not 1 <= bits <= MOST_BITS:
+        raise ModelError(f"weights are quantised to {bits} bits; 1 to {MOST_BITS} are allowed")
+    needed = -(-size * bits // 8)
+    if len(data) != needed:
+        raise ModelError(
+            f"rawValue holds {len(data)} bytes where {size} numbers of {bits} bits need {needed}"
+        )
+
+
+def _check_table(quantization: Quantization) -> FloatArray:
     table = quantization.table
     if table is None or table.size != 1 << quantization.bits:
         found = 0 if table is None else table.size
         raise ModelError(
             f"the lookup table has {found} entries where {quantization.bits} bits need {1 << quantization.bits}",
         )
-    return np.asarray(table[codes], np.float32)
+    return table
+
+
+def _looked_up(codes: NDArray[np.uint8], quantization: Quantization) -> FloatArray:
+    return np.asarray(_check_table(quantization)[codes], np.float32)
 
 
 def _linear(codes: NDArray[np.uint8], quantization: Quantization, axis: int) -> FloatArray:

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from finetuned.spec.model import (
-    Activation,
-    ArrayType,
-    Clip,
-    Convolution,
-    FeatureType,
-    Flatten,
-    ImageType,
-    InnerProduct,
-    Layer,
-    Loss,
-    Model,
-    Network,
-    Pooling,
-    Softmax,
-    Update,
-)
+from finetuned.spec.model import Layer, Loss, Model, Network, Update
+from finetuned.spec.rules.extents import Extent, follow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +15,7 @@ CROSS_ENTROPY = "categoricalCrossEntropyLossLayer"
 SQUARED_ERROR = "meanSquaredErrorLossLayer"
 LOSSES = (CROSS_ENTROPY, SQUARED_ERROR)
 CLASSIFIER = "neuralNetworkClassifier"
-RANK_OF_CHW = 3
+NETWORKS = frozenset({"neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +26,6 @@ class Reason:
     message: str
     remedy: str
     layer: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
-    """How large a blob is, as far as it is known without running shapes: its channels, all its numbers."""
-
-    channels: int | None = None
-    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,40 +66,5 @@ def case(model: Model, network: Network, *, beyond_coreml: bool = False) -> Case
         losses=known if allowed else (),
         beyond_coreml=beyond_coreml,
         producers=producers,
-        extents=_extents(model, network),
+        extents=follow(model, network),
     )
-
-
-# ── extents ─────────────────────────────────────────────────────────────────────────────────────
-def _extents(model: Model, network: Network) -> dict[str, Extent]:
-    """Follow channel counts through the network as far as they do not depend on kernels and strides."""
-    known = {feature.name: _extent_of_feature(feature.type) for feature in model.description.inputs}
-    for layer in network.layers:
-        before = known.get(layer.inputs[0], Extent()) if layer.inputs else Extent()
-        for blob in layer.outputs:
-            known.setdefault(blob, _extent_after(layer, before))
-    return known
-
-
-def _extent_of_feature(kind: FeatureType) -> Extent:
-    if isinstance(kind, ImageType):
-        return Extent(channels=kind.shape[0], size=math.prod(kind.shape))
-    if isinstance(kind, ArrayType) and len(kind.shape) in {1, RANK_OF_CHW}:
-        return Extent(channels=kind.shape[0], size=math.prod(kind.shape))
-    return Extent()
-
-
-def _extent_after(layer: Layer, before: Extent) -> Extent:
-    match layer.parameters:
-        case InnerProduct(output_channels=outputs):
-            return Extent(channels=outputs, size=outputs)
-        case Convolution(output_channels=outputs):
-            return Extent(channels=outputs)
-        case Pooling(global_pooling=everywhere):
-            return Extent(channels=before.channels, size=before.channels if everywhere else None)
-        case Flatten():
-            return Extent(channels=before.size, size=before.size)
-        case Activation() | Softmax() | Clip():
-            return before
-        case _:
-            return Extent()

@@ -1,12 +1,10 @@
-"""Rules for the file as a whole: its version, its type, its inputs and outputs."""
+"""Rules for the file as a whole: its version, its type, its mark."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from finetuned.spec.model import ArrayType, Feature, ImageType, OtherType
-from finetuned.spec.rules.case import Reason
+from finetuned.spec.rules.case import NETWORKS, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
 
 NEWEST_VERSION = 10
 UPDATABLE_VERSION = 4
-NETWORKS = frozenset({"neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"})
 PIPELINES = frozenset({"pipeline", "pipelineClassifier", "pipelineRegressor"})
 UPDATABLE_KINDS = NETWORKS | PIPELINES | {"kNearestNeighborsClassifier"}
 
@@ -37,47 +34,6 @@ def specification_version(model: Model) -> Iterator[Reason]:
         )
 
 
-def features(model: Model) -> Iterator[Reason]:
-    """Inputs, outputs and training inputs have names of their own; inputs have a type that can be fed."""
-    description = model.description
-    lists = {
-        "input": description.inputs,
-        "output": description.outputs,
-        "training input": description.training_inputs,
-    }
-    for what, entries in lists.items():
-        counts = Counter(feature.name for feature in entries)
-        for name, count in counts.items():
-            if count > 1 or not name:
-                yield Reason(
-                    rule="featureName",
-                    message=f"{count} {what}s are named {name!r}; names are needed, each of its own",
-                    remedy=f"rename the {what}s",
-                )
-    yield from (reason for feature in description.inputs for reason in _feature_type(feature))
-
-
-def _feature_type(feature: Feature) -> Iterator[Reason]:
-    kind = feature.type
-    sizes: tuple[int, ...] = (1,)
-    if isinstance(kind, ImageType):
-        sizes = (kind.width, kind.height)
-    elif isinstance(kind, ArrayType):
-        sizes = kind.shape
-    elif isinstance(kind, OtherType):
-        yield Reason(
-            rule="featureType",
-            message=f"the input {feature.name!r} is of type {kind.kind}, which finetuned does not read",
-            remedy="use an image, a MultiArray or a number",
-        )
-    if not sizes or min(sizes) < 1:
-        yield Reason(
-            rule="featureShape",
-            message=f"the input {feature.name!r} has the size {list(sizes)}; fixed positive sizes are needed",
-            remedy="give the input a fixed shape",
-        )
-
-
 def marked(model: Model) -> Iterator[Reason]:
     """The model itself must be marked as updatable."""
     if model.kind in UPDATABLE_KINDS and not model.updatable:
@@ -85,7 +41,9 @@ def marked(model: Model) -> Iterator[Reason]:
             rule="isUpdatable",
             message="the model is not marked as updatable (isUpdatable is false)",
             remedy="mark the layers to train with coremltools' NeuralNetworkBuilder.make_updatable, "
-            "and give it a loss, an optimizer and epochs",
+            "and give it a loss, an optimizer and epochs"
+            if model.kind in NETWORKS
+            else "set isUpdatable (in a pipeline: of its last model, too)",
         )
 
 
@@ -105,7 +63,7 @@ def model_type(model: Model) -> Iterator[Reason]:
     if model.kind not in UPDATABLE_KINDS:
         yield Reason(
             rule="modelType",
-            message=f"a model of type {model.kind} is not supported for on-device update; "
+            message=f"a model of type {model.kind or 'unknown'} is not supported for on-device update; "
             f"{', '.join(sorted(UPDATABLE_KINDS))} are",
             remedy=INSTEAD.get(model.kind, "use a neural network or a k-nearest-neighbours classifier"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from finetuned.spec.names import quoted
 from finetuned.spec.rules.case import Reason
 from finetuned.spec.rules.paths import BEYOND, CORE_ML, kind, passed
 
@@ -22,14 +23,14 @@ def layers(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="beyondLayer",
                 layer=layer.name,
-                message=f"the gradient passes the layer {layer.name!r} ({kind(layer)}), which Core ML does not support: {REFUSED}",
-                remedy=f"train layers after {layer.name!r} only, to stay within Core ML",
+                message=f"the gradient passes the layer {quoted(layer.name)} ({kind(layer)}), which Core ML does not support: {REFUSED}",
+                remedy=f"train layers after {quoted(layer.name)} only, to stay within Core ML",
             )
 
 
 def losses(case: Case) -> Iterator[Reason]:
     """There is more than one loss."""
-    names = ", ".join(repr(loss.name) for loss in case.losses)
+    names = ", ".join(quoted(loss.name) for loss in case.losses)
     if len(case.losses) > 1:
         yield Reason(
             rule="beyondLosses",

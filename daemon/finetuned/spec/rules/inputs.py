@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from finetuned.spec.model import ArrayType
+from finetuned.spec.names import quoted
 from finetuned.spec.rules.case import CROSS_ENTROPY, Case, Reason
 from finetuned.spec.rules.paths import needed_inputs
 
@@ -41,7 +42,9 @@ def needed(case: Case) -> Iterator[Reason]:
     missing = needed_inputs(case) - names if names else set()
     for feature in case.model.description.inputs:
         if feature.name in missing:
-            yield _reason(f"the loss depends on the input {feature.name!r}, which is not a training input")
+            yield _reason(
+                f"the loss depends on the input {quoted(feature.name)}, which is not a training input"
+            )
 
 
 def target(case: Case) -> Iterator[Reason]:
@@ -59,14 +62,14 @@ def _target(case: Case, loss: Loss, own: dict[str, Feature]) -> Iterator[Reason]
     if loss.target in own:
         yield from _target_shape(case, loss, own[loss.target])
     elif not case.is_classifier:
-        yield _reason(f"the training inputs don't include the loss layer's target: {loss.target!r}")
+        yield _reason(f"the training inputs don't include the loss layer's target: {quoted(loss.target)}")
     elif description.predicted_feature not in own:
         yield _reason(
-            f"the training inputs don't include the target of the classifier: {description.predicted_feature!r}",
+            f"the training inputs don't include the target of the classifier: {quoted(description.predicted_feature)}",
         )
     elif loss.kind != CROSS_ENTROPY:
         yield _reason(
-            f"labels are no target for the loss {loss.kind}; it needs the numbers of {loss.target!r}"
+            f"labels are no target for the loss {loss.kind}; it needs the numbers of {quoted(loss.target)}"
         )
     else:
         yield from _label_type(case, own[description.predicted_feature])
@@ -76,7 +79,7 @@ def _label_type(case: Case, feature: Feature) -> Iterator[Reason]:
     outputs = [output.type for output in case.model.description.outputs if output.name == feature.name]
     if feature.type not in outputs:
         yield _reason(
-            f"the type of the training input {feature.name!r}: {feature.type} doesn't match the expected type "
+            f"the type of the training input {quoted(feature.name)}: {feature.type} doesn't match the expected type "
             f"of the classifier: {outputs[0] if outputs else 'no such output'}",
             "give label and prediction the same type",
         )
@@ -88,11 +91,11 @@ def _target_shape(case: Case, loss: Loss, feature: Feature) -> Iterator[Reason]:
     width = 1 if loss.kind == CROSS_ENTROPY else extent.size if extent else None
     if not isinstance(feature.type, ArrayType):
         yield _reason(
-            f"the target {feature.name!r} is not a MultiArray, and Core ML trains on nothing else",
+            f"the target {quoted(feature.name)} is not a MultiArray, and Core ML trains on nothing else",
             "give the target as a MultiArray",
         )
     elif width is not None and math.prod(feature.type.shape) != width:
         yield _reason(
-            f"the target {feature.name!r} has the shape {list(feature.type.shape)}; the loss needs {width} numbers",
+            f"the target {quoted(feature.name)} has the shape {list(feature.type.shape)}; the loss needs {width} numbers",
             "give the target that shape",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from finetuned.spec.names import quoted
 from finetuned.spec.rules.case import Reason
 from finetuned.spec.rules.paths import passed
 
@@ -56,7 +57,7 @@ def layers(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="layerLater",
                 layer=layer.name,
-                message=f"the layer {layer.name!r} is of type {layer.type}: Core ML's format lets a gradient pass it, "
+                message=f"the layer {quoted(layer.name)} is of type {layer.type}: Core ML's format lets a gradient pass it, "
                 "this version of finetuned has none for it",
                 remedy="train layers after it only",
             )

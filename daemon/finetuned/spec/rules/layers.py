@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from finetuned.errors import ModelError
-from finetuned.spec.model import Convolution, InnerProduct
+from finetuned.spec.model import Convolution, InnerProduct, Pooling, Weights
+from finetuned.spec.names import quoted
+from finetuned.spec.rules import extents
 from finetuned.spec.rules.case import Reason
-from finetuned.spec.weights import array, weight_shape
+from finetuned.spec.rules.extents import Extent
+from finetuned.spec.rules.interface import MOST_NUMBERS
+from finetuned.spec.weights import finite, weight_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finetuned.spec.model import Layer, Weights
+    from finetuned.spec.model import Layer
     from finetuned.spec.rules.case import Case
 
 TRAINABLE = frozenset({"innerProduct", "convolution"})
+
+
+def there(case: Case) -> Iterator[Reason]:
+    """A network has layers."""
+    if not case.network.layers:
+        yield Reason(
+            rule="layersMissing",
+            message="the network has no layers; at least one is needed",
+            remedy="export the model again; the file is empty",
+        )
 
 
 def wiring(case: Case) -> Iterator[Reason]:
@@ -30,7 +43,7 @@ def wiring(case: Case) -> Iterator[Reason]:
                 yield Reason(
                     rule="blobMissing",
                     layer=layer.name,
-                    message=f"the layer {layer.name!r} takes {blob!r}, which no input or earlier layer makes",
+                    message=f"the layer {quoted(layer.name)} takes {quoted(blob)}, which no input or earlier layer makes",
                     remedy="put the layer that makes it before this one",
                 )
         for blob in layer.outputs:
@@ -38,16 +51,32 @@ def wiring(case: Case) -> Iterator[Reason]:
                 yield Reason(
                     rule="blobMadeTwice",
                     layer=layer.name,
-                    message=f"the layer {layer.name!r} makes {blob!r}, which is an input or made before",
+                    message=f"the layer {quoted(layer.name)} makes {quoted(blob)}, which is an input or made before",
                     remedy="give the output a name of its own",
                 )
             known.add(blob)
 
 
-def _blobs(layer: Layer) -> Iterator[tuple[str, Weights, tuple[int, ...], int]]:
-    """Yield what a layer's file entry holds: (name, weights, the shape they need, the channels' axis)."""
+def outputs(case: Case) -> Iterator[Reason]:
+    """What the description promises, and a classifier's probabilities, are made by layers."""
+    promised = [feature.name for feature in case.model.description.outputs]
+    if case.is_classifier:
+        promised = [case.network.probability_layer] if case.network.probability_layer else []
+    for blob in promised:
+        if blob not in case.producers:
+            yield Reason(
+                rule="outputMissing",
+                message=f"no layer makes the output {quoted(blob)}",
+                remedy="name an output after the blob that a layer makes",
+            )
+
+
+def _blobs(layer: Layer) -> Iterator[tuple[str, Weights, tuple[int, ...] | None, int]]:
+    """Yield what a layer's file entry holds: (name, weights, the shape they need where it is known, the channels' axis)."""
     parameters = layer.parameters
     if not isinstance(parameters, InnerProduct | Convolution):
+        values = ((each.name, getattr(parameters, each.name)) for each in fields(parameters))
+        yield from ((name, value, None, 0) for name, value in values if isinstance(value, Weights))
         return
     transposed = isinstance(parameters, Convolution) and parameters.deconvolution
     # A convolution with a second input gets its weights from there.
@@ -62,20 +91,20 @@ def weights(case: Case) -> Iterator[Reason]:
     for layer in case.network.layers:
         for name, stored, shape, axis in _blobs(layer):
             try:
-                finite = bool(np.isfinite(array(stored, shape, axis=axis)).all())
+                sound = finite(stored, shape, axis=axis)
             except ModelError as error:
                 yield Reason(
                     rule="weights",
                     layer=layer.name,
-                    message=f"the {name} of the layer {layer.name!r} cannot be read: {error}",
+                    message=f"the {name} of the layer {quoted(layer.name)} cannot be read: {error}",
                     remedy="export the model again; the file contradicts itself",
                 )
                 continue
-            if not finite:
+            if not sound:
                 yield Reason(
                     rule="notFinite",
                     layer=layer.name,
-                    message=f"the {name} of the layer {layer.name!r} hold NaN or infinite numbers",
+                    message=f"the {name} of the layer {quoted(layer.name)} hold NaN or infinite numbers",
                     remedy="start from a model whose training did not diverge",
                 )
 
@@ -105,13 +134,57 @@ def groups(case: Case) -> Iterator[Reason]:
         match layer.parameters:
             case Convolution(output_channels=outputs, groups=count) if outputs % count:
                 yield _channel_reason(layer, f"cannot share {outputs} output channels among {count} groups")
+            case Convolution(deconvolution=True, kernel_channels=inputs, groups=count) if inputs % count:
+                yield _channel_reason(layer, f"cannot share {inputs} input channels among {count} groups")
+
+
+def areas(case: Case) -> Iterator[Reason]:
+    """A kernel fits on what arrives, a deconvolution's output shape is one that it can make, and no blob is beyond bounds."""
+    if case.network.exact_shapes:
+        return
+    for layer in case.network.layers:
+        before = case.extents.get(layer.inputs[0], Extent()) if layer.inputs else Extent()
+        for what in _area_faults(layer, before):
+            yield Reason(
+                rule="area",
+                layer=layer.name,
+                message=f"the layer {quoted(layer.name)} ({layer.type}) {what}",
+                remedy="correct its kernel, stride, padding or output shape, or give the input another size",
+            )
+
+
+def _area_faults(layer: Layer, before: Extent) -> Iterator[str]:
+    parameters, after = layer.parameters, extents.after(layer, before)
+    if after.size is not None and after.size > MOST_NUMBERS:
+        yield f"makes {after.size} numbers of a sample; {MOST_NUMBERS} are the most that finetuned runs"
+    if not isinstance(parameters, Convolution | Pooling) or before.area is None:
+        return
+    made = extents.area(parameters, before.area)
+    if made is not None and min(made) < 1:
+        yield f"does not fit: its kernel reaches over {_spans(parameters)}, and what arrives is {_times(before.area)}"
+    if isinstance(parameters, Convolution) and parameters.deconvolution and parameters.output_shape:
+        back = tuple(extents.windows(parameters, axis, parameters.output_shape[axis]) for axis in (0, 1))
+        if back != before.area:
+            yield (
+                f"cannot make its output shape {_times(parameters.output_shape)} of {_times(before.area)}: "
+                "the convolution that it turns round would"
+                f" make {_times(back)} of it"
+            )
+
+
+def _spans(parameters: Convolution | Pooling) -> str:
+    return _times((extents.span(parameters, 0), extents.span(parameters, 1)))
+
+
+def _times(pair: tuple[int, ...]) -> str:
+    return f"{pair[0]} × {pair[1]}"
 
 
 def _channel_reason(layer: Layer, what: str) -> Reason:
     return Reason(
         rule="channels",
         layer=layer.name,
-        message=f"the layer {layer.name!r} {what}",
+        message=f"the layer {quoted(layer.name)} {what}",
         remedy="export the model again; the file contradicts itself",
     )
 
@@ -131,7 +204,7 @@ def updatable_layers(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="layerType",
                 layer=layer.name,
-                message=f"the layer named {layer.name!r} is marked as updatable, however it is not supported: "
+                message=f"the layer named {quoted(layer.name)} is marked as updatable, however it is not supported: "
                 f"its type, {layer.type}, is neither convolution nor inner-product",
                 remedy="mark inner product or convolution layers only",
             )
@@ -145,14 +218,14 @@ def marked_weights(case: Case) -> Iterator[Reason]:
                 yield Reason(
                     rule="weightsNotMarked",
                     layer=layer.name,
-                    message=f"an updatable layer, named {layer.name!r}, has {name} not marked as updatable",
+                    message=f"an updatable layer, named {quoted(layer.name)}, has {name} not marked as updatable",
                     remedy="mark weights and bias together with the layer (isUpdatable in WeightParams)",
                 )
             if stored.quantization is not None or "rawValue" in stored.encodings:
                 yield Reason(
                     rule="quantizedWeights",
                     layer=layer.name,
-                    message=f"the updatable layer {layer.name!r} has quantized {name}; "
+                    message=f"the updatable layer {quoted(layer.name)} has quantized {name}; "
                     "quantized weights are not supported for update",
                     remedy="quantize the frozen layers only",
                 )
@@ -166,7 +239,7 @@ def float16(case: Case) -> Iterator[Reason]:
                 yield Reason(
                     rule="float16",
                     layer=layer.name,
-                    message=f"the {name} of the layer {layer.name!r} are float16, "
+                    message=f"the {name} of the layer {quoted(layer.name)} are float16, "
                     "and an updatable network may hold none",
                     remedy="export the network in float32 (quantised frozen layers are fine)",
                 )
@@ -180,6 +253,6 @@ def names(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="nameCollision",
                 layer=name,
-                message=f"the updatable model has a name collision for {name!r}: {count} layers or losses share it",
+                message=f"the updatable model has a name collision for {quoted(name)}: {count} layers or losses share it",
                 remedy="give every layer and the loss a name of its own",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from finetuned.spec.names import quoted
 from finetuned.spec.rules.case import CROSS_ENTROPY, LOSSES, Reason
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def loss_count(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="lossType",
                 layer=loss.name,
-                message=f"the type of the loss {loss.name!r} is not set or not known; {', '.join(LOSSES)} are",
+                message=f"the type of the loss {quoted(loss.name)} is not set or not known; {', '.join(LOSSES)} are",
                 remedy="use one of these losses",
             )
 
@@ -38,14 +39,14 @@ def loss_input(case: Case) -> Iterator[Reason]:
     """Cross entropy stands directly on a softmax; the squared error on anything that a layer makes."""
     for loss in case.losses:
         producer = case.producers.get(loss.input)
-        found = f"the layer {producer.name!r} ({producer.type})" if producer else "no layer"
+        found = f"the layer {quoted(producer.name)} ({producer.type})" if producer else "no layer"
         is_softmax = producer is not None and producer.type == "softmax" and producer.outputs[0] == loss.input
         if producer is None or (loss.kind == CROSS_ENTROPY and not is_softmax):
             needed = "a softmax output" if loss.kind == CROSS_ENTROPY else "the output of a layer"
             yield Reason(
                 rule="lossInput",
                 layer=loss.name,
-                message=f"the input {loss.input!r} of the loss {loss.name!r} is made by {found}; it must be {needed}",
+                message=f"the input {quoted(loss.input)} of the loss {quoted(loss.name)} is made by {found}; it must be {needed}",
                 remedy="end the network with a softmax layer (not softmaxND) and feed the loss from it"
                 if loss.kind == CROSS_ENTROPY
                 else "feed the loss from the last layer",
@@ -60,7 +61,7 @@ def loss_inputs(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="lossInput",
                 layer=sharing[1],
-                message=f"the losses {', '.join(map(repr, sharing))} share the input {blob!r}; one loss an output is supported",
+                message=f"the losses {', '.join(map(quoted, sharing))} share the input {quoted(blob)}; one loss an output is supported",
                 remedy="keep one of them",
             )
 
@@ -72,8 +73,8 @@ def loss_target(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="lossTarget",
                 layer=loss.name,
-                message=f"the target {loss.target!r} of the loss {loss.name!r} is made by the layer "
-                f"{case.producers[loss.target].name!r}; it must come from the training data",
+                message=f"the target {quoted(loss.target)} of the loss {quoted(loss.name)} is made by the layer "
+                f"{quoted(case.producers[loss.target].name)}; it must come from the training data",
                 remedy="give the target a name of its own and list it among the training inputs",
             )
 
@@ -98,7 +99,7 @@ def labels(case: Case) -> Iterator[Reason]:
         if found and extent is not None and extent.channels not in {None, len(found)}:
             yield Reason(
                 rule="labels",
-                message=f"the classifier has {len(found)} class labels, and {blob!r} is {extent.channels} wide",
+                message=f"the classifier has {len(found)} class labels, and {quoted(blob)} is {extent.channels} wide",
                 remedy="list one label for each output of the softmax, in its order",
             )
 

@@ -18,7 +18,7 @@ REQUIRED = {
     "sgdOptimizer": ("learningRate", "miniBatchSize"),
     "adamOptimizer": ("learningRate", "miniBatchSize", "beta1", "beta2", "eps"),
 }
-POSITIVE = frozenset({"miniBatchSize", "epochs"})
+POSITIVE = frozenset({"miniBatchSize", "epochs", "numberOfNeighbors"})
 
 
 def optimizer(case: Case) -> Iterator[Reason]:
@@ -52,7 +52,7 @@ def _missing(parameter: str, message: str) -> Reason:
 def values(case: Case) -> Iterator[Reason]:
     """Defaults lie in their range or set; batch size and epochs are positive, allowed values included."""
     for name, parameter in case.update.parameters.items():
-        for message in _complaints(name, parameter):
+        for message in complaints(name, parameter):
             yield Reason(
                 rule="parameterValue",
                 message=message,
@@ -60,7 +60,8 @@ def values(case: Case) -> Iterator[Reason]:
             )
 
 
-def _complaints(name: str, parameter: Parameter) -> Iterator[str]:
+def complaints(name: str, parameter: Parameter) -> Iterator[str]:
+    """Yield what is wrong with the default and the allowed values of a parameter."""
     default, low, high, allowed = parameter.default, parameter.minimum, parameter.maximum, parameter.allowed
     if not math.isfinite(default):
         yield f"the default value of {name} is {default}; a number is needed"

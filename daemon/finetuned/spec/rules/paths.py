@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finetuned.spec.model import Activation
+from finetuned.spec.names import quoted
 from finetuned.spec.rules.case import CROSS_ENTROPY, Reason
 
 if TYPE_CHECKING:
@@ -148,9 +149,9 @@ def backpropagation(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="backpropagation",
                 layer=layer.name,
-                message=f"there is a layer ({blocker.name!r}, {kind(blocker)}), which does not support "
-                f"backpropagation, between the updatable marked layer {layer.name!r} and the loss function",
-                remedy=f"unmark {layer.name!r}, or train layers after {blocker.name!r} only",
+                message=f"there is a layer ({quoted(blocker.name)}, {kind(blocker)}), which does not support "
+                f"backpropagation, between the updatable marked layer {quoted(layer.name)} and the loss function",
+                remedy=f"unmark {quoted(layer.name)}, or train layers after {quoted(blocker.name)} only",
             )
 
 
@@ -161,7 +162,7 @@ def reached(case: Case) -> Iterator[Reason]:
         yield Reason(
             rule="lossNotReached",
             layer=marked[0].name,
-            message=f"no updatable layer leads to the loss {case.losses[0].name!r}: an update would change nothing",
+            message=f"no updatable layer leads to the loss {quoted(case.losses[0].name)}: an update would change nothing",
             remedy="put the loss after the layers to train",
         )
 

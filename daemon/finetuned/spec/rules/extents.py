@@ -1,0 +1,120 @@
+"""How large blobs are: followed through the network as far as it is known without running it.
+
+Formulas: NeuralNetwork.proto; a blob is [C, H, W], a vector [C, 1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from finetuned.spec.model import ArrayType, Convolution, Flatten, ImageType, InnerProduct, Pooling
+
+if TYPE_CHECKING:
+    from finetuned.spec.model import FeatureType, Layer, Model, Network
+
+Pair = tuple[int, int]
+
+# What makes a blob of the size of the one that it takes.
+KEEPING = frozenset(
+    {"activation", "softmax", "clip", "batchnorm", "unary", "lrn", "mvn", "l2normalize", "scale", "bias"}
+)
+RANK_OF_CHW = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """A blob's channels, and its (height, width); None where they are not known."""
+
+    channels: int | None = None
+    area: Pair | None = None
+
+    @property
+    def size(self) -> int | None:
+        """How many numbers a sample has in this blob."""
+        if self.channels is None or self.area is None:
+            return None
+        return self.channels * self.area[0] * self.area[1]
+
+
+def follow(model: Model, network: Network) -> dict[str, Extent]:
+    """Return the extent of every blob."""
+    known = {feature.name: _of_feature(feature.type) for feature in model.description.inputs}
+    for layer in network.layers:
+        before = known.get(layer.inputs[0], Extent()) if layer.inputs else Extent()
+        for blob in layer.outputs:
+            known.setdefault(blob, after(layer, before))
+    return known
+
+
+def _of_feature(kind: FeatureType) -> Extent:
+    if isinstance(kind, ImageType):
+        return Extent(channels=kind.shape[0], area=(kind.height, kind.width))
+    if isinstance(kind, ArrayType) and len(kind.shape) == 1:
+        return Extent(channels=kind.shape[0], area=(1, 1))
+    if isinstance(kind, ArrayType) and len(kind.shape) == RANK_OF_CHW:
+        return Extent(channels=kind.shape[0], area=(kind.shape[1], kind.shape[2]))
+    return Extent()
+
+
+def after(layer: Layer, before: Extent) -> Extent:
+    """Return what a layer makes of a blob; an area that is impossible is not known either."""
+    match layer.parameters:
+        case InnerProduct(output_channels=outputs):
+            return Extent(channels=outputs, area=(1, 1))
+        case Convolution() as convolution:
+            return Extent(
+                channels=convolution.output_channels, area=_possible(area(convolution, before.area))
+            )
+        case Pooling() as pooling:
+            return Extent(channels=before.channels, area=_possible(area(pooling, before.area)))
+        case Flatten():
+            return Extent(channels=before.size, area=(1, 1))
+        case _:
+            return before if layer.type in KEEPING and len(layer.inputs) == 1 else Extent()
+
+
+def _possible(found: Pair | None) -> Pair | None:
+    return found if found is not None and min(found) >= 1 else None
+
+
+# ── areas ───────────────────────────────────────────────────────────────────────────────────────
+def area(parameters: Convolution | Pooling, before: Pair | None) -> Pair | None:
+    """Return the height and width that come out, below 1 where the kernel does not fit; None where they are not known."""
+    if isinstance(parameters, Pooling) and parameters.global_pooling:
+        return (1, 1)
+    if before is None:
+        return None
+    if isinstance(parameters, Convolution) and parameters.deconvolution:
+        if parameters.output_shape:
+            return (parameters.output_shape[0], parameters.output_shape[1])
+        return (_spread(parameters, 0, before[0]), _spread(parameters, 1, before[1]))
+    return (windows(parameters, 0, before[0]), windows(parameters, 1, before[1]))
+
+
+def windows(parameters: Convolution | Pooling, axis: int, size: int) -> int:
+    """Return at how many places along an axis the kernel stands."""
+    padding, stride = parameters.padding, parameters.stride[axis]
+    spare = size + sum(padding.amounts[axis]) - span(parameters, axis)
+    if padding.mode == "same":
+        return -(-size // stride)
+    if padding.mode != "includeLastPixel":
+        return spare // stride + 1
+    begin = padding.amounts[axis][0]
+    count = -(-spare // stride) + 1
+    padded = any(amount for amount, _ in padding.amounts)
+    return count - 1 if padded and (count - 1) * stride >= size + begin else count
+
+
+def _spread(parameters: Convolution, axis: int, size: int) -> int:
+    """Return how long an axis is after a deconvolution without an output shape."""
+    stride = parameters.stride[axis]
+    if parameters.padding.mode == "same":
+        return size * stride
+    return (size - 1) * stride + span(parameters, axis) - sum(parameters.padding.amounts[axis])
+
+
+def span(parameters: Convolution | Pooling, axis: int) -> int:
+    """Return how many positions the kernel reaches over."""
+    dilation = parameters.dilation[axis] if isinstance(parameters, Convolution) else 1
+    return (parameters.kernel[axis] - 1) * dilation + 1
