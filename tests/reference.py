@@ -71,17 +71,20 @@ def squared_error(prediction: Array, target: Array) -> Array:
     return ((prediction - target) ** 2).reshape(len(target), -1).mean(axis=1)
 
 
-def differences(loss: Callable[[], float], array: Array, step: float = 1e-6) -> Array:
-    """Return d loss / d array by central differences; `array` (float64) is changed in place and restored."""
-    gradient = np.zeros_like(array)
-    for index in np.ndindex(array.shape):
+def differences(
+    loss: Callable[[], float], array: Array, at: Iterable[Any] | None = None, step: float = 1e-6
+) -> Array:
+    """Return d loss / d array by central differences, everywhere or `at` these places; the array (float64) is restored."""
+    places = np.ndindex(array.shape) if at is None else at
+    gradient = []
+    for index in places:
         middle = array[index]
         array[index] = middle + step
         above = loss()
         array[index] = middle - step
-        gradient[index] = (above - loss()) / (2 * step)
+        gradient.append((above - loss()) / (2 * step))
         array[index] = middle
-    return gradient
+    return np.reshape(gradient, array.shape) if at is None else np.array(gradient)
 
 
 # ── layers ──────────────────────────────────────────────────────────────────────────────────────

@@ -99,8 +99,10 @@ def pooling(p: Pooling, size: Pair) -> Frame:
 def deconvolution(p: Convolution, size: Pair) -> Frame:
     """Return the windows of the convolution that leads from the deconvolution's output to an input of `size`.
 
-    Without `outputShape`, valid: out = (in - 1) stride + kernel - borders; same: out = in · stride.  What the output lacks
-    of the whole extent (in - 1) stride + kernel is cut off, the odd one at the end (at the beginning: top left heavy).
+    Valid: out = (in - 1) stride + kernel - borders; same: out = in · stride; `outputShape` says it, and the type of padding is
+    ignored then.  The text leaves open where the latter two lie in the whole extent (in - 1) stride + kernel: what they lack
+    of it is cut off on both sides, the odd one at the end (at the beginning: top left heavy), which makes a `same`
+    convolution lead back; what they exceed it by are zeros at the end.
     """
     rows, columns = (_transposed(p, axis, each) for axis, each in enumerate(size))
     return Frame(rows=rows, columns=columns)
@@ -109,18 +111,22 @@ def deconvolution(p: Convolution, size: Pair) -> Frame:
 def _transposed(p: Convolution, axis: int, size: int) -> Axis:
     kernel, stride, dilation = p.kernel[axis], p.stride[axis], p.dilation[axis]
     whole = (size - 1) * stride + (kernel - 1) * dilation + 1
-    if not p.output_shape and p.padding.mode == "valid":
-        begin, end = p.padding.amounts[axis]
+    if p.output_shape:
+        begin, end = _halves(whole - p.output_shape[axis])
+    elif p.padding.mode == "same":
+        begin, end = _halves(whole - size * stride, top_left_heavy=p.padding.top_left_heavy)
     else:
-        lacking = whole - (p.output_shape[axis] if p.output_shape else size * stride)
-        half = max(lacking, 0) // 2
-        begin, end = (
-            (lacking - half, half) if p.padding.top_left_heavy and lacking > 0 else (half, lacking - half)
-        )
+        begin, end = p.padding.amounts[axis]
     out = whole - begin - end
     if not 0 < out < whole + stride:
         raise ValueError(f"an output of {out} cannot be made from {size}: 1 to {whole + stride - 1} can")
     return Axis(size=out, out=size, kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end)
+
+
+def _halves(total: int, *, top_left_heavy: bool = False) -> Pair:
+    """Return the two parts of a padding; below 0 all of it lies at the end."""
+    small = max(total, 0) // 2
+    return (total - small, small) if top_left_heavy and total > 0 else (small, total - small)
 
 
 # ── padding ─────────────────────────────────────────────────────────────────────────────────────
@@ -136,8 +142,7 @@ def _axis(padding: Padding, axis: int, size: int, kernel: int, stride: int, dila
 def _same(padding: Padding, _: int, size: int, extent: int, stride: int) -> Pair:
     out = -(-size // stride)
     total = max((out - 1) * stride + extent - size, 0)
-    small, big = total // 2, total - total // 2
-    return (big, small) if padding.top_left_heavy else (small, big)
+    return _halves(total, top_left_heavy=padding.top_left_heavy)
 
 
 def _valid(padding: Padding, axis: int, *_: int) -> Pair:
