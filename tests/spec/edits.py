@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import networks as n
 from finetuned.spec import coreml_pb2 as pb
 from spec.row import assign
 
@@ -55,15 +56,6 @@ def use_lstm(model: pb.Model) -> None:
     front.uniDirectionalLSTM.SetInParent()
     network(model).layers.insert(0, front)
     network(model).layers[1].input[0] = "remembered"
-
-
-def use_activation(name: str) -> Callable[[pb.Model], None]:
-    def change(model: pb.Model) -> None:
-        activation = network(model).layers[1].activation
-        activation.Clear()
-        getattr(activation, name).SetInParent()
-
-    return change
 
 
 def add_twice(model: pb.Model) -> None:
@@ -145,9 +137,37 @@ def epochs_of(default: int, *allowed: int) -> Callable[[pb.Model], None]:
     return change
 
 
-def use_layer(model: pb.Model, kind: str) -> None:
-    """Put a layer of another type between the hidden layer and the last."""
-    getattr(network(model).layers[1], kind).SetInParent()
+# What a layer of a type needs at least, for blobs of any size.
+FILLED: dict[str, Callable[[pb.NeuralNetworkLayer], object]] = {
+    "PReLU": lambda layer: n.fill(layer.activation.PReLU.alpha, np.ones(1)),
+    "bias": lambda layer: layer.bias.shape.append(1) or n.fill(layer.bias.bias, np.ones(1)),
+    "scale": lambda layer: layer.scale.shapeScale.append(1) or n.fill(layer.scale.scale, np.ones(1)),
+    "padding": lambda layer: layer.padding.constant.SetInParent(),
+    "reshape": lambda layer: layer.reshape.targetShape.extend([4, 1, 1]),
+    "lrn": lambda layer: assign(layer.lrn, localSize=1),
+    "batchnorm": lambda layer: normalize(layer.batchnorm),
+}
+ACTIVATIONS = frozenset(pb.ActivationParams.DESCRIPTOR.fields_by_name)
+
+
+def normalize(message: pb.BatchnormLayerParams) -> None:
+    """Leave four channels as they are."""
+    message.channels = 4
+    for name, value in {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}.items():
+        n.fill(getattr(message, name), np.full(4, value))
+
+
+def fill(layer: pb.NeuralNetworkLayer, kind: str) -> pb.NeuralNetworkLayer:
+    """Make the layer one of this type (or an activation of this kind), with what it needs."""
+    layer.ClearField("layer")
+    getattr(layer.activation if kind in ACTIVATIONS else layer, kind).SetInParent()
+    FILLED.get(kind, lambda _: None)(layer)
+    return layer
+
+
+def use(kind: str) -> Callable[[pb.Model], object]:
+    """Return the edit that puts a layer of another type between the hidden layer and the last."""
+    return lambda model: fill(network(model).layers[1], kind)
 
 
 def soften_with_nd(model: pb.Model) -> None:

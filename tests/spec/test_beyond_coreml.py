@@ -10,6 +10,7 @@ import networks as n
 from finetuned.spec import check
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.rules.paths import BEYOND, CORE_ML
+from spec import edits as e
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +20,8 @@ MERGES = ("add", "concat", "multiply")
 
 
 def bare(kind: str) -> n.Layer:
-    """Return a layer of this type without parameters: what may be passed does not depend on them."""
-    layer = n.Layer()
-    getattr(layer, kind).SetInParent()
-    return layer
+    """Return a layer of this type (or an activation of this kind) with as little as it needs."""
+    return e.fill(n.Layer(), kind)
 
 
 def above(layers: Sequence[n.Layer]) -> pb.Model:
@@ -41,8 +40,8 @@ def left(model: pb.Model) -> list[tuple[str, str]]:
 
 
 BEYOND_LAYERS = {
-    **{kind: n.activation(kind) for kind in sorted(BEYOND.activations - CORE_ML.activations)},
-    **{kind: bare(kind) for kind in sorted(BEYOND.layers - CORE_ML.layers)},
+    kind: bare(kind)
+    for kind in sorted((BEYOND.activations | BEYOND.layers) - (CORE_ML.activations | CORE_ML.layers))
 }
 
 
@@ -56,8 +55,7 @@ def test_a_layer_beyond_core_ml_is_refused_by_default_and_told_where_it_is_allow
 
 @pytest.mark.parametrize("kind", ["softmaxND", "lrn", "l2normalize", "unary", "gru", "dot", "sigmoidHard"])
 def test_what_neither_mode_passes_is_a_reason_in_both(kind: str) -> None:
-    layer = n.activation(kind) if kind == "sigmoidHard" else bare(kind)
-    model = above([layer])
+    model = above([bare(kind)])
     assert broken(model) == broken(model, beyond_coreml=True) == [("backpropagation", "l0")]
     assert left(model) == []
 

@@ -22,7 +22,7 @@ def rules(data: bytes) -> list[str]:
     dense_classifier(image=ImageInput(width=4, height=3), activation="sigmoid"),
     dense_regressor(outputs=2),
     edited(dense_classifier(), lambda m: e.sgd(m).ClearField("momentum")),
-    edited(dense_classifier(train_hidden=False), e.use_activation("leakyReLU")),
+    edited(dense_classifier(train_hidden=False), e.use("leakyReLU")),
     edited(dense_classifier(), lambda m: m.description.trainingInput.add(name="an extra one")),
 ])  # fmt: skip
 def test_a_sound_model_has_no_reason_against_it(data: bytes) -> None:

@@ -34,21 +34,21 @@ FEATURES = [
     Row(rule="featureType", change=lambda m: e.of_inputs(m, dataType=0), words=("'features' holds INVALID_ARRAY_DATA_TYPE", "DOUBLE, FLOAT32, INT32")),
     Row(rule="featureType", change=lambda m: e.of_inputs(m, dataType=77), words=("'features' holds 77",)),
     Row(rule="featureShape", change=e.shapeless, words=("has the size []",)),
-    Row(rule="featureShape", change=lambda m: e.shaped(m, -4), words=("has the size [-4]",)),
+    Row(rule="featureShape", change=lambda m: e.shaped(m, -4), words=("has the size [-4]",), besides=("channels",)),
     Row(rule="featureShape", change=lambda m: e.shaped(m, 0), words=("has the size [0]",), apple="accepts", besides=("channels",)),
     Row(rule="featureShape", change=lambda m: e.shaped(m, 4, 1 << 40, 1 << 40), words=("268435456 numbers at most",), apple="accepts", besides=("channels",)),
     Row(rule="optional", change=lambda m: assign(m.description.output[0].type, isOptional=True), words=("the output 'labelProbability' is optional",)),
     Row(rule="optional", change=e.optional_inputs, words=("all inputs are optional",)),
     Row(rule="predictedFeature", change=lambda m: m.description.ClearField("predictedFeatureName"), words=("names no predictedFeatureName",), besides=("trainingInputs",)),
-    Row(rule="predictedFeature", change=lambda m: assign(m.description, predictedFeatureName="nowhere"), words=("'nowhere' is no output", "'labelProbability', 'label'"), besides=("trainingInputs",)),
+    Row(rule="predictedFeature", change=lambda m: assign(m.description, predictedFeatureName="nowhere"), words=("'nowhere' is no output", "'label', 'labelProbability'"), besides=("trainingInputs",)),
     Row(rule="predictedFeature", change=e.int_labels, words=("'label' is of the type string; int64 is needed",)),
     Row(rule="predictedFeature", change=lambda m: assign(m.description, predictedProbabilitiesName="label"), words=("'label' are of the type string; a dictionary is needed",)),
 ]  # fmt: skip
 
 LAYERS = [
     Row(rule="layersMissing", change=e.no_layers, words=("no layers",), besides=("lossInput", "noUpdatableLayer", "outputMissing")),
-    Row(rule="blobMissing", layer="hidden", change=lambda m: e.rewire(m, 0, "nowhere"), words=("'hidden' takes 'nowhere'", "no input or earlier layer makes"), besides=("trainingInputs",)),
-    Row(rule="blobMissing", layer="hidden", change=lambda m: e.rewire(m, 0, "hidden_output"), words=("'hidden' takes 'hidden_output'",), besides=("trainingInputs",)),
+    Row(rule="blobMissing", layer="hidden", change=lambda m: e.rewire(m, 0, "nowhere"), words=("'hidden' takes 'nowhere'", "no input or earlier layer makes")),
+    Row(rule="blobMissing", layer="hidden", change=lambda m: e.rewire(m, 0, "hidden_output"), words=("'hidden' takes 'hidden_output'",), besides=("channels",)),
     Row(rule="blobMadeTwice", layer="hidden", change=lambda m: e.network(m).layers[0].output.append("features"), words=("'hidden' makes 'features'", "an input or made before")),
     Row(rule="outputMissing", change=lambda m: assign(e.network(m), labelProbabilityLayerName="nowhere"), words=("no layer makes the output 'nowhere'",)),
     Row(rule="weights", layer="hidden", change=lambda m: assign(e.hidden(m).weights, floatValue=bytes(4 * 31)), words=("the weights of the layer 'hidden'", "31 numbers where the layer needs 32")),
@@ -71,11 +71,11 @@ LAYERS = [
 LOSSES = [
     Row(rule="lossCount", change=lambda m: e.network(m).updateParams.lossLayers.pop(), words=("has 0 loss layers",), apple="dies"),
     Row(rule="lossCount", change=lambda m: e.network(m).updateParams.lossLayers.add().CopyFrom(e.second_loss(m)), words=("has 2 loss layers; exactly one",)),
-    Row(rule="lossType", layer="loss", change=lambda m: e.network(m).updateParams.lossLayers[0].ClearField("LossLayerType"), words=("the type of the loss 'loss' is not set",)),
-    Row(rule="lossInput", layer="loss", change=e.soften_with_nd, words=("the layer 'softmax' (softmaxND); it must be a softmax output",)),
-    Row(rule="lossInput", layer="loss", change=lambda m: assign(e.loss(m), input="output_output"), words=("the layer 'output' (innerProduct)",)),
-    Row(rule="lossInput", layer="loss", change=lambda m: assign(e.loss(m), input="nowhere"), words=("'nowhere' of the loss 'loss' is made by no layer",), besides=("lossNotReached",)),
-    Row(rule="lossTarget", layer="loss", change=lambda m: assign(e.loss(m), target="hidden_output"), words=("'hidden_output' of the loss 'loss' is made by the layer 'hidden'",)),
+    Row(rule="lossType", layer="lossLayer", change=lambda m: e.network(m).updateParams.lossLayers[0].ClearField("LossLayerType"), words=("the type of the loss 'lossLayer' is not set",)),
+    Row(rule="lossInput", layer="lossLayer", change=e.soften_with_nd, words=("the layer 'softmax' (softmaxND); it must be a softmax output",), besides=("backpropagation",)),
+    Row(rule="lossInput", layer="lossLayer", change=lambda m: assign(e.loss(m), input="output_output"), words=("the layer 'output' (innerProduct)",)),
+    Row(rule="lossInput", layer="lossLayer", change=lambda m: assign(e.loss(m), input="nowhere"), words=("'nowhere' of the loss 'lossLayer' is made by no layer",), besides=("lossNotReached",)),
+    Row(rule="lossTarget", layer="lossLayer", change=lambda m: assign(e.loss(m), target="hidden_output"), words=("'hidden_output' of the loss 'lossLayer' is made by the layer 'hidden'",)),
     Row(rule="labels", change=lambda m: e.network(m).stringClassLabels.vector.append("d"), words=("4 class labels, and 'labelProbability' is 3 wide",), apple="accepts"),
     Row(rule="labels", change=lambda m: e.network(m).ClearField("ClassLabels"), words=("no class labels",)),
     Row(rule="labels", change=lambda m: e.network(m).stringClassLabels.vector.__setitem__(1, "a"), words=("1 of the 3 class labels are there twice",), apple="accepts"),
@@ -100,15 +100,14 @@ PARAMETERS = [
 
 PATHS = [
     *(
-        Row(rule="backpropagation", layer="hidden", change=e.use_activation(kind), words=(f"('activation', {kind})", "between the updatable marked layer 'hidden'"))
-        for kind in ("leakyReLU", "ELU", "softplus", "linear", "sigmoidHard", "PReLU", "softsign", "thresholdedReLU")
-    ),
-    *(
-        Row(rule="backpropagation", layer="hidden", change=partial(e.use_layer, kind=kind), words=(f"('activation', {kind})",))
-        for kind in ("reshape", "permute", "l2normalize", "lrn", "unary", "mvn", "scale", "bias", "softmax", "padding", "upsample")
+        Row(rule="backpropagation", layer="hidden", change=e.use(kind), words=(f"('activation', {kind})", "between the updatable marked layer 'hidden'"))
+        for kind in (
+            *("leakyReLU", "ELU", "softplus", "linear", "sigmoidHard", "PReLU", "softsign", "thresholdedReLU"),
+            *("reshape", "permute", "l2normalize", "lrn", "unary", "mvn", "scale", "bias", "softmax", "padding", "upsample"),
+        )
     ),
     Row(rule="backpropagation", layer="hidden", change=e.add_twice, words=("('activation', add)",)),
-    Row(rule="layerLater", layer="activation", change=partial(e.use_layer, kind="uniDirectionalLSTM"), words=("of type uniDirectionalLSTM",), apple="cannot train it"),
+    Row(rule="layerLater", layer="activation", change=e.use("uniDirectionalLSTM"), words=("of type uniDirectionalLSTM",), apple="cannot train it"),
     Row(rule="lossNotReached", layer="aside", change=e.spare, words=("no updatable layer leads to the loss",), apple="accepts"),
 ]  # fmt: skip
 
@@ -119,7 +118,7 @@ INPUTS = [
     Row(rule="trainingInputs", change=e.drop_exclusive_input, words=("the target of the loss is missing",)),
     Row(rule="trainingInputs", change=lambda m: assign(m.description.trainingInput[1], name="somethingElse"), words=("don't include the target of the classifier: 'label'",)),
     Row(rule="trainingInputs", change=e.int_label, words=("'label'", "doesn't match the expected type of the classifier")),
-    Row(rule="trainingInputs", change=e.index_target, words=("'labelProbability_true' has the shape [1, 3]; the loss needs 1 numbers",), apple="accepts"),
+    Row(rule="trainingInputs", change=e.index_target, words=("'labelProbability_true' has the shape [3]; the loss needs 1 numbers",), apple="accepts"),
     Row(rule="trainingInputs", change=e.make_target_a_squared_error, words=("labels are no target for the loss meanSquaredErrorLossLayer",), apple="accepts"),
     Row(rule="trainingInputs", change=e.image_target, words=("the target 'labelProbability_true' is not a MultiArray",), apple="cannot train it"),
     Row(rule="trainingInputs", change=e.another_input, words=("the loss depends on the input 'more', which is not a training input",), apple="accepts"),
@@ -147,7 +146,7 @@ def test_adam_needs_all_its_parameters(row: Row) -> None:
 REGRESSOR = [
     Row(rule="trainingInputs", change=lambda m: assign(m.description.trainingInput[1], name="y"), words=("don't include the loss layer's target: 'output_true'",)),
     Row(rule="trainingInputs", change=lambda m: m.description.trainingInput[1].type.multiArrayType.shape.append(3), words=("has the shape [1, 3]; the loss needs 1 numbers",), apple="accepts"),
-    Row(rule="lossInput", layer="loss", change=lambda m: assign(e.squared_error(m), input="features"), words=("'features' of the loss 'loss' is made by no layer; it must be the output of a layer",), besides=("lossNotReached",)),
+    Row(rule="lossInput", layer="lossLayer", change=lambda m: assign(e.squared_error(m), input="features"), words=("'features' of the loss 'lossLayer' is made by no layer; it must be the output of a layer",), besides=("lossNotReached", "trainingInputs")),
     Row(rule="outputMissing", change=lambda m: assign(m.description.output[0], name="y"), words=("no layer makes the output 'y'",)),
     Row(rule="predictedFeature", change=e.as_regressor, words=("names no predictedFeatureName",)),
     Row(rule="predictedFeature", change=partial(e.as_regressor, predicted="output", kind="stringType"), words=("'output' is of the type string; a double or a MultiArray is needed",)),
