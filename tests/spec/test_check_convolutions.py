@@ -1,0 +1,145 @@
+"""What `check` says of convolutions, deconvolutions and poolings, a row a rule; PyTorch knows what size comes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import networks as n
+from finetuned.errors import ModelError
+from finetuned.spec import check
+from finetuned.spec import coreml_pb2 as pb
+from finetuned.spec.model import Convolution, Pooling
+from finetuned.spec.rules import extents
+from shared import oracle
+from spec.row import Row, assign, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INPUT = [2, 6, 8]
+
+
+def model(*layers: n.Layer, numbers: int) -> pb.Model:
+    """Return a network of these layers on [2, 6, 8], then dense and softmax; all is trained."""
+    head = [n.flatten(), n.dense(3, numbers, updatable=True), n.softmax()]
+    return n.trainable([*layers, *head], INPUT)
+
+
+def convolved() -> pb.Model:
+    layer = n.convolution(4, 2, groups=2, padding=((0, 0), (1, 1)), updatable=True)
+    return model(layer, n.pooling("MAX"), numbers=4 * 2 * 4)
+
+
+def spread(size: n.Pair | None = (12, 15)) -> pb.Model:
+    layer = n.deconvolution(4, 2, size=size, stride=(2, 2), padding="BOTTOM_RIGHT_HEAVY", updatable=True)
+    numbers = 4 * (size[0] * size[1] if size else 12 * 16)
+    return model(layer, numbers=numbers)
+
+
+def first(message: pb.Model) -> pb.ConvolutionLayerParams:
+    return message.neuralNetwork.layers[0].convolution
+
+
+def pool(message: pb.Model) -> pb.PoolingLayerParams:
+    return message.neuralNetwork.layers[1].pooling
+
+
+def enlarge(message: pb.Model) -> None:
+    """Let the borders be wider than any machine's memory."""
+    for edge in first(message).valid.paddingAmounts.borderAmounts:
+        edge.startEdgeSize = (1 << 31) - 1
+
+
+ROWS = [
+    Row(rule="weights", layer="l0", change=lambda m: assign(first(m).weights, floatValue=bytes(4 * 35)), words=("the weights of the layer 'l0'", "35 numbers where the layer needs 36")),
+    Row(rule="weights", layer="l0", change=lambda m: assign(first(m), outputChannels=(1 << 31) - 2), words=("the weights of the layer 'l0'", "the bias of the layer 'l0'", f"{((1 << 31) - 2) * 9}"), besides=("channels", "area")),
+    Row(rule="channels", layer="l0", change=lambda m: assign(first(m), nGroups=3, kernelChannels=1), words=("takes 3 channels, and gets 2", "cannot share 4 output channels among 3 groups")),
+    Row(rule="area", layer="l0", change=lambda m: first(m).dilationFactor.__setitem__(0, 3), words=("'l0' (convolution) does not fit: its kernel reaches over 7 × 3, and what arrives is 6 × 8",), apple="accepts"),
+    Row(rule="area", layer="l1", change=lambda m: pool(m).kernelSize.__setitem__(1, 9), words=("'l1' (pooling) does not fit: its kernel reaches over 2 × 9, and what arrives is 4 × 8",), apple="accepts"),
+    Row(rule="area", layer="l0", change=enlarge, words=("makes 18446744151018963016 numbers of a sample",), apple="accepts", besides=("channels",)),
+    Row(rule="weightsNotMarked", layer="l0", change=lambda m: assign(first(m).bias, isUpdatable=False), words=("'l0', has bias not marked",)),
+    Row(rule="layerType", layer="l1", change=lambda m: assign(m.neuralNetwork.layers[1], isUpdatable=True), words=("pooling, is neither convolution nor inner-product",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.rule)
+def test_a_broken_convolution_is_found_out(row: Row) -> None:
+    judge(convolved(), row)
+
+
+SPREAD = [
+    Row(rule="area", layer="l0", change=lambda m: first(m).outputShape.__setitem__(0, 13), words=("cannot make its output shape 13 × 15 of 6 × 8", "would make 7 × 8 of it"), apple="accepts", besides=("channels",)),
+    Row(rule="channels", layer="l0", change=lambda m: assign(first(m), nGroups=4) or n.fill(first(m).weights, n.numbers(2, 1, 3, 3), updatable=True), words=("cannot share 2 input channels among 4 groups",), apple="accepts"),
+    Row(rule="channels", layer="l0", change=lambda m: assign(first(m), kernelChannels=3) or n.fill(first(m).weights, n.numbers(3, 4, 3, 3), updatable=True), words=("takes 3 channels, and gets 2",), apple="accepts"),
+    Row(rule="weights", layer="l0", change=lambda m: assign(first(m).weights, floatValue=bytes(4)), words=("1 numbers where the layer needs 72",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", SPREAD, ids=lambda row: row.rule)
+def test_a_broken_deconvolution_is_found_out(row: Row) -> None:
+    judge(spread(), row)
+
+
+@pytest.mark.parametrize("size", [None, (11, 15), (12, 16)])
+def test_a_deconvolution_makes_every_size_that_its_convolution_takes_back(size: n.Pair | None) -> None:
+    assert check.reasons(n.decoded(spread(size))) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda m: first(m).kernelSize.__setitem__(0, 0), r"kernelSize is \[0, 3\]"),
+        (lambda m: first(m).stride.append(1), r"stride is \[1, 1, 1\]"),
+        (lambda m: first(m).dilationFactor.__setitem__(1, 1 << 40), "dilationFactor is"),
+        (lambda m: assign(first(m), outputChannels=0), "outputChannels is 0"),
+        (lambda m: assign(first(m), nGroups=1 << 60), "nGroups is"),
+        (lambda m: first(m).valid.paddingAmounts.borderAmounts.pop(), "1 border amounts"),
+        (lambda m: assign(pool(m), type=9), "pooling type 9 is unknown"),
+    ],
+)
+def test_what_no_layer_can_have_is_refused_with_its_name(
+    change: Callable[[pb.Model], object], complaint: str
+) -> None:
+    message = convolved()
+    change(message)
+    with pytest.raises(ModelError, match=rf"layer 'l[01]' \((convolution|pooling)\): .*{complaint}"):
+        n.decoded(message)
+
+
+def area(layer: n.Layer, before: n.Pair) -> n.Pair | None:
+    """Return what `check` thinks that comes out."""
+    network = n.decoded(n.network([layer], [2, *before])).network
+    assert network is not None
+    parameters = network.layers[0].parameters
+    assert isinstance(parameters, Convolution | Pooling)
+    return extents.area(parameters, before)
+
+
+CASES: list[dict[str, Any]] = [
+    {"kernel": (3, 3)},
+    {"kernel": (5, 2), "stride": (2, 3)},
+    {"kernel": (2, 3), "dilation": (3, 2), "padding": ((1, 1), (2, 2))},
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", ["convolution", "deconvolution"])
+def test_areas_are_those_of_pytorch(kind: str, case: dict[str, Any]) -> None:
+    torch = oracle("torch")
+    amounts = tuple(pair[0] for pair in case.get("padding", ((0, 0), (0, 0))))
+    settings = {"stride": case.get("stride", 1), "dilation": case.get("dilation", 1), "padding": amounts}
+    classes = {"convolution": torch.nn.Conv2d, "deconvolution": torch.nn.ConvTranspose2d}
+    theirs = classes[kind](2, 4, case["kernel"], **settings)(torch.zeros(1, 2, 9, 11))
+    layer = getattr(n, kind)(4, 2, **case)
+    assert area(layer, (9, 11)) == tuple(theirs.shape[2:])
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+@pytest.mark.parametrize("size", [7, 8, 9])
+def test_a_last_pixel_is_included_as_in_pytorchs_ceiling_mode(pad: int, size: int) -> None:
+    torch = oracle("torch")
+    theirs = torch.nn.MaxPool2d(3, stride=2, padding=pad, ceil_mode=True)(torch.zeros(1, 2, size, size))
+    layer = n.pooling("MAX", kernel=(3, 3), last_pixel=(pad, pad))
+    assert area(layer, (size, size)) == tuple(theirs.shape[2:])
