@@ -82,6 +82,8 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Tanh": [((V,), {}, np.tanh)],
     "Reshape": [((I,), {"shape": (BATCH, 60)}, lambda x: x.reshape(-1, 60))],
     "Transpose": [((I,), {"perm": (0, 2, 3, 1)}, lambda x: np.moveaxis(x, 1, 3))],
+    "Pack": [((V, V), {}, lambda *rows: np.concatenate(rows, axis=1))],
+    "Part": [((V,), {"start": 1, "stop": 3}, lambda x: x[:, 1:3])],
     "CrossEntropy": [((V, V), {}, lambda z, y: -(np.log(_softmax(z)) * y).sum(axis=1))],
     "SquaredError": [
         ((V, V), {}, lambda a, b: ((a - b) ** 2).mean(axis=1)),

@@ -9,6 +9,7 @@ import builders
 import networks as n
 import reference
 from finetuned.errors import ModelError
+from finetuned.graph.cut import find_cut
 from finetuned.graph.program import (
     FEATURES,
     GRADIENT,
@@ -18,7 +19,6 @@ from finetuned.graph.program import (
     SAMPLE_WEIGHTS,
     compile_inference,
     compile_training,
-    find_cut,
     network_of,
 )
 from finetuned.spec import codec
@@ -51,7 +51,7 @@ def layered() -> pb.Model:
 def test_training_cuts_below_the_first_trained_layer() -> None:
     cut = find_cut(network_of(n.decoded(layered())))
     assert [layer.name for layer in cut.frozen] == ["l0", "l1"]
-    assert [layer.name for layer in cut.chain] == ["l2", "l3", "l4", "l5"]
+    assert [layer.name for layer in cut.region] == ["l2", "l3", "l4", "l5"]
     assert cut.trained == ("l2", "l5")
 
 
@@ -203,15 +203,17 @@ def test_layers_in_another_order_than_they_run_are_refused() -> None:
         compile_inference(n.decoded(message))
 
 
-def test_a_trained_layer_behind_a_merge_is_not_trained_in_silence() -> None:
+def test_what_merges_with_a_trained_branch_is_in_the_region() -> None:
     message = n.trainable(
         [n.dense(4, 4), n.add("x", "l0"), n.dense(3, 4, updatable=True, seed=1), n.softmax()], (4,)
     )
-    assert find_cut(network_of(n.decoded(message))).trained == ("l2",)
+    cut = find_cut(network_of(n.decoded(message)))
+    assert (cut.trained, cut.blobs) == (("l2",), ("l1",))
     message.neuralNetwork.layers[2].isUpdatable = False
     message.neuralNetwork.layers[0].isUpdatable = True
-    with pytest.raises(ModelError, match="no updatable layer"):
-        compile_training(n.decoded(message))
+    cut = find_cut(network_of(n.decoded(message)))
+    assert (cut.trained, cut.blobs) == (("l0",), ("x",))
+    assert [layer.name for layer in cut.region] == ["l0", "l1", "l2"]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,19 @@ Cross entropy is taken from the logits below the softmax layer, not from its out
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from finetuned.errors import ModelError
+from finetuned.graph import packing
 from finetuned.graph.values import BATCH, IMAGE_RANK, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from finetuned.graph.ir import Graph
     from finetuned.spec.model import Layer, Loss, Network
 
@@ -19,6 +26,8 @@ CROSS_ENTROPY = "categoricalCrossEntropyLossLayer"
 SQUARED_ERROR = "meanSquaredErrorLossLayer"
 
 TARGET = "target"
+
+_PRIMITIVES = {CROSS_ENTROPY: "CrossEntropy", SQUARED_ERROR: "SquaredError"}
 
 
 def prediction_blob(network: Network, loss: Loss) -> str:
@@ -36,18 +45,44 @@ def softmax_layer(network: Network, loss: Loss) -> Layer:
     raise ModelError(f"loss {loss.name!r} reads {loss.input!r}, which no softmax layer makes")
 
 
-def losses(graph: Graph, loss: Loss, prediction: Value) -> Value:
-    """Append the loss of each sample, shape [N]; the target is fed as `target`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One of the losses whose weighted sum is trained, and the value that it is computed from, as `judged` returns it."""
 
-    Cross entropy: the target is one-hot, shape [N, classes].  Squared error: it has the prediction's shape.
+    loss: Loss
+    prediction: Value
+    weight: float = 1.0
+
+
+def losses(graph: Graph, loss: Loss, prediction: Value) -> Value:
+    """Append the loss of each sample, shape [N]; the target is fed as `target` (see `total`)."""
+    return total(graph, [Term(loss=loss, prediction=judged(graph, loss, prediction))])
+
+
+def judged(graph: Graph, loss: Loss, prediction: Value) -> Value:
+    """Return what is compared with the target, [N, …]: cross entropy takes a row of logits."""
+    if loss.kind == SQUARED_ERROR or len(prediction.shape) != IMAGE_RANK:
+        return prediction
+    return graph.add("Reshape", prediction, shape=(BATCH, *prediction.sizes[:1]), origin=loss.name)
+
+
+def total(graph: Graph, terms: Sequence[Term]) -> Value:
+    """Append the weighted sum of the losses of each sample, shape [N].
+
+    The targets are fed as one `target`, packed (`packing`); each has its prediction's shape, and is one-hot for cross
+    entropy.
     """
-    if loss.kind == SQUARED_ERROR:
-        target = graph.input(TARGET, prediction.shape)
-        return graph.add("SquaredError", prediction, target, origin=loss.name)
-    logits = (
-        graph.add("Reshape", prediction, shape=(BATCH, *prediction.sizes[:1]), origin=loss.name)
-        if len(prediction.shape) == IMAGE_RANK
-        else prediction
-    )
-    target = graph.input(TARGET, (BATCH, *logits.sizes))
-    return graph.add("CrossEntropy", logits, target, origin=loss.name)
+    sizes = [term.prediction.sizes for term in terms]
+    target = graph.input(TARGET, (BATCH, *packing.shape_of(sizes)))
+    targets = packing.unpacked(graph, target, sizes, TARGET)
+    each = [_weighted(graph, term, target) for term, target in zip(terms, targets, strict=True)]
+    return reduce(lambda a, b: graph.add("Add", a, b, origin=TARGET), each)
+
+
+def _weighted(graph: Graph, term: Term, target: Value) -> Value:
+    name = term.loss.name
+    each = graph.add(_PRIMITIVES[term.loss.kind], term.prediction, target, origin=name)
+    if term.weight == 1.0:
+        return each
+    weight = graph.constant("weight", np.array([term.weight], dtype=np.float32))
+    return graph.add("Mul", each, weight, origin=name)

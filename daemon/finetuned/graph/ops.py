@@ -8,7 +8,7 @@ layer's name.
 from __future__ import annotations
 
 from finetuned.graph.primitive import Primitive
-from finetuned.graph.primitives import elementwise, images, matrices, positions, shaping
+from finetuned.graph.primitives import elementwise, images, matrices, packing, positions, shaping
 
 __all__ = ["PRIMITIVES", "Primitive"]
 
@@ -18,4 +18,5 @@ PRIMITIVES: dict[str, Primitive] = {
     **shaping.PRIMITIVES,
     **positions.PRIMITIVES,
     **images.PRIMITIVES,
+    **packing.PRIMITIVES,
 }

@@ -1,9 +1,9 @@
 """A Core ML network as compiled programs: frozen part, training step, head, and the whole for inference.
 
-Where training cuts the network.  Core ML lets gradients pass along a straight chain only (COREML.md §2.3), so
-the layers from the first trainable one to the loss are a chain; all that lies before it is frozen and runs once
-per sample (`features`).  `step` is the chain forward and backward; `head` is the chain forward alone, for measuring.
-Trained weights are inputs of `step` and `head`, so both read the memory that the optimizer writes.
+What lies before the region that trains (`cut`) runs once per sample (`features`).  `step` is the region forward and backward;
+`head` is the region forward alone, for measuring.  Trained weights are inputs of `step` and `head`, so both read the memory
+that the optimizer writes.  Where several blobs enter the region, a sample's features are all of them, packed (`packing`);
+of several losses the targets and the predictions are.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
 from finetuned.graph import loss as losses
+from finetuned.graph import packing
 from finetuned.graph.context import Context, batch_first, is_batch_last
+from finetuned.graph.cut import find_cut, needed
 from finetuned.graph.emit import emit, used_inputs
+from finetuned.graph.goals import Goal, labels_of, source_of
 from finetuned.graph.grad import gradients
 from finetuned.graph.inputs import declare
 from finetuned.graph.ir import Graph
@@ -23,7 +26,10 @@ from finetuned.graph.lower import lower
 from finetuned.graph.values import BATCH, Value
 
 if TYPE_CHECKING:
-    from finetuned.spec.model import Layer, Loss, Model, Network
+    from collections.abc import Mapping, Sequence
+
+    from finetuned.graph.cut import Cut
+    from finetuned.spec.model import Loss, Model, Network
 
 # Stands beside the model's own input names in one graph, where "features" would be a likely one.
 FEATURES = "finetuned: features"
@@ -44,31 +50,25 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """Where training cuts a network: the frozen layers, the chain, and those of the chain that are trained."""
-
-    blob: str
-    frozen: tuple[Layer, ...]
-    chain: tuple[Layer, ...]
-    trained: tuple[str, ...]
-    loss: Loss
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """The programs of an update.
 
-    `features` is None where the first trained layer reads a model input as it is.  `parameters` maps the trained arrays
+    `features` is None where all that enters the region is one model input as it is.  `parameters` maps the trained arrays
     (`<layer>.weights`, `<layer>.biases`) to their shapes.
     """
 
     cut: Cut
     features: Program | None
     feature_shape: tuple[int, ...]
-    target_shape: tuple[int, ...]
+    goals: tuple[Goal, ...]
     step: Program
     head: Program
     parameters: dict[str, tuple[int, ...]]
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape of a sample's targets as they are fed."""
+        return packing.shape_of([goal.shape for goal in self.goals])
 
 
 def network_of(model: Model) -> Network:
@@ -80,52 +80,12 @@ def network_of(model: Model) -> Network:
     return model.network
 
 
-def find_cut(network: Network) -> Cut:
-    """Find the chain from the first trained layer to the loss.
-
-    Raises:
-        ModelError: there is no loss, or no updatable layer on the way to it (`spec.check` tells all such reasons).
-    """
-    if network.update is None or len(network.update.losses) != 1:
-        raise ModelError("the model has no single loss layer to train with")
-    loss = network.update.losses[0]
-    producers = {name: layer for layer in network.layers for name in layer.outputs}
-    walked: list[Layer] = []
-    blob, first = losses.prediction_blob(network, loss), 0
-    while (layer := producers.get(blob)) is not None and len(walked) < len(network.layers):
-        walked.append(layer)
-        if layer.updatable:
-            first = len(walked)
-        if len(layer.inputs) != 1:
-            break
-        blob = layer.inputs[0]
-    if not first:
-        raise ModelError(f"no updatable layer lies on the way to the loss {loss.name!r}")
-    chain = tuple(reversed(walked[:first]))
-    if not chain[0].inputs:
-        raise ModelError(f"layer {chain[0].name!r} has no input")
-    cut = chain[0].inputs[0]
-    return Cut(
-        blob=cut,
-        frozen=needed(network.layers, {cut}),
-        chain=chain,
-        trained=tuple(layer.name for layer in chain if layer.updatable),
-        loss=loss,
-    )
-
-
-def needed(layers: tuple[Layer, ...], blobs: set[str]) -> tuple[Layer, ...]:
-    """Return the layers that the blobs depend on, in order."""
-    wanted, kept = set(blobs), []
-    for layer in reversed(layers):
-        if wanted.intersection(layer.outputs):
-            kept.append(layer)
-            wanted.update(layer.inputs)
-    return tuple(reversed(kept))
-
-
-def compile_training(model: Model) -> Training:
+def compile_training(model: Model, weights: Mapping[str, float] | None = None) -> Training:
     """Compile the programs of an update.
+
+    Args:
+        model: the model that is updated.
+        weights: those of its losses in the sum that is trained, by the losses' names; 1 where there is none.
 
     Raises:
         ModelError: a layer cannot be run, or lets no gradient through.
@@ -133,17 +93,21 @@ def compile_training(model: Model) -> Training:
     network = network_of(model)
     cut = find_cut(network)
     front = _front(model, network, cut)
-    features = front.blobs[cut.blob]
-    step, shapes, target = _step(cut, network, features)
-    if cut.loss.kind == losses.CROSS_ENTROPY:
-        _check_labels(network, target)
+    entering = [front.blobs[blob] for blob in cut.blobs]
+    features = packing.packed(front.graph, entering, FEATURES)
+    region = _Region(
+        model=model, network=network, cut=cut, sizes=[v.sizes for v in entering], weights=weights or {}
+    )
+    step, shapes, goals = _step(region)
+    for goal in goals:
+        _check_labels(goal.labels, goal.shape)
     return Training(
         cut=cut,
         features=None if features in front.graph.inputs else _program(front.graph, {FEATURES: features}),
         feature_shape=features.sizes,
-        target_shape=target,
+        goals=goals,
         step=step,
-        head=_head(cut, network, features),
+        head=_head(region),
         parameters=shapes,
     )
 
@@ -161,7 +125,7 @@ def compile_inference(model: Model) -> Program:
     context = _declared(model, network)
     lower(context, needed(network.layers, set(names)))
     if network.class_labels:
-        _check_labels(network, context.blobs[names[0]].sizes)
+        _check_labels(network.class_labels, context.blobs[names[0]].sizes)
     return _program(context.graph, {name: context.blobs[name] for name in names})
 
 
@@ -176,10 +140,10 @@ def output_blobs(model: Model, network: Network) -> tuple[str, ...]:
     return tuple(feature.name for feature in model.description.outputs)
 
 
-def _check_labels(network: Network, sizes: tuple[int, ...]) -> None:
+def _check_labels(labels: Sequence[str | int], sizes: tuple[int, ...]) -> None:
     """Core ML compares the two nowhere (COREML.md §2.8)."""
-    if network.class_labels and len(network.class_labels) != prod(sizes):
-        raise ModelError(f"the model has {len(network.class_labels)} labels for {prod(sizes)} classes")
+    if labels and len(labels) != prod(sizes):
+        raise ModelError(f"the model has {len(labels)} labels for {prod(sizes)} classes")
 
 
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────
@@ -193,18 +157,55 @@ def _declared(model: Model, network: Network) -> Context:
 def _front(model: Model, network: Network, cut: Cut) -> Context:
     context = _declared(model, network)
     lower(context, cut.frozen)
-    if cut.blob not in context.blobs:
-        raise ModelError(f"layer {cut.chain[0].name!r} reads {cut.blob!r}, which nothing before it makes")
+    for blob in cut.blobs:
+        if blob not in context.blobs:
+            reader = next((layer.name for layer in cut.region if blob in layer.inputs), cut.losses[0].name)
+            raise ModelError(f"layer {reader!r} reads {blob!r}, which nothing before it makes")
     return context
 
 
-def _chain(cut: Cut, network: Network, features: Value) -> tuple[Context, Value]:
-    """The chain forward, with its features and trained weights as inputs."""
-    graph = Graph()
-    context = Context(graph=graph, fed_layers=frozenset(cut.trained), trains=True)
-    context.blobs[cut.blob] = graph.input(FEATURES, features.shape)
-    lower(context, cut.chain)
-    return context, _rows(context, losses.prediction_blob(network, cut.loss))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Region:
+    """What trains, and what it is compiled for; `sizes` are those of the blobs that enter it."""
+
+    model: Model
+    network: Network
+    cut: Cut
+    sizes: Sequence[tuple[int, ...]]
+    weights: Mapping[str, float]
+
+    def forward(self) -> Context:
+        """Compile it forward, with features and trained weights as inputs."""
+        graph = Graph()
+        context = Context(graph=graph, fed_layers=frozenset(self.cut.trained), trains=True)
+        features = graph.input(FEATURES, (BATCH, *packing.shape_of(self.sizes)))
+        blobs = packing.unpacked(graph, features, self.sizes, FEATURES)
+        context.blobs.update(zip(self.cut.blobs, blobs, strict=True))
+        lower(context, self.cut.region)
+        return context
+
+    def terms(self, context: Context) -> list[losses.Term]:
+        """Return what each loss is computed from."""
+        return [
+            losses.Term(
+                loss=loss,
+                prediction=losses.judged(
+                    context.graph, loss, _rows(context, losses.prediction_blob(self.network, loss))
+                ),
+                weight=self.weights.get(loss.name, 1.0),
+            )
+            for loss in self.cut.losses
+        ]
+
+    def goal(self, term: losses.Term) -> Goal:
+        """Return what a loss asks of a sample."""
+        return Goal(
+            loss=term.loss,
+            source=source_of(self.model, term.loss),
+            labels=labels_of(self.model, term.loss),
+            shape=term.prediction.sizes,
+            weight=term.weight,
+        )
 
 
 def _rows(context: Context, blob: str) -> Value:
@@ -213,36 +214,37 @@ def _rows(context: Context, blob: str) -> Value:
     return batch_first(context, value, value.sizes, blob) if is_batch_last(value) else value
 
 
-def _step(
-    cut: Cut, network: Network, features: Value
-) -> tuple[Program, dict[str, tuple[int, ...]], tuple[int, ...]]:
+def _step(region: _Region) -> tuple[Program, dict[str, tuple[int, ...]], tuple[Goal, ...]]:
     """Loss = Σ weight · loss per sample; with weights 1/B it is the mini-batch's mean, whatever its size."""
-    context, prediction = _chain(cut, network, features)
-    graph = context.graph
-    each = losses.losses(graph, cut.loss, prediction)
+    context = region.forward()
+    graph, terms = context.graph, region.terms(context)
+    each = losses.total(graph, terms)
     weights = graph.input(SAMPLE_WEIGHTS, (BATCH,))
-    total = graph.add(
-        "ReduceSum",
-        graph.add("Mul", each, weights, origin=cut.loss.name),
-        axes=(0,),
-        keepdims=1,
-        origin=cut.loss.name,
-    )
+    origin = terms[0].loss.name
+    weighted = graph.add("Mul", each, weights, origin=origin)
+    results = {LOSS: graph.add("ReduceSum", weighted, axes=(0,), keepdims=1, origin=origin)}
     fed = context.fed
-    backward = gradients(graph, each, weights, list(fed.values()))
-    results = {LOSS: total} | {f"{GRADIENT}{name}": value for name, value in zip(fed, backward, strict=True)}
-    target = next(value for value in graph.inputs if value.name == losses.TARGET)
-    return _program(graph, results), {name: value.sizes for name, value in fed.items()}, target.sizes
+    for name, gradient in zip(fed, gradients(graph, each, weights, list(fed.values())), strict=True):
+        results[f"{GRADIENT}{name}"] = gradient
+    shapes = {name: value.sizes for name, value in fed.items()}
+    return _program(graph, results), shapes, tuple(map(region.goal, terms))
 
 
-def _head(cut: Cut, network: Network, features: Value) -> Program:
+def _head(region: _Region) -> Program:
     """Prediction (probabilities, where there is a softmax) and loss of each sample."""
-    context, prediction = _chain(cut, network, features)
-    each = losses.losses(context.graph, cut.loss, prediction)
-    if cut.loss.kind == losses.CROSS_ENTROPY:
-        lower(context, (losses.softmax_layer(network, cut.loss),))
-        prediction = _rows(context, cut.loss.input)
-    return _program(context.graph, {PREDICTION: prediction, LOSSES: each})
+    context = region.forward()
+    graph = context.graph
+    each = losses.total(graph, region.terms(context))
+    predictions = [_prediction(context, region.network, loss) for loss in region.cut.losses]
+    prediction = packing.packed(graph, predictions, PREDICTION)
+    return _program(graph, {PREDICTION: prediction, LOSSES: each})
+
+
+def _prediction(context: Context, network: Network, loss: Loss) -> Value:
+    """Return what a loss judges; a softmax that only a loss reads is in the network for this."""
+    if loss.input not in context.blobs:
+        lower(context, (losses.softmax_layer(network, loss),))
+    return _rows(context, loss.input)
 
 
 def _program(graph: Graph, outputs: dict[str, Value]) -> Program:

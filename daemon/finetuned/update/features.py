@@ -7,14 +7,15 @@ a list of labels, or of class indices for a network that is no classifier, or fl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetuned.errors import ModelError, SampleError
-from finetuned.graph import loss as losses
-from finetuned.graph.program import find_cut, network_of
+from finetuned.graph import packing
+from finetuned.graph.goals import Goal, labels_of, losses_of, source_of
 from finetuned.rows import Gathering, slices
 from finetuned.spec.model import ArrayType, Feature, ImageType, Model
 
@@ -35,7 +36,8 @@ _REAL = "biuf"
 class Encoded:
     """Samples as the trained chain wants them: features [N, *shape], and targets; either may lie on the disk.
 
-    `targets` is int64 [N] (class indices) under cross entropy, else float32 [N, *prediction].
+    `targets` is int64 [N] (class indices) under cross entropy, else float32 [N, *prediction].  Under several losses it is
+    float32 [N, Σ numbers]: the targets one after the other, classes as one-hot numbers.
     """
 
     features: Rows
@@ -122,31 +124,77 @@ def _floats(name: str, array: Array) -> Array:
 
 # ── targets ─────────────────────────────────────────────────────────────────────────────────────
 def target_name(model: Model) -> str:
-    """Return the training input that is the target: the loss's own, or a classifier's predicted feature."""
-    network = network_of(model)
-    target = find_cut(network).loss.target
-    names = {feature.name for feature in model.description.training_inputs}
-    if target not in names and model.description.predicted_feature in names:
-        return model.description.predicted_feature
-    return target
+    """Return the training input that is the target; of several, the one that has labels, or else the first.
+
+    Raises:
+        ModelError: there is no loss.
+    """
+    found = losses_of(model)
+    if not found:
+        raise ModelError("the model has no loss layer to train with")
+    return source_of(model, next((loss for loss in found if labels_of(model, loss)), found[0]))
 
 
 def targets_of(
     model: Model, values: Sequence[Any] | Array, shape: tuple[int, ...], *, folder: Path | None = None
 ) -> Rows:
-    """Return the targets encoded for the loss; `shape` is the prediction's, without the batch axis.
+    """Return the targets of the model's only loss as `Encoded` has them; `shape` is that in which they are fed.
 
     Numbers that are too many for memory go to a file in `folder`.
 
     Raises:
         SampleError: a label that the model does not have, an index out of range, a wrong shape.
+        ModelError: there is not one loss.
     """
-    network = network_of(model)
-    if find_cut(network).loss.kind == losses.SQUARED_ERROR:
-        return _regression_targets(_array("the target", values), shape, folder)
-    if network.class_labels:
-        return label_indices(network.class_labels, values)
-    return _class_indices(_column(values), shape[0])
+    found = losses_of(model)
+    if len(found) != 1:
+        raise ModelError(f"the model has {len(found)} losses; their targets are not one column")
+    goal = Goal(loss=found[0], source=target_name(model), labels=labels_of(model, found[0]), shape=shape)
+    return _targets(goal, values, folder)
+
+
+def targets_for(goals: Sequence[Goal], data: Mapping[str, Any], folder: Path | None = None) -> Rows:
+    """Return the targets of all losses as `Encoded` has them, out of arrays and lists by feature name.
+
+    Raises:
+        SampleError: as `targets_of`, or one is missing.
+    """
+    for goal in goals:
+        if goal.source not in data:
+            raise SampleError(
+                f"the target {goal.source!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
+            )
+    each = [_targets(goal, data[goal.source], folder) for goal in goals]
+    return each[0] if len(each) == 1 else _packed(goals, each, folder)
+
+
+def _targets(goal: Goal, values: Sequence[Any] | Array, folder: Path | None) -> Rows:
+    if not goal.has_classes:
+        return _regression_targets(_array("the target", values), goal.shape, folder)
+    if goal.labels:
+        return label_indices(goal.labels, values)
+    return _class_indices(_column(values), goal.shape[0])
+
+
+def _packed(goals: Sequence[Goal], each: Sequence[Rows], folder: Path | None) -> Rows:
+    """Return the targets of several losses as one row a sample."""
+    counts = {goal.source: len(rows) for goal, rows in zip(goals, each, strict=True)}
+    if len(set(counts.values())) > 1:
+        raise SampleError(f"the targets have different numbers of samples: {counts}")
+    packed = Gathering(packing.shape_of([goal.shape for goal in goals]), folder=folder)
+    for part in slices(len(each[0]), 4 * sum(prod(goal.shape) for goal in goals)):
+        rows = [one_hot(rows[part], goal.shape) for goal, rows in zip(goals, each, strict=True)]
+        packed.add(np.concatenate([row.reshape(len(row), -1) for row in rows], axis=1))
+    return packed.rows()
+
+
+def one_hot(targets: Array, shape: tuple[int, ...]) -> Array:
+    """Return what a loss is fed with: one-hot rows [N, *shape] for class indices, numbers as they are."""
+    if targets.dtype != np.int64:
+        return targets
+    rows = np.zeros((len(targets), *shape), dtype=np.float32)
+    rows[np.arange(len(targets)), targets] = 1.0
+    return rows
 
 
 def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) -> Array:
@@ -205,12 +253,7 @@ def encoded(update: NetworkUpdate, data: Mapping[str, Any], folder: Path | None 
         SampleError: the data do not fit the model; the message says what is expected.
         HostError: the disk takes no more.
     """
-    name = target_name(update.model)
-    if name not in data:
-        raise SampleError(
-            f"the target {name!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
-        )
-    targets = targets_of(update.model, data[name], update.training.target_shape, folder=folder)
+    targets = targets_for(update.training.goals, data, folder)
     inputs = given_of(update.model, data, needed=update.inputs)
     count = len(targets)
     if any(len(array) != count for array in inputs.values()):

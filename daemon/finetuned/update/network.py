@@ -25,23 +25,26 @@ from finetuned.graph.program import (
     compile_training,
 )
 from finetuned.rows import row_bytes, slices
-from finetuned.spec import check, codec
-from finetuned.spec.model import Convolution, InnerProduct, Layer, Model
+from finetuned.spec import check, codec, metadata
+from finetuned.spec.metadata import warning
 from finetuned.update import optimizer
+from finetuned.update import weights as trained_weights
 from finetuned.update.checkpoint import OPTIMIZER, WEIGHTS, Position, Snapshot
 from finetuned.update.devices import CPU
-from finetuned.update.features import Array, Encoded, inputs_of
+from finetuned.update.features import Array, Encoded, inputs_of, one_hot
 from finetuned.update.identity import identity_of
 from finetuned.update.measuring import Measure, Tally
 from finetuned.update.memory import Arena, Buffers
 from finetuned.update.parameters import update_of
 from finetuned.update.sessions import Sessions
+from finetuned.update.weighting import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from finetuned.graph.program import Program
     from finetuned.parameters import Number
+    from finetuned.spec.model import Model
     from finetuned.update.sessions import Binding, Move
 
 _MEASURED_AT_ONCE = 32
@@ -77,14 +80,19 @@ class NetworkUpdate:
         devices: where to compute, in onnxruntime's words, the most wanted first; in the end the CPU.  Another device rounds
             otherwise, so it is no part of the identity: nobody can promise its bytes.
         accelerated: False: on the CPU, until `accelerate` says otherwise.
+        beyond_coreml: also train what Apple's validator refuses and the arithmetic allows; what is within Core ML's rules
+            ends in the same bytes.
+        loss_weights: those of several losses, by the loss's name or its target's; 1 where there is none.
 
-    `position` is where the update stands after the event that `steps` yielded last.
+    `position` is where the update stands after the event that `steps` yielded last.  `departures` says in words what of
+    the update leaves Core ML; a model that is saved carries them.
 
     Raises:
         ModelError: the model cannot be updated; the message holds every reason.
+        ParameterError: a weight is not allowed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an update depends on, by name
         self,
         model: Model,
         parameters: Mapping[str, Number],
@@ -92,18 +100,22 @@ class NetworkUpdate:
         threads: int = 1,
         devices: Sequence[str] = (CPU,),
         accelerated: bool = True,
+        beyond_coreml: bool = False,
+        loss_weights: Mapping[str, object] | None = None,
     ) -> None:
-        refused = check.reasons(model)
+        refused = check.reasons(model, beyond_coreml=beyond_coreml)
         if refused:
             raise ModelError("the model cannot be updated: " + "; ".join(r.message for r in refused))
         self.model = model
+        self.departures = tuple(reason.message for reason in check.departures(model))
         self.parameters = dict(parameters)
-        self.training: Training = compile_training(model)
+        weights = weights_of(model, loss_weights or {})
+        self.training: Training = compile_training(model, weights)
         self.position = Position()
-        self._begun_with = dict(parameters)
+        self._begun_with = {**parameters, **{f"weight of {name}": each for name, each in weights.items()}}
         self._threads = threads
         self._arena = Arena(self.training.parameters)
-        self._load_weights()
+        trained_weights.load(self._arena, self.training.cut.region)
         kind = update_of(model).optimizer
         self._optimizer = optimizer.make(kind, self._arena.weights.size, self.parameters)
         self._sessions = Sessions(
@@ -111,32 +123,11 @@ class NetworkUpdate:
         )
 
     # ── what goes in ────────────────────────────────────────────────────────────────────────────
-    def _load_weights(self) -> None:
-        for layer, parameters in self._trained_layers():
-            self._put(f"{layer.name}.weights", codec.array(parameters.weights, self._shape(layer, "weights")))
-            if parameters.bias is not None:
-                self._put(f"{layer.name}.biases", codec.array(parameters.bias, self._shape(layer, "biases")))
-
-    def _trained_layers(self) -> list[tuple[Layer, InnerProduct | Convolution]]:
-        chain = self.training.cut.chain
-        trained = [layer for layer in chain if layer.name in self.training.cut.trained]
-        return [
-            (layer, layer.parameters)
-            for layer in trained
-            if isinstance(layer.parameters, InnerProduct | Convolution)
-        ]
-
-    def _shape(self, layer: Layer, key: str) -> tuple[int, ...]:
-        return self.training.parameters[f"{layer.name}.{key}"]
-
-    def _put(self, name: str, array: Array) -> None:
-        self._arena.arrays[name][...] = array
-
     def features_of(self, inputs: Mapping[str, Array]) -> Array:
         """Run the frozen part on a batch of inputs; returns float32 [N, *feature_shape]."""
         checked = inputs_of(self.model, inputs, needed=self.inputs)
         return (
-            checked[self.training.cut.blob]
+            checked[self.training.cut.blobs[0]]
             if self.training.features is None
             else self._sessions.run(FEATURES, checked)[FEATURES]
         )
@@ -145,7 +136,7 @@ class NetworkUpdate:
     def inputs(self) -> tuple[str, ...]:
         """The model inputs that training needs."""
         features = self.training.features
-        return (self.training.cut.blob,) if features is None else tuple(features.inputs)
+        return self.training.cut.blobs if features is None else tuple(features.inputs)
 
     @property
     def learning_rate(self) -> float:
@@ -287,44 +278,34 @@ class NetworkUpdate:
 
     # ── what comes out ──────────────────────────────────────────────────────────────────────────
     def predict(self, features: Array, targets: Array) -> tuple[Array, Array]:
-        """Return the chain's predictions and the loss of each sample, with the weights of this moment."""
-        feeds = {FEATURES: features, losses.TARGET: self.loss_targets(targets), **self._arena.arrays}
+        """Return the predictions (of several losses: packed) and the loss of each sample, with the weights of this moment."""
+        rows = one_hot(targets, self.training.target_shape)
+        feeds = {FEATURES: features, losses.TARGET: rows, **self._arena.arrays}
         result = self._sessions.run(_HEAD, {name: feeds[name] for name in self.training.head.inputs})
         return result[PREDICTION], result[LOSSES]
-
-    def loss_targets(self, targets: Array) -> Array:
-        """Return what the loss is fed with: one-hot rows for class indices, the targets themselves otherwise."""
-        if targets.dtype != np.int64:
-            return targets
-        rows = np.zeros((len(targets), *self.training.target_shape), dtype=np.float32)
-        rows[np.arange(len(targets)), targets] = 1.0
-        return rows
 
     def measure(self, data: Encoded) -> Measure:
         """Return how good the model is on these samples, with the weights of this moment."""
         if not len(data):
             raise SampleError("there is no sample to measure on")
-        tally = Tally()
+        tally = Tally(goals=self.training.goals)
         for part in slices(len(data), row_bytes(data.features), most=_MEASURED_AT_ONCE):
-            targets = data.targets[part]
+            targets = one_hot(data.targets[part], self.training.target_shape)
             tally.add(*self.predict(data.features[part], targets), targets)
         return tally.measure()
 
     def weights(self) -> dict[str, codec.LayerWeights]:
         """Return copies of the trained weights by layer."""
-        arrays = self._arena.arrays
-        return {
-            name: codec.LayerWeights(
-                weights=arrays[f"{name}.weights"].copy(),
-                bias=arrays[f"{name}.biases"].copy() if f"{name}.biases" in arrays else None,
-            )
-            for name in self.training.cut.trained
-        }
+        return trained_weights.copied(self._arena, self.training.cut.trained)
 
     def encode(self) -> bytes:
-        """Return the model file with the weights of this moment patched in; every other byte stays."""
+        """Return the model file with the weights of this moment patched in, and a warning where it leaves Core ML.
+
+        Every other byte stays.
+        """
         self._check_weights()
-        return codec.encode(self.model, self.weights())
+        data = codec.encode(self.model, self.weights())
+        return metadata.annotated(data, warning(self.departures)) if self.departures else data
 
     def _check_weights(self) -> None:
         """The step after the last loss may be the one that leaves the numbers."""
