@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytorch_kinds
 import reference
 from shared import oracle
 
@@ -94,8 +95,11 @@ def _flatten(_: Any, layer: pb.NeuralNetworkLayer, x: Tensor, __: Mapping[str, T
 
 
 def _activation(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, _: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    kind = layer.activation.WhichOneof("NonlinearityType") or ""
     functions = {"ReLU": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
-    return functions[layer.activation.WhichOneof("NonlinearityType")](x)
+    if kind in functions:
+        return functions[kind](x)
+    return pytorch_kinds.ACTIVATIONS[kind](torch, x, getattr(layer.activation, kind))
 
 
 RULES: dict[str, Callable[..., Tensor]] = {
@@ -104,4 +108,5 @@ RULES: dict[str, Callable[..., Tensor]] = {
     "pooling": _pooling,
     "flatten": _flatten,
     "activation": _activation,
+    **pytorch_kinds.RULES,
 }

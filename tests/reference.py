@@ -6,10 +6,12 @@ speed.  Blobs are [N, C, H, W] or [N, C].
 
 from __future__ import annotations
 
-from math import ceil, floor, prod
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+import reference_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -106,6 +108,7 @@ ACTIVATIONS: dict[str, Callable[[Array, Any], Array]] = {
     "ELU": lambda x, p: np.where(x >= 0, x, p.alpha * (np.exp(x) - 1)),
     "softsign": lambda x, _: x / (1 + np.abs(x)),
     "softplus": lambda x, _: np.log(1 + np.exp(x)),
+    **reference_kinds.ACTIVATIONS,
 }
 
 
@@ -117,13 +120,6 @@ def _activation(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[st
 def _softmax(_: pb.NeuralNetworkLayer, inputs: list[Array], __: Mapping[str, Array]) -> Array:
     powers = np.exp(inputs[0] - inputs[0].max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _flatten(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Array]) -> Array:
-    x = inputs[0]
-    if layer.flatten.mode == 1 and x.ndim == 4:
-        x = np.moveaxis(x, 1, 3)
-    return x.reshape(len(x), prod(x.shape[1:]))
 
 
 def _clip(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Array]) -> Array:
@@ -296,9 +292,9 @@ RULES: dict[str, Callable[[pb.NeuralNetworkLayer, list[Array], Mapping[str, Arra
     "innerProduct": _inner_product,
     "activation": _activation,
     "softmax": _softmax,
-    "flatten": _flatten,
     "clip": _clip,
     "add": _add,
     "convolution": _convolution,
     "pooling": _pooling,
+    **reference_kinds.RULES,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.graph.layers import convolution, dense, pointwise, pooling
+from finetuned.graph.layers import channels, convolution, dense, pointwise, pooling
 
 if TYPE_CHECKING:
     from finetuned.graph.context import Context, Lowering
@@ -19,6 +19,7 @@ LOWERINGS: dict[str, Lowering] = {
     **convolution.LOWERINGS,
     **pooling.LOWERINGS,
     **pointwise.LOWERINGS,
+    **channels.LOWERINGS,
 }
 
 MOST_INPUTS = {"add": 1000}
