@@ -92,15 +92,23 @@ def ran(chosen: Chain) -> Any:  # noqa: ANN401 - an array
     return output
 
 
+def lowered(message: pb.Model, layers: int | None = None, *, trains: bool) -> tuple[Context, Value]:
+    """Return a context with the first layers of a network, as it runs or as it trains, and its input."""
+    network = n.decoded(message).network
+    assert network is not None
+    graph, shape = Graph(), message.description.input[0].type.multiArrayType.shape
+    x = graph.input(n.INPUT, (BATCH, *shape))
+    fed = frozenset(layer.name for layer in network.layers) if trains else frozenset()
+    context = Context(graph=graph, blobs={n.INPUT: x}, fed_layers=fed, trains=trains)
+    lower(context, network.layers[:layers])
+    return context, x
+
+
 def trained(chosen: Chain) -> dict[str, Any]:
     """Return the output of the chain that trains, and the gradients for its input and for every weight."""
-    network = n.decoded(n.network(chosen.layers, chosen.x.shape[1:])).network
-    assert network is not None
-    graph = Graph()
-    x = graph.input(n.INPUT, (BATCH, *chosen.x.shape[1:]))
-    names = frozenset(layer.name for layer in network.layers)
-    context = Context(graph=graph, blobs={n.INPUT: x}, fed_layers=names, trains=True)
-    lower(context, network.layers[: len(chosen.below)])
+    message = n.network(chosen.layers, chosen.x.shape[1:])
+    context, x = lowered(message, len(chosen.below), trains=True)
+    graph = context.graph
     output = _rows(context, context.blobs[chosen.below[-1].output[0]])
     each, target = _losses(chosen, graph, output)
     wanted = {n.INPUT: x, **context.fed}

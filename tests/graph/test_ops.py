@@ -104,6 +104,7 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Div": [((V, (4,)), {}, np.divide)],
     "Sqrt": [((V,), {}, np.sqrt)],
     "Collect": [((L,), {"table": TABLE_OF_SUMS, "size": (1, 2)}, _collect)],
+    "ZeroBehind": [((L,), {}, lambda x: np.pad(x.reshape(2, 6, -1), [(0, 0), (0, 1), (0, 0)]))],
     "Product": [
         (((3, 2), (2, 4, BATCH)), {}, lambda w, x: np.einsum("ri,ipn->rpn", w, x)),
         (((3, 2), (3, 4, BATCH)), {"transposed": 1}, lambda w, x: np.einsum("ri,rpn->ipn", w, x)),

@@ -48,7 +48,8 @@ class Axis:
     def within(self, padding: int) -> NDArray[np.int64]:
         """Return int64 [out]: how many places of each window lie in the axis and `padding` at both of its ends."""
         first = np.arange(self.out) * self.stride - self.begin
-        return np.minimum(first + self.kernel, self.size + padding) - np.maximum(first, -padding)
+        last = np.minimum(first + self.kernel, self.size + padding)
+        return (last - np.maximum(first, -padding)).clip(min=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +90,18 @@ def convolution(p: Convolution | Pooling, size: Pair) -> Frame:
 
 
 def pooling(p: Pooling, size: Pair) -> Frame:
-    """Return the windows of a pooling; a global one has one over everything."""
-    if not p.global_pooling:
-        return convolution(p, size)
-    rows, columns = (Axis(size=each, out=1, kernel=each) for each in size)
-    return Frame(rows=rows, columns=columns)
+    """Return the windows of a pooling; a global one has one over everything.
+
+    Raises:
+        ValueError: no window fits, or one lies in the padding altogether: the format does not say what its result is.
+    """
+    if p.global_pooling:
+        rows, columns = (Axis(size=each, out=1, kernel=each) for each in size)
+        return Frame(rows=rows, columns=columns)
+    frame = convolution(p, size)
+    if frame.within((0, 0)).min() < 1:
+        raise ValueError("a window lies in the padding altogether")
+    return frame
 
 
 def deconvolution(p: Convolution, size: Pair) -> Frame:
@@ -136,6 +144,8 @@ def _axis(padding: Padding, axis: int, size: int, kernel: int, stride: int, dila
     out = (size + begin + end - extent) // stride + 1
     if out < 1:
         raise ValueError(f"a kernel of {kernel} does not fit into {size} with {begin + end} of padding")
+    # Padding that no window reaches is none: onnxruntime would complain of some.
+    end = max((out - 1) * stride + extent - size - begin, 0)
     return Axis(size=size, out=out, kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end)
 
 

@@ -61,21 +61,10 @@ def summed(table: Table) -> Table:
 
 
 def filled(table: Table) -> Table:
-    """Return the table of windows whose places outside of the image repeat their first place within.
-
-    Raises:
-        ValueError: a window lies outside of the image altogether.
-    """
+    """Return the table of windows, each partly within the image, whose places outside repeat their first within."""
     inside = table != NONE
-    if not inside.any(axis=1).all():
-        raise ValueError("a window lies in the padding altogether")
     first = np.take_along_axis(table, inside.argmax(axis=1)[:, None, :], axis=1)
     return np.where(inside, table, first).astype(np.int32)
-
-
-def counted(table: Table) -> NDArray[np.float32]:
-    """Return float32 [P]: how many places of each window lie within the image."""
-    return np.asarray((table != NONE).sum(axis=(0, 1)), dtype=np.float32)
 
 
 def check(entries: int) -> None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def _convolution(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     p = cast("Convolution", layer.parameters)
     x = as_image(context, inputs[0], layer)
-    rows, columns = x.sizes[1:]
+    channels, rows, columns = x.sizes
     with blamed(layer):
+        _check_channels(p, channels)
         frame = (frames.deconvolution if p.deconvolution else frames.convolution)(p, (rows, columns))
     axis = int(p.deconvolution)
     operands = [x, context.parameter(layer, "weights", p.weights, weight_shape(p), axis=axis)]
@@ -32,6 +33,14 @@ def _convolution(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     if not is_batch_last(x):
         return _run(context, layer, p, frame, operands)
     return (_transposed if p.deconvolution else _trained)(context, layer, p, frame, operands)
+
+
+def _check_channels(p: Convolution, channels: int) -> None:
+    expected = p.kernel_channels * (1 if p.deconvolution else p.groups)
+    if channels != expected:
+        raise ValueError(f"{channels} channels arrive, {expected} are expected")
+    if channels % p.groups or p.output_channels % p.groups:
+        raise ValueError(f"{p.groups} groups cannot share {channels} channels and {p.output_channels} outputs")
 
 
 def _run(context: Context, layer: Layer, p: Convolution, frame: Frame, operands: list[Value]) -> Value:

@@ -30,18 +30,13 @@ def _shares(p: Pooling, frame: Frame) -> Array:
 
     Where the last pixel is included, what the last window takes beyond the stated padding counts for nothing (as in Caffe).
     """
-    rows, columns = p.padding.amounts
-    stated = (rows[0], columns[0]) if p.padding.mode == "includeLastPixel" else None
     if p.exclude_padding:
         counts = frame.within((0, 0))
+    elif p.padding.mode == "includeLastPixel":
+        (rows, _), (columns, _) = p.padding.amounts
+        counts = frame.within((rows, columns))
     else:
-        counts = (
-            frame.within(stated)
-            if stated
-            else np.full(frame.each("out"), float(np.prod(frame.each("kernel"))), np.float32)
-        )
-    if counts.min() < 1:
-        raise ValueError("a window lies in the padding altogether: there is nothing to take the mean of")
+        counts = np.full(frame.each("out"), np.prod(frame.each("kernel")), dtype=np.float32)
     return np.asarray(1.0 / counts, dtype=np.float32)
 
 
