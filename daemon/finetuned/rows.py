@@ -174,9 +174,9 @@ def _scratch() -> Path | None:
     return None if named or not os.access(_ON_DISK, os.W_OK) else _ON_DISK
 
 
-def slices(count: int, size: int, *, most: int = 256) -> Iterator[slice]:
-    """Yield the slices of `count` rows of `size` bytes that are looked at together."""
-    step = max(1, min(most, AT_ONCE // max(size, 1)))
+def slices(count: int, size: int, *, most: int = 256, at_once: int = AT_ONCE) -> Iterator[slice]:
+    """Yield the slices of `count` rows of `size` bytes that are looked at together: `at_once` bytes, `most` rows."""
+    step = max(1, min(most, at_once // max(size, 1)))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 

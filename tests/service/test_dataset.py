@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import networks as n
+from finetuned import rows
 from finetuned.errors import SampleError
-from finetuned.service import dataset
+from finetuned.service import dataset, tables
 from finetuned.service.decoder import Decoders
 from service.samples import GRAY, PICTURE, VECTOR, npy, numbered, png
 
@@ -134,6 +138,40 @@ async def test_an_npz_holds_arrays_by_feature_name(tmp_path: Path) -> None:
     assert data.names == ["data.npz[0]", "data.npz[1]", "data.npz[2]"]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+async def test_an_npz_is_read_row_by_row_however_its_numbers_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, turned: bool
+) -> None:
+    monkeypatch.setattr(tables, "AT_ONCE", 24)
+    numbers = n.numbers(5, 3)
+    labels = ["rock", "paper", "rock", "paper", "rock"]
+    np.savez(tmp_path / "data.npz", x=np.asfortranarray(numbers) if turned else numbers, y=np.array(labels))
+    assert [len(part) for part in tables_of(tmp_path / "data.npz")] == [2, 2, 1]
+    data = await read(tmp_path / "data.npz")
+    np.testing.assert_array_equal(data.inputs["x"], numbers)
+    assert data.targets == labels
+
+
+def tables_of(path: Path) -> list[list[str]]:
+    """Return the names of each part."""
+    wanted = tables.Wanted(inputs=(VECTOR,), target="y", labels=LABELS, mapping={})
+    return [part.names for part in tables.parts(path, wanted)]
+
+
+async def test_what_is_too_much_for_memory_is_the_same_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "AT_ONCE", 200)
+    root = folder(tmp_path, **{f"rock_{number:02}.png": numbered(number) for number in range(9)})
+    kept = await read(root, [PICTURE])
+    monkeypatch.setattr(rows, "IN_MEMORY", 300)
+    filed = await read(root, [PICTURE])
+    np.testing.assert_array_equal(filed.inputs["image"], kept.inputs["image"])
+    assert filed.inputs["image"][:, 0, 0, 0].tolist() == list(range(9))
+    assert (filed.names, filed.targets) == (kept.names, kept.targets)
+    assert not filed.inputs["image"].flags.writeable
+
+
 async def test_images_of_an_npz_are_bytes(tmp_path: Path) -> None:
     path = npz(tmp_path, image=np.full((2, 4, 4), 200), y=np.array([1, 2]))
     data = await read(path, [GRAY], ("1", "2"))
@@ -170,6 +208,15 @@ def raw(path: Path, content: bytes) -> Path:
     return path
 
 
+def cut_off() -> bytes:
+    """Return an archive whose array tells of more rows than it has."""
+    content, stream = npy(np.eye(3, dtype=np.float32)), BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x.npy", content[:-4])
+        archive.writestr("y.npy", npy(["rock"] * 3))
+    return stream.getvalue()
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing file": (lambda p: p / "none.csv", "No such file"),
     "other suffix": (lambda p: text(p, "data.txt", ""), "neither a folder nor one of .npz, .csv, .jsonl"),
@@ -177,6 +224,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "npz of objects": (lambda p: npz(p, x=np.array([{}]), y=np.array([1])), "without objects"),
     "npz that is none": (lambda p: text(p, "data.npz", "hello"), "no readable .npz"),
     "npz of two lengths": (lambda p: npz(p, x=np.eye(3), y=np.array(["rock"])), "first axes"),
+    "npz that is cut off": (lambda p: raw(p / "data.npz", cut_off()), "no readable .npz"),
     "npz of another shape": (
         lambda p: npz(p, x=np.zeros((1, 4)), y=np.array(["rock"])),
         r"shape \[1, 4\], \[1, 3\] is",

@@ -112,7 +112,7 @@ def test_an_update_that_moves_between_two_steps_goes_on_with_its_weights_and_its
 def test_features_and_measures_follow_a_move() -> None:
     data = dense_classifier(inputs=INPUTS, hidden=HIDDEN, classes=CLASSES, train_hidden=False)
     here, there = update(data), update(data, devices=BOTH)
-    samples = {"features": blobs().features}
+    samples = {"features": blobs().features[:]}
     for accelerated in (True, False, True):
         there.accelerate(accelerated=accelerated)
         np.testing.assert_array_equal(there.features_of(samples), here.features_of(samples))
@@ -120,7 +120,9 @@ def test_features_and_measures_follow_a_move() -> None:
     for accelerated in (True, False):
         there.accelerate(accelerated=accelerated)
         for found, wanted in zip(
-            there.predict(features, blobs().targets), here.predict(features, blobs().targets), strict=True
+            there.predict(features, blobs().targets[:]),
+            here.predict(features, blobs().targets[:]),
+            strict=True,
         ):
             np.testing.assert_array_equal(found, wanted)
 

@@ -7,7 +7,9 @@ import pytest
 
 import builders
 import networks as n
+from finetuned import rows
 from finetuned.errors import ModelError, SampleError
+from finetuned.rows import FiledRows
 from finetuned.spec import author, codec
 from finetuned.spec.model import Color
 from finetuned.update.features import encoded, inputs_of, label_indices, target_name, targets_of
@@ -15,6 +17,8 @@ from finetuned.update.network import NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from finetuned.spec.model import Model
 
 VECTOR = codec.decode(builders.dense_classifier(inputs=4))
@@ -130,10 +134,10 @@ def test_a_target_that_does_not_fit_says_what_is_expected(
 
 def test_class_indices_and_numbers_are_taken_in_the_shapes_that_mean_the_same() -> None:
     for values in ([2, 0], [2.0, 0.0], np.array([[2], [0]]), np.array([2, 0], np.uint8)):
-        assert targets_of(INDICES, values, (3,)).tolist() == [2, 0]
+        assert targets_of(INDICES, values, (3,))[:].tolist() == [2, 0]
     for values in (np.ones((5, 2)), np.ones((5, 2, 1, 1))):
         assert targets_of(NUMBERS, values, (2,)).shape == (5, 2)
-    assert targets_of(NUMBERS, [1, 2], (1,)).tolist() == [[1], [2]]
+    assert targets_of(NUMBERS, [1, 2], (1,))[:].tolist() == [[1], [2]]
 
 
 def test_a_classifiers_target_is_its_label_and_anothers_that_of_its_loss() -> None:
@@ -163,7 +167,29 @@ def test_many_samples_are_encoded_in_parts_and_in_order() -> None:
     x = n.numbers(100, 4)
     found = encoded(updating(VECTOR), {"features": x, "label": ["a", "b"] * 50})
     np.testing.assert_array_equal(found.features, x)
-    assert found.targets.tolist() == [0, 1] * 50
+    assert found.targets[:].tolist() == [0, 1] * 50
+
+
+@pytest.mark.parametrize("data", [builders.dense_classifier(train_hidden=False), builders.dense_regressor()])
+def test_samples_of_a_file_become_the_features_and_targets_of_those_in_memory_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    model = codec.decode(data)
+    x, numbers = n.numbers(600, 4), n.numbers(600, 1, seed=1)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", numbers)
+    target = target_name(model)
+    labels = ["a", "b"] * 300
+    kept = encoded(updating(model), {"features": x, target: labels if target == "label" else numbers})
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy"}
+    for in_memory in (1 << 20, 0):
+        monkeypatch.setattr(rows, "IN_MEMORY", in_memory)
+        given = {"features": mapped["x"], target: labels if target == "label" else mapped["y"]}
+        found = encoded(updating(model), given, tmp_path)
+        assert isinstance(found.features, FiledRows if not in_memory else np.ndarray)
+        np.testing.assert_array_equal(found.features[:], kept.features[:])
+        np.testing.assert_array_equal(found.targets[:], kept.targets[:])
+        assert found.targets.dtype == kept.targets.dtype
 
 
 def test_nothing_is_encoded_to_nothing() -> None:

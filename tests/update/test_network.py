@@ -90,7 +90,7 @@ def test_every_epoch_sees_every_sample_once_in_an_order_of_its_own() -> None:
     """With a learning rate of zero the losses tell which samples are in a mini-batch."""
     chosen = update(learningRate=0, miniBatchSize=1, epochs=3)
     data = blobs(12)
-    each = chosen.predict(data.features, data.targets)[1]
+    each = chosen.predict(data.features[:], data.targets[:])[1]
     events = trained(chosen, data)
     epochs = [[e.loss for e in events if isinstance(e, MiniBatch) and e.epoch == i] for i in range(3)]
     for losses in epochs:
@@ -130,7 +130,7 @@ def test_frozen_layers_stay_as_they_are_to_the_bit() -> None:
     data = builders.dense_classifier(inputs=INPUTS, hidden=HIDDEN, classes=CLASSES, train_hidden=False)
     chosen = update(data)
     samples = blobs()
-    features = chosen.features_of({"features": samples.features})
+    features = chosen.features_of({"features": samples.features[:]})
     assert features.shape == (SAMPLES, HIDDEN)
     trained(chosen, Encoded(features=features, targets=samples.targets))
     before, after = (

@@ -94,7 +94,7 @@ def reference_run(data: bytes, samples: Encoded, dtype: type, **options: Any) ->
     layers = pb.Model.FromString(data).neuralNetworkClassifier.layers
     start = {name: array.astype(dtype) for name, array in reference.stored(layers).items()}
     trainer = Trainer(start, **options)
-    x: Any = samples.features.astype(dtype)
+    x: Any = samples.features[:].astype(dtype)
     parts = [slice(i, i + 8) for i in range(0, len(x), 8)]
     found = [trainer.step(x[part], samples.targets[part]) for _ in range(10) for part in parts]
     return trainer, found

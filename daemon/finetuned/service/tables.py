@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from finetuned.service.messages import InputSpec
 
 BYTE = 255
-AT_ONCE, MOST = 1 << 20, 256
+AT_ONCE, MOST = 1 << 16, 256
 """So many bytes, and so many samples, make a part."""
 
 
