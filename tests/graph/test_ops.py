@@ -84,6 +84,9 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Transpose": [((I,), {"perm": (0, 2, 3, 1)}, lambda x: np.moveaxis(x, 1, 3))],
     "Pack": [((V, V), {}, lambda *rows: np.concatenate(rows, axis=1))],
     "Part": [((V,), {"start": 1, "stop": 3}, lambda x: x[:, 1:3])],
+    "Concat": [((I, (BATCH, 3, 5, 6)), {"axis": 1}, lambda a, b: np.concatenate([a, b], axis=1))],
+    "Slice": [((I,), {"axis": 3, "start": 1, "stop": 6, "step": 2}, lambda x: x[..., 1:6:2])],
+    "Lookup": [(((BATCH,), (4, 2)), {}, lambda x, rows: rows[np.trunc(np.clip(x, -1, 2) + 1).astype(int)])],
     "CrossEntropy": [((V, V), {}, lambda z, y: -(np.log(_softmax(z)) * y).sum(axis=1))],
     "SquaredError": [
         ((V, V), {}, lambda a, b: ((a - b) ** 2).mean(axis=1)),

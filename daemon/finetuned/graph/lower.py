@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.graph.layers import channels, convolution, dense, pointwise, pooling
+from finetuned.graph.layers import channels, convolution, dense, pointwise, pooling, shaping
+from finetuned.graph.values import SEQUENCE_RANK
 
 if TYPE_CHECKING:
     from finetuned.graph.context import Context, Lowering
+    from finetuned.graph.values import Value
     from finetuned.spec.model import Layer
 
 LOWERINGS: dict[str, Lowering] = {
@@ -20,10 +22,14 @@ LOWERINGS: dict[str, Lowering] = {
     **pooling.LOWERINGS,
     **pointwise.LOWERINGS,
     **channels.LOWERINGS,
+    **shaping.LOWERINGS,
 }
 
-MOST_INPUTS = {"add": 1000}
+MOST_INPUTS = {"add": 1000, "concat": 1000}
 """Types that take more than one input; a convolution's second input (its weights) is not supported."""
+
+SEQUENCES = frozenset({"activation", "clip", "concat", "embedding", "flatten", "permute", "reshape"})
+"""Types that take a sequence, [S, C, H, W] with S > 1."""
 
 
 def lower(context: Context, layers: tuple[Layer, ...]) -> None:
@@ -46,4 +52,14 @@ def lower(context: Context, layers: tuple[Layer, ...]) -> None:
         if layer.outputs[0] in context.blobs:
             raise ModelError(f"layer {layer.name!r} makes {layer.outputs[0]!r}, which is there already")
         inputs = [context.blob(name, layer) for name in layer.inputs]
+        _check_sequences(layer, inputs)
         context.blobs[layer.outputs[0]] = rule(context, layer, inputs)
+
+
+def _check_sequences(layer: Layer, inputs: list[Value]) -> None:
+    for value in inputs:
+        if len(value.shape) == SEQUENCE_RANK and layer.type not in SEQUENCES:
+            raise ModelError(
+                f"layer {layer.name!r} ({layer.type}) gets a sequence, [S, C, H, W] = {list(value.sizes)}; "
+                f"finetuned takes sequences of more than one step in {', '.join(sorted(SEQUENCES))} only"
+            )

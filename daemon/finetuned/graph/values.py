@@ -21,6 +21,8 @@ IMAGE_RANK = 4
 """Axes of a batch of images, [N, C, H, W]."""
 VECTOR_RANK = 2
 """Axes of a batch of vectors, [N, C]."""
+SEQUENCE_RANK = 5
+"""Axes of a batch of sequences, [N, S, C, H, W]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,23 +1,14 @@
-"""Fully connected layers, flattening, and softmax."""
+"""Fully connected layers, and softmax."""
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, cast
 
-from finetuned.graph.context import (
-    Context,
-    Lowering,
-    as_vector,
-    batch_first,
-    channel_axis,
-    is_batch_last,
-    is_image,
-)
+from finetuned.graph.context import Context, Lowering, as_vector, channel_axis
 
 if TYPE_CHECKING:
     from finetuned.graph.values import Value
-    from finetuned.spec.model import Flatten, InnerProduct, Layer
+    from finetuned.spec.model import InnerProduct, Layer
 
 
 def _inner_product(context: Context, layer: Layer, inputs: list[Value]) -> Value:
@@ -30,21 +21,11 @@ def _inner_product(context: Context, layer: Layer, inputs: list[Value]) -> Value
     return context.graph.add("Gemm", *operands, transB=1, origin=layer.name)
 
 
-def _flatten(context: Context, layer: Layer, inputs: list[Value]) -> Value:
-    """Row-major over [C, H, W], or over [H, W, C] where the layer says so."""
-    x = inputs[0]
-    if is_image(x) and cast("Flatten", layer.parameters).channel_last:
-        perm = (1, 2, 0, 3) if is_batch_last(x) else (0, 2, 3, 1)
-        x = context.graph.add("Transpose", x, perm=perm, origin=layer.name)
-    return batch_first(context, x, (prod(x.sizes),), layer.name)
-
-
 def _softmax(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     return context.graph.add("Softmax", inputs[0], axis=channel_axis(inputs[0]), origin=layer.name)
 
 
 LOWERINGS: dict[str, Lowering] = {
-    "flatten": _flatten,
     "innerProduct": _inner_product,
     "softmax": _softmax,
 }

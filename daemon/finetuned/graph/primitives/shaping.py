@@ -1,15 +1,16 @@
-"""Primitives that order and sum numbers without changing them."""
+"""Primitives that order, join, cut, look up and sum numbers without changing them."""
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from finetuned.graph.primitive import Gradients, Primitive, constant
-from finetuned.graph.values import BATCH, Node, Shape, Value
+from finetuned.graph.values import BATCH, Node, Shape, Value, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +37,28 @@ def _reduced(a: Shape, *, axes: tuple[int, ...], keepdims: int) -> Shape:
     return tuple(d for i, d in enumerate(a) if i not in axes)
 
 
+def _joined(*shapes: Shape, axis: int) -> Shape:
+    first, *others = shapes
+    if any(len(each) != len(first) for each in others):
+        raise ValueError("all must have as many axes")
+    for at, found in enumerate(zip(*shapes, strict=True)):
+        if at != axis and len(set(found)) > 1:
+            raise ValueError(f"sizes {sorted(map(str, set(found)))} of axis {at} do not fit each other")
+    total = sum(int(each[axis]) for each in shapes)
+    return tuple(total if at == axis else size for at, size in enumerate(first))
+
+
+def _cut(a: Shape, *, axis: int, start: int, stop: int, step: int = 1) -> Shape:
+    count = len(range(start, stop, step))
+    if not 0 <= start < stop <= int(a[axis]):
+        raise ValueError(f"{start} to {stop} does not lie in {a[axis]}")
+    return tuple(count if at == axis else size for at, size in enumerate(a))
+
+
+def _looked_up(index: Shape, rows: Shape) -> Shape:
+    return (*index, rows[1])
+
+
 # ── gradients ───────────────────────────────────────────────────────────────────────────────────
 def _reshape_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
     return (graph.add("Reshape", dy, shape=node.inputs[0].shape, origin=node.origin),)
@@ -44,6 +67,18 @@ def _reshape_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) 
 def _transpose_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
     inverse = tuple(int(i) for i in np.argsort(node.attributes["perm"]))
     return (graph.add("Transpose", dy, perm=inverse, origin=node.origin),)
+
+
+def _concat_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]) -> Gradients:
+    """Each input gets its own piece."""
+    axis, ends = (
+        node.attributes["axis"],
+        accumulate((int(x.shape[node.attributes["axis"]]) for x in node.inputs), initial=0),
+    )
+    return tuple(
+        graph.add("Slice", dy, axis=axis, start=start, stop=stop, origin=node.origin) if x in wanted else None
+        for x, (start, stop) in zip(node.inputs, pairwise(ends), strict=True)
+    )
 
 
 # ── emission ────────────────────────────────────────────────────────────────────────────────────
@@ -67,8 +102,32 @@ def _emit_reduce(operator: str) -> Callable[[Node, Sequence[str], str], list[Any
     return emit
 
 
+def _emit_slice(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    ends = {name: node.attributes.get(name, 1) for name in ("start", "stop", "axis", "step")}
+    made = [constant(np.array([at], dtype=np.int64), f"{output}.{name}") for name, at in ends.items()]
+    return [*made, helper.make_node("Slice", [inputs[0], *(f"{output}.{name}" for name in ends)], [output])]
+
+
+def _emit_lookup(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """Row x + 1, of which the first and the last stand for every x that is none."""
+    names = {part: f"{output}.{part}" for part in ("low", "high", "one", "held", "next", "index")}
+    words = int(node.inputs[1].shape[0]) - 2
+    return [
+        constant(scalar(-1), names["low"]),
+        constant(scalar(words), names["high"]),
+        constant(scalar(1), names["one"]),
+        helper.make_node("Clip", [inputs[0], names["low"], names["high"]], [names["held"]]),
+        helper.make_node("Add", [names["held"], names["one"]], [names["next"]]),
+        helper.make_node("Cast", [names["next"]], [names["index"]], to=TensorProto.INT64),
+        helper.make_node("Gather", [inputs[1], names["index"]], [output], axis=0),
+    ]
+
+
 PRIMITIVES: dict[str, Primitive] = {
     "Reshape": Primitive(shape=_reshape, gradient=_reshape_gradient, emit=_emit_reshape),
     "Transpose": Primitive(shape=_transpose, gradient=_transpose_gradient),
+    "Concat": Primitive(shape=_joined, gradient=_concat_gradient),
+    "Slice": Primitive(shape=_cut, emit=_emit_slice),
+    "Lookup": Primitive(shape=_looked_up, emit=_emit_lookup),
     "ReduceSum": Primitive(shape=_reduced, emit=_emit_reduce("ReduceSum")),
 }
