@@ -45,7 +45,7 @@ def _inner_product(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, p: Mappi
 
 
 def _convolution(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, p: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
-    params, functions = layer.convolution, torch.nn.functional
+    params, functions, x = layer.convolution, torch.nn.functional, _image(x)
     options = {
         "stride": tuple(params.stride),
         "dilation": tuple(params.dilationFactor),
@@ -62,6 +62,10 @@ def _convolution(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, p: Mapping
     return y + p[f"{layer.name}.biases"][:, None, None] if params.hasBias else y
 
 
+def _image(x: Tensor) -> Tensor:
+    return x[:, :, None, None] if x.dim() == 2 else x
+
+
 def _laid(functions: Any, x: Tensor, ends: Any, *, sign: int = 1, value: float = 0.0) -> Tensor:  # noqa: ANN401
     """Lay ((top, bottom), (left, right)) around an image, or cut it off."""
     (top, bottom), (left, right) = ends
@@ -69,7 +73,7 @@ def _laid(functions: Any, x: Tensor, ends: Any, *, sign: int = 1, value: float =
 
 
 def _pooling(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, _: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
-    params, functions = layer.pooling, torch.nn.functional
+    params, functions, x = layer.pooling, torch.nn.functional, _image(x)
     sizes = tuple(x.shape[2:])
     kernel, stride = (
         (sizes, (1, 1)) if params.globalPooling else (tuple(params.kernelSize), tuple(params.stride))

@@ -129,7 +129,7 @@ def _clip(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Arr
 def _add(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Array]) -> Array:
     if len(inputs) == 1:
         return inputs[0] + layer.add.alpha
-    maps = [x.reshape(*x.shape, 1, 1) if x.ndim == 2 else x for x in inputs]
+    maps = [image(x) for x in inputs]
     total = maps[0]
     for x in maps[1:]:
         total = total + x
@@ -152,7 +152,12 @@ def _convolution(layer: pb.NeuralNetworkLayer, inputs: list[Array], weights: Map
     used = {**stored([layer]), **weights}
     w, bias = used[f"{layer.name}.weights"], used.get(f"{layer.name}.biases", np.zeros(1))
     rule = _deconvolved if layer.convolution.isDeconvolution else _convolved
-    return rule(layer.convolution, inputs[0], w) + bias[:, None, None]
+    return rule(layer.convolution, image(inputs[0]), w) + bias[:, None, None]
+
+
+def image(x: Array) -> Array:
+    """Return an image; a vector, [..., C, 1, 1] in the text, is one of a single pixel."""
+    return x.reshape(*x.shape, 1, 1) if x.ndim == 2 else x
 
 
 def _taps(params: pb.ConvolutionLayerParams) -> Iterator[tuple[int, int, int, int]]:
@@ -234,7 +239,7 @@ def last_pixel_size(params: Any, size: int, axis: int) -> int:  # noqa: ANN401 -
 
 def _pooling(layer: pb.NeuralNetworkLayer, inputs: list[Array], _: Mapping[str, Array]) -> Array:
     """Pool; what is padded is NaN here, so that a rule says itself what it counts."""
-    params, x = layer.pooling, inputs[0]
+    params, x = layer.pooling, image(inputs[0])
     if params.globalPooling:
         return _pooled(params, x)[:, :, None, None]
     ends, out = pooling_borders(params, x.shape[2:])

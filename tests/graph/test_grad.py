@@ -1,36 +1,42 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
+import kinds as k
 import networks as n
 import reference
 from finetuned.errors import ModelError
-from finetuned.graph import loss as losses
-from finetuned.graph.context import Context
 from finetuned.graph.emit import emit
 from finetuned.graph.grad import gradients
 from finetuned.graph.ir import Graph
-from finetuned.graph.lower import lower
 from finetuned.graph.program import Program, compile_training
 from finetuned.graph.values import BATCH
-from finetuned.spec.model import Loss
 from finetuned.update.session import Session
-from shared import oracle
+from graph.chains import (
+    Chain,
+    assert_finite_differences,
+    assert_forward,
+    assert_pytorch,
+    chain,
+)
 
-if TYPE_CHECKING:
-    from finetuned.spec import coreml_pb2 as pb
+IMAGE = (2, 6, 5)
+SAME = "BOTTOM_RIGHT_HEAVY"
 
-IMAGE = (2, 3, 4)
+
+def relu() -> n.Layer:
+    return n.activation("ReLU")
+
+
 # ReLU's kink is where finite differences and gradients part: no number comes near it with these seeds.
 CHAINS: dict[str, tuple[tuple[int, ...], list[n.Layer]]] = {
     "inner product, cross entropy": ((4,), [n.dense(3, 4), n.softmax()]),
     "inner product without bias, cross entropy": ((4,), [n.dense(3, 4, bias=False), n.softmax()]),
     "inner product, squared error": ((4,), [n.dense(3, 4)]),
-    "inner product of an image": (IMAGE, [n.dense(3, 24), n.softmax()]),
+    "inner product of an image": (IMAGE, [n.dense(3, 60), n.softmax()]),
     "flatten, squared error": (IMAGE, [n.flatten()]),
     **{
         f"{kind}, {end}": ((4,), [n.dense(5, 4), n.activation(kind), n.dense(3, 5, seed=1), *last])
@@ -38,15 +44,23 @@ CHAINS: dict[str, tuple[tuple[int, ...], list[n.Layer]]] = {
         for end, last in {"cross entropy": [n.softmax()], "squared error": []}.items()
     },
     **{
-        f"flatten ({order}), dense": (
+        f"{kind} between convolutions": (
             IMAGE,
-            [n.flatten(channel_last=order == "last"), n.dense(3, 24), n.softmax()],
+            [n.convolution(3, 2), n.activation(kind), n.convolution(2, 3)],
+        )
+        for kind in ("ReLU", "sigmoid", "tanh")
+    },
+    **{
+        f"flatten ({order}){', ' + of if of else ''}": (
+            IMAGE,
+            [*below, n.flatten(channel_last=order == "last"), n.dense(3, 60), n.softmax()],
         )
         for order in ("first", "last")
+        for of, below in {"": [], "of a convolution": [n.convolution(2, 2, padding=SAME)]}.items()
     },
     "an activation of an image, flattened": (
         IMAGE,
-        [n.activation("tanh"), n.flatten(channel_last=True), n.activation("sigmoid"), n.dense(3, 24)],
+        [n.activation("tanh"), n.flatten(channel_last=True), n.activation("sigmoid"), n.dense(3, 60)],
     ),
     "a deep chain": (
         (4,),
@@ -54,7 +68,7 @@ CHAINS: dict[str, tuple[tuple[int, ...], list[n.Layer]]] = {
             n.dense(6, 4),
             n.activation("sigmoid"),
             n.dense(5, 6, bias=False),
-            n.activation("ReLU"),
+            relu(),
             n.flatten(),
             n.dense(5, 5, seed=1),
             n.activation("tanh"),
@@ -62,127 +76,142 @@ CHAINS: dict[str, tuple[tuple[int, ...], list[n.Layer]]] = {
             n.softmax(),
         ],
     ),
+    "a LeNet in small": (
+        (1, 10, 8),
+        [
+            n.convolution(3, 1, padding=SAME),
+            relu(),
+            n.pooling("MAX"),
+            n.convolution(4, 3, kernel=(2, 2)),
+            relu(),
+            n.pooling("MAX", kernel=(2, 3), stride=(2, 1)),
+            n.flatten(),
+            n.dense(5, 8, seed=1),
+            relu(),
+            n.dense(3, 5),
+            n.softmax(),
+        ],
+    ),
+    "convolutions to the end": (
+        IMAGE,
+        [
+            n.convolution(4, 2, stride=(2, 1)),
+            n.activation("sigmoid"),
+            n.convolution(3, 4, kernel=(2, 3), seed=1),
+            n.softmax(),
+        ],
+    ),
+    "poolings of all types": (
+        (2, 9, 9),
+        [
+            n.pooling("AVERAGE", kernel=(2, 2), stride=(1, 1)),
+            n.convolution(3, 2, padding=SAME),
+            n.pooling("L2", kernel=(3, 3), stride=(1, 1)),
+            n.pooling("MAX", kernel=(3, 3), stride=(1, 1), padding=SAME),
+            n.pooling("AVERAGE", everywhere=True),
+            n.dense(2, 3),
+        ],
+    ),
+    "a convolution's pixels pooled in another order": (
+        IMAGE,
+        [n.convolution(4, 2, groups=2, padding=SAME), n.pooling("MAX", kernel=(3, 2), stride=(3, 3))],
+    ),
+    "a pooling of pooled pixels of a 1 x 1 convolution": (
+        IMAGE,
+        [
+            n.convolution(3, 2, kernel=(1, 1)),
+            n.pooling("MAX", kernel=(2, 1), stride=(2, 1)),
+            relu(),
+            n.pooling("MAX", kernel=(1, 2), stride=(1, 2)),
+        ],
+    ),
+    "an autoencoder": (
+        IMAGE,
+        [
+            n.convolution(4, 2, stride=(2, 2), padding=SAME),
+            n.activation("sigmoid"),
+            n.deconvolution(3, 4, kernel=(2, 2), stride=(2, 2), size=(6, 5)),
+            n.activation("tanh"),
+            n.deconvolution(2, 3, kernel=(1, 3), padding=SAME),
+        ],
+    ),
+    "a deconvolution, pooled": (
+        (3, 3, 4),
+        [n.deconvolution(4, 3, stride=(2, 2), groups=1), relu(), n.pooling("MAX"), n.dense(2, 48)],
+    ),
+    "separable": (
+        (4, 5, 6),
+        [
+            n.convolution(8, 4, groups=4, padding=SAME),
+            k.batchnorm(8),
+            relu(),
+            n.convolution(3, 8, kernel=(1, 1), bias=False),
+            k.batchnorm(3),
+            n.pooling("AVERAGE", everywhere=True),
+            n.flatten(),
+            n.softmax(),
+        ],
+    ),
+    "an image of one pixel": ((6,), [n.convolution(4, 6, kernel=(1, 1)), relu(), n.dense(3, 4), n.softmax()]),
+    "a vector into a deconvolution": ((5,), [n.dense(6, 5), n.deconvolution(2, 6, kernel=(3, 4)), relu()]),
+    "a convolution of a flattened convolution": (
+        IMAGE,
+        [n.convolution(2, 2), n.flatten(channel_last=True), n.convolution(3, 24, kernel=(1, 1)), n.softmax()],
+    ),
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A chain, a batch for it, and how much each sample counts."""
-
-    layers: list[pb.NeuralNetworkLayer]
-    shape: tuple[int, ...]
-    x: Any
-    classes: Any
-    target: Any
-    weights: Any
-
-    @property
-    def entropy(self) -> bool:
-        """Cross entropy, or the squared error."""
-        return self.layers[-1].HasField("softmax")
-
-    @property
-    def loss(self) -> Loss:
-        """The loss at the end of the chain."""
-        kind = losses.CROSS_ENTROPY if self.entropy else losses.SQUARED_ERROR
-        return Loss(name="loss", kind=kind, input=self.layers[-1].output[0], target="target")
-
-    def reference_loss(self, x: Any, weights: dict[str, Any]) -> float:  # noqa: ANN401 - arrays
-        """Return the weighted sum of the losses in float64."""
-        output = reference.forward(self.layers, {n.INPUT: x}, weights)[self.loss.input]
-        if self.entropy:
-            each = reference.cross_entropy(output, self.classes)
-        else:
-            each = reference.squared_error(output, self.target.astype(np.float64))
-        return float(np.sum(each * self.weights))
-
-
-def case(name: str, rows: int) -> Case:
+def of(name: str, rows: int) -> Chain:
     shape, layers = CHAINS[name]
-    layers = list(n.network(layers, shape).neuralNetwork.layers)
-    x = n.numbers(rows, *shape, seed=rows)
-    output = reference.forward(layers, {n.INPUT: x})[layers[-1].output[0]]
-    width = output.shape[1]
-    weights = np.random.default_rng(rows).uniform(0.1, 1, rows).astype(np.float32)
-    classes = np.arange(rows) % width
-    target = n.numbers(*output.shape, seed=7)
-    return Case(layers=layers, shape=shape, x=x, classes=classes, target=target, weights=weights)
+    return chain(layers, shape, rows=rows)
 
 
-def computed(chosen: Case) -> dict[str, Any]:
-    """Return our gradients for the input `x` and for every layer's weights."""
-    graph = Graph()
-    x = graph.input(n.INPUT, (BATCH, *chosen.shape))
-    network = n.decoded(n.network(chosen.layers, chosen.shape)).network
-    assert network is not None
-    context = Context(
-        graph=graph, blobs={n.INPUT: x}, fed_layers=frozenset(layer.name for layer in network.layers)
-    )
-    used = network.layers[:-1] if chosen.entropy else network.layers
-    lower(context, used)
-    each = losses.losses(graph, chosen.loss, context.blobs[losses.prediction_blob(network, chosen.loss)])
-    seed = graph.input("sample_weights", (BATCH,))
-    wanted = {n.INPUT: x, **context.fed}
-    graph.outputs.update(zip(wanted, gradients(graph, each, seed, list(wanted.values())), strict=True))
-    graph.outputs = {f"d {name}": value for name, value in graph.outputs.items()}
-    program = Program(onnx=emit(graph), inputs={}, outputs=dict.fromkeys(graph.outputs, ()))
-    onehot = np.eye(chosen.target.shape[1], dtype=np.float32)[chosen.classes]
-    feeds = {
-        n.INPUT: chosen.x,
-        losses.TARGET: onehot if chosen.entropy else chosen.target,
-        "sample_weights": chosen.weights,
-        **{k: v.astype(np.float32) for k, v in reference.stored(chosen.layers).items()},
-    }
-    results = Session(program).run({v.name: feeds[v.name] for v in graph.inputs})
-    return {name.removeprefix("d "): array for name, array in results.items()}
-
-
-def assert_close(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert set(found) == set(wanted)
-    for name, array in wanted.items():
-        assert found[name].shape == array.shape, name
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5 * np.abs(array).max(), err_msg=name)
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_computes_what_the_format_says_whether_it_runs_or_trains(name: str) -> None:
+    assert_forward(of(name, 5))
 
 
 @pytest.mark.parametrize("rows", [1, 5])
 @pytest.mark.parametrize("name", CHAINS)
 def test_gradients_agree_with_finite_differences_in_float64(name: str, rows: int) -> None:
-    chosen = case(name, rows)
-    x, weights = chosen.x.astype(np.float64), reference.stored(chosen.layers)
-    wanted = {
-        key: reference.differences(lambda: chosen.reference_loss(x, weights), array)
-        for key, array in {n.INPUT: x, **weights}.items()
-    }
-    assert_close(computed(chosen), wanted)
+    assert_finite_differences(of(name, rows))
 
 
 @pytest.mark.parametrize("rows", [1, 7])
 @pytest.mark.parametrize("name", CHAINS)
 def test_gradients_agree_with_pytorch(name: str, rows: int) -> None:
-    torch = oracle("torch")
-    chosen = case(name, rows)
-    arrays = {n.INPUT: chosen.x.astype(np.float64), **reference.stored(chosen.layers)}
-    tensors = {key: torch.tensor(array, requires_grad=True) for key, array in arrays.items()}
-    y = tensors[n.INPUT]
-    for layer in chosen.layers[: -1 if chosen.entropy else None]:
-        y = torch_layer(torch, layer, y, tensors)
-    if chosen.entropy:
-        each = torch.nn.functional.cross_entropy(y, torch.tensor(chosen.classes), reduction="none")
-    else:
-        each = torch.nn.functional.mse_loss(y, torch.tensor(chosen.target).double(), reduction="none").mean(1)
-    (each * torch.tensor(chosen.weights)).sum().backward()
-    assert_close(computed(chosen), {key: tensor.grad.numpy() for key, tensor in tensors.items()})
+    assert_pytorch(of(name, rows))
 
 
-def torch_layer(torch: Any, layer: pb.NeuralNetworkLayer, y: Any, tensors: dict[str, Any]) -> Any:  # noqa: ANN401 - PyTorch has no types here
-    if layer.HasField("innerProduct"):
-        bias = tensors.get(f"{layer.name}.biases")
-        return torch.nn.functional.linear(y.flatten(1), tensors[f"{layer.name}.weights"], bias)
-    if layer.HasField("flatten"):
-        last = layer.flatten.mode == 1 and y.dim() == 4
-        return (y.permute(0, 2, 3, 1) if last else y).flatten(1)
-    functions = {"ReLU": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
-    return functions[layer.activation.WhichOneof("NonlinearityType")](y)
+def test_a_quantised_convolution_passes_the_gradients_of_the_numbers_that_its_codes_stand_for() -> None:
+    codes = np.arange(2 * 3 * 9, dtype=np.uint8) * 4
+    scale, bias = np.array([0.01, 0.02], "<f4"), np.array([-1, -2], "<f4")
+    quantised, plain = (n.convolution(2, 3, seed=1) for _ in range(2))
+    n.fill(plain.convolution.weights, (codes.reshape(2, -1) * scale[:, None] + bias[:, None]))
+    weights = quantised.convolution.weights
+    weights.Clear()
+    weights.rawValue, weights.quantization.numberOfBits = codes.tobytes(), 8
+    linear = weights.quantization.linearQuantization
+    linear.scale, linear.bias = scale.tobytes(), bias.tobytes()
+    found, wanted = (
+        step_of(
+            [n.convolution(3, 2, updatable=True), layer, n.activation("tanh"), n.dense(3, 4), n.softmax()]
+        )
+        for layer in (quantised, plain)
+    )
+    assert found.keys() == {"loss", "gradient of l0.weights", "gradient of l0.biases"}
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def step_of(layers: list[n.Layer]) -> dict[str, Any]:
+    """Return what a step of a training of these layers computes."""
+    message = n.trainable(layers, IMAGE)
+    step = compile_training(n.decoded(message)).step
+    stored = reference.stored(message.neuralNetwork.layers[:1])
+    feeds = {name: n.numbers(4, *shape, seed=2) for name, shape in step.inputs.items()}
+    feeds |= {name: array.astype(np.float32) for name, array in stored.items()}
+    return Session(step).run(feeds)
 
 
 def test_no_gradient_passes_a_relu_at_zero() -> None:
