@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 from finetuned.edge import console, daemon_commands
-from finetuned.edge.options import ConfigFile, DataPath, Json, Labels, ModelFile, Parameters, Threads
+from finetuned.edge.options import (
+    BeyondCoreml,
+    ConfigFile,
+    DataPath,
+    Json,
+    Labels,
+    LossWeights,
+    ModelFile,
+    Parameters,
+    Threads,
+)
 
 app = typer.Typer(
     help="On-device personalization: labelled samples in, better Core ML models out.",
@@ -131,12 +141,13 @@ def versions(
 
 # ── one model, without a daemon ─────────────────────────────────────────────────────────────────
 @app.command()
-def check(model: ModelFile, json: Json = False) -> None:
+def check(model: ModelFile, beyond_coreml: BeyondCoreml = False, json: Json = False) -> None:
     """Say whether a model can be updated, and if not every reason with its remedy."""
     from finetuned.edge import model_cli
 
     with console.told(json=json):
-        raise typer.Exit(console.DONE if model_cli.check(model, json=json) else console.NO)
+        updatable = model_cli.check(model, beyond_coreml=beyond_coreml, json=json)
+        raise typer.Exit(console.DONE if updatable else console.NO)
 
 
 @app.command()
@@ -151,6 +162,8 @@ def update(
         Path | None, typer.Option("--validate", metavar="DATA", help="Measured, never trained on.")
     ] = None,
     label: Labels = None,
+    beyond_coreml: BeyondCoreml = False,
+    loss_weight: LossWeights = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint that lies beside OUT.")
     ] = False,
@@ -159,10 +172,18 @@ def update(
 ) -> None:
     """Run one update task in the foreground: Apple's MLUpdateTask as a command."""
     from finetuned.edge import update_cli
+    from finetuned.edge.pairs import pairs
 
     with console.told(json=json):
         job = update_cli.Job(
-            model=model, data=data, out=out, validate=validate, threads=threads, resume=resume
+            model=model,
+            data=data,
+            out=out,
+            validate=validate,
+            threads=threads,
+            resume=resume,
+            beyond_coreml=beyond_coreml,
+            loss_weights=pairs(loss_weight, "--loss-weight"),
         )
         raise typer.Exit(update_cli.update(job, parameter, label, json=json))
 

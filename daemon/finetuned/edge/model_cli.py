@@ -42,9 +42,9 @@ def load(path: Path) -> Model:
 
 
 # ── check ───────────────────────────────────────────────────────────────────────────────────────
-def check(path: Path, *, json: bool) -> bool:
+def check(path: Path, *, beyond_coreml: bool, json: bool) -> bool:
     """Show what the model is and whether it can be updated; return that."""
-    info = describe(load(path))
+    info = describe(load(path), beyond_coreml=beyond_coreml)
     if json:
         console.line(info)
     else:
@@ -58,6 +58,8 @@ def _show(path: Path, info: ModelInfo) -> None:
     person.print(f"{path.name}: {info.kind}, specification version {info.specification_version}: {word}")
     for reason in info.reasons:
         person.print(f"  [red]●[/] {reason}", markup=True, soft_wrap=True)
+    for departure in info.departures:
+        person.print(f"  [yellow]leaves Core ML:[/] {departure}", markup=True, soft_wrap=True)
     for word, features in (
         ("input", info.inputs),
         ("output", info.outputs),

@@ -41,6 +41,21 @@ Parameters = Annotated[
         "--parameter", "-p", metavar="KEY=VALUE", help="An update parameter, by Apple's name; repeatable."
     ),
 ]
+BeyondCoreml = Annotated[
+    bool,
+    typer.Option(
+        "--beyond-coreml",
+        help="Also what the arithmetic allows and Apple's validator refuses: merges, further layers, several losses.",
+    ),
+]
+LossWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--loss-weight",
+        metavar="NAME=W",
+        help="The weight of one of several losses, by its name or its target's; repeatable.",
+    ),
+]
 Threads = Annotated[
     int, typer.Option(min=0, max=256, help="Threads to compute with; 0: one per core, four at most.")
 ]

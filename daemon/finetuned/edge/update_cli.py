@@ -54,6 +54,8 @@ class Job:
     validate: Path | None
     threads: int
     resume: bool = False
+    beyond_coreml: bool = False
+    loss_weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -154,7 +156,15 @@ def _prepared(
 ) -> Run:
     model = load(job.model)
     in_force = resolve(update_of(model), asked, seed=seed)
-    task = NetworkUpdate(model, in_force, threads=threads_of(job.threads))
+    task = NetworkUpdate(
+        model,
+        in_force,
+        threads=threads_of(job.threads),
+        beyond_coreml=job.beyond_coreml,
+        loss_weights=job.loss_weights,
+    )
+    for departure in task.departures:
+        teller.warning(f"leaves Core ML: {departure}")
     prepared = prepare_data(job.data, task, mapping, json=teller.json)
     teller.samples = dict(prepared.labels)
     training = prepared.data

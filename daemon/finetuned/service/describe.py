@@ -29,9 +29,15 @@ if TYPE_CHECKING:
     from finetuned.parameters import Parameter
 
 
-def describe(model: Model) -> ModelInfo:
-    """Return everything that a person or the daemon may know of the model; nothing here raises on a bad one."""
-    reasons = list(why_not(model))
+_BEYOND = "; or train the model as it is with --beyond-coreml, outside of Core ML"
+
+
+def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:
+    """Return everything that a person or the daemon may know of the model; nothing here raises on a bad one.
+
+    `beyond_coreml`: what only Apple's validator forbids is no reason against an update, but told as a departure.
+    """
+    reasons = list(why_not(model, beyond_coreml=beyond_coreml))
     network = model.network
     update = network.update if network else None
     return ModelInfo(
@@ -39,6 +45,7 @@ def describe(model: Model) -> ModelInfo:
         kind=model.kind,
         specification_version=model.specification_version,
         reasons=tuple(reasons),
+        departures=tuple(each.message for each in check.departures(model)) if beyond_coreml else (),
         inputs=_features(model.description.inputs),
         outputs=_features(model.description.outputs),
         training_inputs=_features(model.description.training_inputs),
@@ -57,15 +64,16 @@ def describe(model: Model) -> ModelInfo:
     )
 
 
-def why_not(model: Model) -> tuple[str, ...]:
+def why_not(model: Model, *, beyond_coreml: bool = False) -> tuple[str, ...]:
     """Return every reason why this model cannot be updated, each a sentence with its remedy.
 
     The rules come first; a model that breaks none is compiled, so that a layer which cannot be run is told now and
     not by the first task.
     """
-    broken = tuple(f"{reason.message}. {reason.remedy}" for reason in check.reasons(model))
+    broken = check.reasons(model, beyond_coreml=beyond_coreml)
     if broken:
-        return broken
+        way_out = "" if beyond_coreml or why_not(model, beyond_coreml=True) else _BEYOND
+        return tuple(f"{reason.message}. {reason.remedy}{way_out}" for reason in broken)
     try:
         compile_training(model)
         compile_inference(model)

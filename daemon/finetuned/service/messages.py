@@ -81,12 +81,16 @@ class FeatureInfo(Value, frozen=True, kw_only=True):
 
 
 class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
-    """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md)."""
+    """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md).
+
+    `departures` says in what ways it leaves Core ML, where it was asked for that; else such a model is not updatable.
+    """
 
     updatable: bool
     kind: str
     specification_version: int
     reasons: tuple[str, ...] = ()
+    departures: tuple[str, ...] = ()
     inputs: tuple[FeatureInfo, ...] = ()
     outputs: tuple[FeatureInfo, ...] = ()
     training_inputs: tuple[FeatureInfo, ...] = ()

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import ModelError
+from finetuned.graph.goals import labels_of, losses_of, source_of
 from finetuned.rows import Gathering
 from finetuned.service import dataset
 from finetuned.service.decoder import Decoders
 from finetuned.service.describe import sample_inputs
+from finetuned.service.messages import InputSpec
 from finetuned.spec import codec
-from finetuned.update.features import Encoded, add_features, target_name, targets_of
+from finetuned.spec.model import ArrayType
+from finetuned.update.features import Encoded, add_features, target_name, targets_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -96,7 +99,8 @@ class _Encoding:
         if not part.names:
             return
         update = self._update
-        targets = targets_of(update.model, part.targets, update.training.target_shape)[:]
+        arrays = {**part.inputs, target_of(update.model): part.targets}
+        targets = targets_for(update.training.goals, arrays)[:]
         if self._targets is None:
             self._targets = Gathering(targets.shape[1:], targets.dtype.type)
         self._targets.add(targets)
@@ -117,15 +121,33 @@ def _parts(
     decoders: Decoders,
     progress: Progress | None,
 ) -> AsyncIterator[Dataset]:
-    network = model.network
     return dataset.parts(
         path,
-        sample_inputs(model),
+        (*sample_inputs(model), *_further_targets(model)),
         target=target_of(model),
-        labels=[str(label) for label in network.class_labels] if network else [],
+        labels=list(map(str, _labels(model))),
         mapping=labels,
         decoders=decoders,
         progress=progress,
+    )
+
+
+def _labels(model: Model) -> tuple[str | int, ...]:
+    """Return the labels that the target is one of; none where it holds numbers."""
+    several = len(losses_of(model)) > 1
+    if several and not any(labels_of(model, loss) for loss in losses_of(model)):
+        return ()
+    return model.network.class_labels if model.network else ()
+
+
+def _further_targets(model: Model) -> tuple[InputSpec, ...]:
+    """Return the targets of several losses beside the one of `target_of`: they are read as inputs are."""
+    found = losses_of(model)
+    wanted = {source_of(model, loss) for loss in found} - {target_of(model)} if len(found) > 1 else set()
+    return tuple(
+        InputSpec(name=feature.name, shape=feature.type.shape)
+        for feature in model.description.training_inputs
+        if feature.name in wanted and isinstance(feature.type, ArrayType)
     )
 
 

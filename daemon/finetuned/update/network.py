@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _MEASURED_AT_ONCE = 32
 _NAMED = 5
 _STEP, _HEAD = "step", "head"
+_BEYOND = "; --beyond-coreml (in Python beyond_coreml=True) trains it as it is, outside of Core ML"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,10 @@ class NetworkUpdate:
     ) -> None:
         refused = check.reasons(model, beyond_coreml=beyond_coreml)
         if refused:
-            raise ModelError("the model cannot be updated: " + "; ".join(r.message for r in refused))
+            way_out = "" if beyond_coreml or check.reasons(model, beyond_coreml=True) else _BEYOND
+            raise ModelError(
+                f"the model cannot be updated: {'; '.join(reason.message for reason in refused)}{way_out}"
+            )
         self.model = model
         self.departures = tuple(reason.message for reason in check.departures(model))
         self.parameters = dict(parameters)

@@ -52,6 +52,8 @@ class UpdateTask:
         validation_data: measured at every epochEnd, never trained on.
         seed: used where neither the model nor `parameters` has one.
         threads: threads of one step, 1 or more; the result depends on it to the last bit.
+        beyond_coreml: also train what Apple's validator refuses and the arithmetic allows (`finetuned check --beyond-coreml`).
+        loss_weights: those of several losses, by the loss's name or its target's; 1 where there is none.
         resume_from: what `checkpoint()` of a task with the same arguments returned: go on from there.
 
     Raises:
@@ -69,6 +71,8 @@ class UpdateTask:
         validation_data: Data | None = None,
         seed: int = 0,
         threads: int = 1,
+        beyond_coreml: bool = False,
+        loss_weights: Mapping[str, object] | None = None,
         resume_from: bytes | None = None,
     ) -> None:
         _check_threads(threads)
@@ -78,7 +82,9 @@ class UpdateTask:
         self.state = TaskState.suspended
         self.error: FinetunedError | None = None
         self.handlers = handlers or ProgressHandlers()
-        self._update = NetworkUpdate(decoded, in_force, threads=threads)
+        self._update = NetworkUpdate(
+            decoded, in_force, threads=threads, beyond_coreml=beyond_coreml, loss_weights=loss_weights
+        )
         self.model = UpdatedModel(self._update)
         self._training = encoded(self._update, training_data)
         self._validation = encoded(self._update, validation_data) if validation_data is not None else None
