@@ -21,6 +21,8 @@ from finetuned.spec.model import (
     Network,
     Weights,
 )
+from finetuned.spec.names import shortened
+from finetuned.spec.survey import survey
 from finetuned.spec.weights import array, weight_shape
 
 if TYPE_CHECKING:
@@ -44,6 +46,14 @@ MISTAKEN = (
 # ── decode ──────────────────────────────────────────────────────────────────────────────────────
 def decode(data: bytes) -> Model:
     """Return the model in the bytes of an `.mlmodel`; ModelError says what they are instead."""
+    try:
+        return _decoded(data)
+    except ModelError as error:
+        # A file may be made to fill a log with its names.
+        raise ModelError(shortened(str(error))) from error
+
+
+def _decoded(data: bytes) -> Model:
     message = _parsed(data)
     if message.WhichOneof("Type") is None:
         raise ModelError(f"not a Core ML model: {len(data)} bytes hold no model of a known type{_hint(data)}")
@@ -78,19 +88,11 @@ def _parsed(data: bytes) -> pb.Model:
     if not data:
         raise ModelError("not a Core ML model: the file is empty")
     try:
+        survey(data)
         return pb.Model.FromString(data)
-    except DecodeError as error:
-        raise ModelError(f"not a Core ML model: {_complaint(data)}{_hint(data)}") from error
-
-
-def _complaint(data: bytes) -> str:
-    """Say why the bytes do not parse: where they end too early, or how they start."""
-    try:
-        for _ in wire.fields(data):
-            pass
-    except ModelError as error:
-        return f"{len(data)} bytes starting with {data[:8]!r}: {error}"
-    return f"{len(data)} bytes starting with {data[:8]!r} are damaged inside"
+    except (ModelError, DecodeError) as error:
+        what = f"{len(data)} bytes starting with {data[:8]!r}: {error}"
+        raise ModelError(f"not a Core ML model that can be read: {what}{_hint(data)}") from error
 
 
 def _hint(data: bytes) -> str:

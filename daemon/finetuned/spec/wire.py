@@ -53,12 +53,13 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Fiel
     """Yield the fields of the message in data[start:end], in the order of the file."""
     end = len(data) if end is None else end
     while start < end:
-        field = _field(data, start, end)
-        yield field
-        start = field.end
+        found = field(data, start, end)
+        yield found
+        start = found.end
 
 
-def _field(data: bytes, at: int, end: int) -> Field:
+def field(data: bytes, at: int, end: int) -> Field:
+    """Read the field at `at`."""
     tag, start = varint(data, at, end)
     number, kind = tag >> 3, tag & 7
     if number == 0:
