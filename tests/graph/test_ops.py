@@ -82,8 +82,6 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Tanh": [((V,), {}, np.tanh)],
     "Reshape": [((I,), {"shape": (BATCH, 60)}, lambda x: x.reshape(-1, 60))],
     "Transpose": [((I,), {"perm": (0, 2, 3, 1)}, lambda x: np.moveaxis(x, 1, 3))],
-    "Pack": [((V, V), {}, lambda *rows: np.concatenate(rows, axis=1))],
-    "Part": [((V,), {"start": 1, "stop": 3}, lambda x: x[:, 1:3])],
     "Concat": [((I, (BATCH, 3, 5, 6)), {"axis": 1}, lambda a, b: np.concatenate([a, b], axis=1))],
     "Slice": [((I,), {"axis": 3, "start": 1, "stop": 6, "step": 2}, lambda x: x[..., 1:6:2])],
     "Lookup": [(((BATCH,), (4, 2)), {}, lambda x, rows: rows[np.trunc(np.clip(x, -1, 2) + 1).astype(int)])],

@@ -8,7 +8,7 @@ layer's name.
 from __future__ import annotations
 
 from finetuned.graph.primitive import Primitive
-from finetuned.graph.primitives import elementwise, images, matrices, packing, positions, shaping
+from finetuned.graph.primitives import elementwise, images, matrices, positions, shaping
 
 __all__ = ["PRIMITIVES", "Primitive"]
 
@@ -18,5 +18,4 @@ PRIMITIVES: dict[str, Primitive] = {
     **shaping.PRIMITIVES,
     **positions.PRIMITIVES,
     **images.PRIMITIVES,
-    **packing.PRIMITIVES,
 }

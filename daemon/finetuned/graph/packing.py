@@ -35,14 +35,16 @@ def packed(graph: Graph, values: Sequence[Value], origin: str) -> Value:
     if len(values) == 1:
         return values[0]
     rows = [graph.add("Reshape", v, shape=(BATCH, prod(v.sizes)), origin=origin) for v in values]
-    return graph.add("Pack", *rows, origin=origin)
+    return graph.add("Concat", *rows, axis=1, origin=origin)
 
 
 def unpacked(graph: Graph, value: Value, sizes: Sequence[Sizes], origin: str) -> list[Value]:
-    """Return the parts of what was packed, [N, *size] each; gradients do not pass, since what is packed is fed."""
+    """Return the parts of what was packed, [N, *size] each; what is packed is fed, and wants no gradient."""
     if len(sizes) == 1:
         return [value]
-    parts = [graph.add("Part", value, start=p.start, stop=p.stop, origin=origin) for p in places(sizes)]
+    parts = [
+        graph.add("Slice", value, axis=1, start=p.start, stop=p.stop, origin=origin) for p in places(sizes)
+    ]
     return [
         graph.add("Reshape", part, shape=(BATCH, *size), origin=origin)
         for part, size in zip(parts, sizes, strict=True)
