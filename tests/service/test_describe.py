@@ -87,11 +87,6 @@ def test_an_updatable_model_is_described_with_all_that_a_task_needs(
             [PLANNED.format("kNearestNeighborsClassifier")],
         ),
         ("thirdparty_updatable/postal_UpdatableKNN.mlmodel", [PLANNED.format("kNearestNeighborsClassifier")]),
-        (
-            "thirdparty_updatable/denissimon_s4tf_updatable_model.mlmodel",
-            ["'embedding1' is of type embedding"],
-        ),
-        ("thirdparty_updatable/mangiavacchi_house_trainable.mlmodel", ["'embedding1' is of type embedding"]),
         ("thirdparty_updatable/denissimon_s4tf_pre_trained_model.mlmodel", ["not marked as updatable"]),
         ("apple_updatable_drawing/TinyDrawingEmbedding.mlmodel", ["not marked as updatable"]),
     ],
