@@ -15,17 +15,20 @@ import pytest
 
 import networks as n
 from builders import dense_classifier
-from finetuned import files
+from finetuned import files, rows
 from finetuned.errors import HostError, ModelError, ParameterError, SampleError
 from finetuned.service import inputs, work
 from finetuned.service import messages as m
+from finetuned.service.messages import InputSpec
 from finetuned.service.work import Rates, Work
 from finetuned.spec import check, codec
 from finetuned.update.task import UpdateTask
 from recollection import Recollection
+from shared import shared
 from specs import Material, loss, vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MODEL = dense_classifier(train_hidden=False)
@@ -246,17 +249,38 @@ def digest_of(memory: Recollection) -> str:
     return memory.last.sha256
 
 
-@pytest.mark.parametrize("model", [MODEL, ADAM], ids=["sgd", "adam"])
+def digits(folder: Path) -> Material:
+    """Return material for a LeNet, all of whose layers are trained."""
+    return Material(
+        folder=folder,
+        model=shared("updatable_built/LeNet_MNIST_allconv_adam_updatable.mlmodel").read_bytes(),
+        want=InputSpec(name="image", shape=(1, 28, 28)),
+        arrays=n.numbers(24, 1, 28, 28),
+        labels=[str(number % 10) for number in range(24)],
+        held_out=4,
+    )
+
+
+CHAINS: dict[str, tuple[Callable[[Path], Material], dict[str, float]]] = {
+    "dense, sgd": (material, LONGER),
+    "dense, adam": (lambda folder: vectors(folder, ADAM), LONGER),
+    "convolutions, adam": (digits, {"epochs": 5, "miniBatchSize": 16, "learningRate": 0.001}),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("checkpoint_s", [0.0, 1000.0], ids=["at every step", "none at all"])
 def test_a_task_that_is_interrupted_anywhere_ends_in_the_bytes_of_one_that_never_was(
-    tmp_path: Path, model: bytes, checkpoint_s: float
+    tmp_path: Path, chain: str, checkpoint_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Recollection(first=vectors(made(tmp_path / "whole"), model).spec(LONGER))
+    begun, asked = CHAINS[chain]
+    whole = Recollection(first=begun(made(tmp_path / "whole")).spec(asked))
     attempt(whole)
-    for seed in range(6):
+    for seed in range(4):
         chance = np.random.default_rng(seed)
-        data = vectors(made(tmp_path / str(seed)), model)
-        memory = Recollection(first=data.spec(LONGER, checkpoint_s=checkpoint_s))
+        monkeypatch.setattr(rows, "IN_MEMORY", int(chance.choice([0, 1 << 20])))
+        data = begun(made(tmp_path / str(seed)))
+        memory = Recollection(first=data.spec(asked, checkpoint_s=checkpoint_s))
         for _ in range(4):
             attempt(memory, boundaries=int(chance.integers(60)))
             memory.again()
