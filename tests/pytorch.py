@@ -24,6 +24,7 @@ Parameters = "Mapping[str, Tensor]"
 def forward(layers: Iterable[pb.NeuralNetworkLayer], x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """Return a chain's output; `parameters` are `<layer>.weights` and `<layer>.biases`, where they are trained."""
     torch = oracle("torch")
+    torch.set_num_threads(1)  # for arrays of this size more only cost time
     for layer in layers:
         kept = {k: torch.tensor(v, dtype=x.dtype) for k, v in reference.stored([layer]).items()}
         x = RULES[layer.WhichOneof("layer") or ""](torch, layer, x, {**kept, **parameters})

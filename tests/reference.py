@@ -174,6 +174,8 @@ def _extents(params: pb.ConvolutionLayerParams) -> list[int]:
 
 
 def _grouped(w: Array, x: Array, groups: int, equation: str) -> Array:
+    if groups == 1:
+        return np.einsum(equation, w, x)
     pairs = zip(np.split(w, groups), np.split(x, groups, axis=1), strict=True)
     return np.concatenate([np.einsum(equation, *pair) for pair in pairs], axis=1)
 

@@ -7,6 +7,7 @@ are those for the input and for all weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
 OUTPUT = "the chain's output"
 TARGET, SEED = "the target", "the samples' weights"
-_LOOKED_AT = 12
+_LOOKED_AT = 6
 """Entries of each weight that finite differences are taken of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chain:
     """A chain, a batch for it, and how much each sample counts; with a softmax at the end it has cross entropy."""
 
@@ -105,6 +106,7 @@ def lowered(message: pb.Model, layers: int | None = None, *, trains: bool) -> tu
     return context, x
 
 
+@cache
 def trained(chosen: Chain) -> dict[str, Any]:
     """Return the output of the chain that trains, and the gradients for its input and for every weight."""
     message = n.network(chosen.layers, chosen.x.shape[1:])

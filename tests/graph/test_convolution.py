@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,6 +94,7 @@ LAYERS = {f"convolution, {name}": layer for name, layer in CONVOLUTIONS.items()}
 }
 
 
+@cache
 def of(name: str) -> Chain:
     return chain([LAYERS[name]], IMAGE)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,7 @@ POOLS = {
 }
 
 
+@cache
 def of(name: str) -> Chain:
     return chain([POOLS[name]], IMAGE)
 
