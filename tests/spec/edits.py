@@ -11,7 +11,7 @@ from finetuned.spec import coreml_pb2 as pb
 from spec.row import assign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableSequence
 
 
 def network(model: pb.Model) -> pb.NeuralNetworkClassifier:
@@ -140,14 +140,20 @@ def epochs_of(default: int, *allowed: int) -> Callable[[pb.Model], None]:
 # What a layer of a type needs at least, for blobs of any size.
 FILLED: dict[str, Callable[[pb.NeuralNetworkLayer], object]] = {
     "PReLU": lambda layer: n.fill(layer.activation.PReLU.alpha, np.ones(1)),
-    "bias": lambda layer: layer.bias.shape.append(1) or n.fill(layer.bias.bias, np.ones(1)),
-    "scale": lambda layer: layer.scale.shapeScale.append(1) or n.fill(layer.scale.scale, np.ones(1)),
+    "bias": lambda layer: one_number(layer.bias.shape, layer.bias.bias),
+    "scale": lambda layer: one_number(layer.scale.shapeScale, layer.scale.scale),
     "padding": lambda layer: layer.padding.constant.SetInParent(),
     "reshape": lambda layer: layer.reshape.targetShape.extend([4, 1, 1]),
     "lrn": lambda layer: assign(layer.lrn, localSize=1),
     "batchnorm": lambda layer: normalize(layer.batchnorm),
 }
 ACTIVATIONS = frozenset(pb.ActivationParams.DESCRIPTOR.fields_by_name)
+
+
+def one_number(shape: MutableSequence[int], weights: pb.WeightParams) -> None:
+    """Let one number stand for all channels."""
+    shape.append(1)
+    n.fill(weights, np.ones(1))
 
 
 def normalize(message: pb.BatchnormLayerParams) -> None:
@@ -161,7 +167,8 @@ def fill(layer: pb.NeuralNetworkLayer, kind: str) -> pb.NeuralNetworkLayer:
     """Make the layer one of this type (or an activation of this kind), with what it needs."""
     layer.ClearField("layer")
     getattr(layer.activation if kind in ACTIVATIONS else layer, kind).SetInParent()
-    FILLED.get(kind, lambda _: None)(layer)
+    if kind in FILLED:
+        FILLED[kind](layer)
     return layer
 
 
@@ -175,8 +182,8 @@ def soften_with_nd(model: pb.Model) -> None:
     network(model).layers[3].softmaxND.SetInParent()
 
 
-def adam(model: pb.Model) -> pb.AdamOptimizer:
-    return network(model).updateParams.optimizer.adamOptimizer
+def drop_from_adam(model: pb.Model, name: str) -> None:
+    network(model).updateParams.optimizer.adamOptimizer.ClearField(name)
 
 
 def squared_error(model: pb.Model) -> pb.MeanSquaredErrorLossLayer:

@@ -46,6 +46,23 @@ def pool(message: pb.Model) -> pb.PoolingLayerParams:
     return message.neuralNetwork.layers[1].pooling
 
 
+def pad_anew(params: pb.PoolingLayerParams, amounts: tuple[n.Pair, n.Pair]) -> None:
+    params.ClearField("PoolingPaddingType")
+    n.pad(params, amounts)
+
+
+def regroup(message: pb.Model) -> None:
+    """Ask for more groups than there are channels to share, with weights for them."""
+    first(message).nGroups = 4
+    n.fill(first(message).weights, n.numbers(2, 1, 3, 3), updatable=True)
+
+
+def take_three(message: pb.Model) -> None:
+    """Take three channels where two come in, with weights for them."""
+    first(message).kernelChannels = 3
+    n.fill(first(message).weights, n.numbers(3, 4, 3, 3), updatable=True)
+
+
 def enlarge(message: pb.Model) -> None:
     """Let the borders be wider than any machine's memory."""
     for edge in first(message).valid.paddingAmounts.borderAmounts:
@@ -59,6 +76,8 @@ ROWS = [
     Row(rule="area", layer="l0", change=lambda m: first(m).dilationFactor.__setitem__(0, 3), words=("'l0' (convolution) does not fit: its kernel reaches over 7 × 3, and what arrives is 6 × 8",), apple="accepts"),
     Row(rule="area", layer="l1", change=lambda m: pool(m).kernelSize.__setitem__(1, 9), words=("'l1' (pooling) does not fit: its kernel reaches over 2 × 9, and what arrives is 4 × 8",), apple="accepts"),
     Row(rule="area", layer="l0", change=enlarge, words=("makes 18446744151018963016 numbers of a sample",), apple="accepts", besides=("channels",)),
+    Row(rule="area", layer="l1", change=lambda m: pad_anew(pool(m), ((2, 0), (0, 0))), words=("'l1' (pooling) has a window that lies in the padding altogether",), apple="accepts", besides=("channels",)),
+    Row(rule="area", layer="l1", change=lambda m: pad_anew(pool(m), ((0, 0), (0, 2))), words=("lies in the padding altogether",), apple="accepts", besides=("channels",)),
     Row(rule="weightsNotMarked", layer="l0", change=lambda m: assign(first(m).bias, isUpdatable=False), words=("'l0', has bias not marked",)),
     Row(rule="layerType", layer="l1", change=lambda m: assign(m.neuralNetwork.layers[1], isUpdatable=True), words=("pooling, is neither convolution nor inner-product",)),
 ]  # fmt: skip
@@ -71,8 +90,8 @@ def test_a_broken_convolution_is_found_out(row: Row) -> None:
 
 SPREAD = [
     Row(rule="area", layer="l0", change=lambda m: first(m).outputShape.__setitem__(0, 13), words=("cannot make its output shape 13 × 15 of 6 × 8", "would make 7 × 8 of it"), apple="accepts", besides=("channels",)),
-    Row(rule="channels", layer="l0", change=lambda m: assign(first(m), nGroups=4) or n.fill(first(m).weights, n.numbers(2, 1, 3, 3), updatable=True), words=("cannot share 2 input channels among 4 groups",), apple="accepts"),
-    Row(rule="channels", layer="l0", change=lambda m: assign(first(m), kernelChannels=3) or n.fill(first(m).weights, n.numbers(3, 4, 3, 3), updatable=True), words=("takes 3 channels, and gets 2",), apple="accepts"),
+    Row(rule="channels", layer="l0", change=regroup, words=("cannot share 2 input channels among 4 groups",), apple="accepts"),
+    Row(rule="channels", layer="l0", change=take_three, words=("takes 3 channels, and gets 2",), apple="accepts"),
     Row(rule="weights", layer="l0", change=lambda m: assign(first(m).weights, floatValue=bytes(4)), words=("1 numbers where the layer needs 72",)),
 ]  # fmt: skip
 

@@ -52,6 +52,11 @@ def image_input(model: pb.Model) -> None:
         assign(image, width=2, height=2, colorSpace=pb.ImageFeatureType.GRAYSCALE)
 
 
+def optional_input(model: pb.Model) -> None:
+    for feature in (model.description.input[0], model.description.trainingInput[0]):
+        feature.type.isOptional = True
+
+
 def reshape_input(model: pb.Model) -> None:
     for feature in (model.description.input[0], model.description.trainingInput[0]):
         feature.type.multiArrayType.shape[:] = [5]
@@ -71,7 +76,7 @@ ROWS = [
     Row(rule="samples", change=lambda m: assign(index(m).floatSamples[2], vector=b""), words=("sample 2 has 0 numbers",)),
     Row(rule="notFinite", change=with_nan, words=("4 of the 12 stored numbers are NaN",), apple="accepts"),
     Row(rule="index", change=lambda m: index(m).ClearField("IndexType"), words=("no index type", "linearIndex and singleKdTreeIndex")),
-    Row(rule="index", change=lambda m: index(m).singleKdTreeIndex.CopyFrom(tree(0)) or index(m).singleKdTreeIndex.SetInParent(), words=("leafSize is 0",)),
+    Row(rule="index", change=lambda m: index(m).singleKdTreeIndex.SetInParent(), words=("leafSize is 0",)),
     Row(rule="index", change=lambda m: index(m).singleKdTreeIndex.CopyFrom(tree(-3)), words=("leafSize is -3", "must be positive")),
     Row(rule="index", change=lambda m: index(m).ClearField("DistanceFunction"), words=("no distance function", "squaredEuclideanDistance")),
     Row(rule="index", change=lambda m: knn(m).ClearField("WeightingScheme"), words=("no weighting scheme", "uniformWeighting", "inverseDistanceWeighting")),
@@ -90,7 +95,7 @@ ROWS = [
     Row(rule="featureShape", change=reshape_input, words=("'embedding' has the shape [5]", "numberOfDimensions is 4"), apple="accepts"),
     Row(rule="featureShape", change=image_input, words=("is of the type image 2 × 2 GRAYSCALE; a MultiArray is needed",), apple="accepts"),
     Row(rule="featureShape", change=second_input, words=("has 2 inputs; it takes one",), apple="accepts"),
-    Row(rule="optional", change=lambda m: [assign(f.type, isOptional=True) for f in (m.description.input[0], m.description.trainingInput[0])], words=("the input 'embedding' is optional",)),
+    Row(rule="optional", change=optional_input, words=("the input 'embedding' is optional",)),
     Row(rule="trainingInputs", change=lambda m: m.description.ClearField("trainingInput"), words=("the input 'embedding': there are none", "the label 'label'"), apple="accepts"),
     Row(rule="trainingInputs", change=lambda m: m.description.trainingInput.pop(0), words=("the input 'embedding': they are 'label'",), apple="accepts"),
     Row(rule="trainingInputs", change=lambda m: m.description.trainingInput.pop(1), words=("the label 'label'",), apple="accepts"),

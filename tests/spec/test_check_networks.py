@@ -133,7 +133,7 @@ def test_a_broken_rule_is_found_and_no_other(row: Row) -> None:
 
 
 ADAM = [
-    Row(rule="parameterMissing", change=lambda m, name=name: e.adam(m).ClearField(name), words=(f"adamOptimizer should include the parameter {name}",))
+    Row(rule="parameterMissing", change=partial(e.drop_from_adam, name=name), words=(f"adamOptimizer should include the parameter {name}",))
     for name in ("learningRate", "miniBatchSize", "beta1", "beta2", "eps")
 ]  # fmt: skip
 

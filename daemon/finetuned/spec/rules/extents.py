@@ -106,6 +106,18 @@ def windows(parameters: Convolution | Pooling, axis: int, size: int) -> int:
     return count - 1 if padded and (count - 1) * stride >= size + begin else count
 
 
+def is_beside(parameters: Pooling, before: Pair) -> bool:
+    """Tell whether the first or the last window has nothing of the image in it."""
+    if parameters.global_pooling or parameters.padding.mode == "same":
+        return False
+    for axis, size in enumerate(before):
+        begin = parameters.padding.amounts[axis][0]
+        last = (windows(parameters, axis, size) - 1) * parameters.stride[axis] - begin
+        if begin >= parameters.kernel[axis] or last >= size:
+            return True
+    return False
+
+
 def _spread(parameters: Convolution, axis: int, size: int) -> int:
     """Return how long an axis is after a deconvolution without an output shape."""
     stride = parameters.stride[axis]

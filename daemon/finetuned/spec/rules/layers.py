@@ -162,6 +162,8 @@ def _area_faults(layer: Layer, before: Extent) -> Iterator[str]:
     made = extents.area(parameters, before.area)
     if made is not None and min(made) < 1:
         yield f"does not fit: its kernel reaches over {_spans(parameters)}, and what arrives is {_times(before.area)}"
+    elif isinstance(parameters, Pooling) and extents.is_beside(parameters, before.area):
+        yield "has a window that lies in the padding altogether; the format does not say what comes out"
     if isinstance(parameters, Convolution) and parameters.deconvolution and parameters.output_shape:
         back = tuple(extents.windows(parameters, axis, parameters.output_shape[axis]) for axis in (0, 1))
         if back != before.area:
