@@ -77,6 +77,10 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
         ((V, (2, 4)), {"transB": 1}, lambda a, b: a @ b.T),
         ((V, (BATCH, 2)), {"transA": 1}, lambda a, b: a.T @ b),
     ],
+    "Linear": [
+        ((V, (2, 4), (2,)), {}, lambda x, w, b: x @ w.T + b),
+        ((V, (2, 4)), {}, lambda x, w: x @ w.T),
+    ],
     "Relu": [((V,), {}, lambda x: np.maximum(x, 0))],
     "Sigmoid": [((V,), {}, lambda x: 1 / (1 + np.exp(-x)))],
     "Tanh": [((V,), {}, np.tanh)],

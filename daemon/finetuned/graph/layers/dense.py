@@ -18,7 +18,9 @@ def _inner_product(context: Context, layer: Layer, inputs: list[Value]) -> Value
     operands = [x, w]
     if p.bias is not None:
         operands.append(context.parameter(layer, "biases", p.bias, (p.output_channels,)))
-    return context.graph.add("Gemm", *operands, transB=1, origin=layer.name)
+    if layer.name in context.fed_layers:
+        return context.graph.add("Linear", *operands, origin=layer.name)
+    return context.graph.add("Gemm", *operands, transB=1, origin=layer.name)  # constant weights are packed once
 
 
 def _softmax(context: Context, layer: Layer, inputs: list[Value]) -> Value:

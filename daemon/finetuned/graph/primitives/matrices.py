@@ -31,6 +31,10 @@ def _per_sample(a: Shape, b: Shape) -> Shape:
     return (a[0],)
 
 
+def _linear(x: Shape, w: Shape, *_: Shape) -> Shape:
+    return _gemm(x, w, transB=1)
+
+
 # ── gradients ───────────────────────────────────────────────────────────────────────────────────
 def _gemm_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]) -> Gradients:
     """Of y = A B + c, with A and B transposed or not: dA = dy Bᵀ, dB = Aᵀ dy, dc = Σ dy."""
@@ -57,6 +61,19 @@ def _gemm_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]
     return (da, db, dc)
 
 
+def _linear_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]) -> Gradients:
+    """Of y = x Wᵀ + b: dx = dy W, dW = dyᵀ x, db = Σ dy."""
+    x, w, *biases = node.inputs
+    dx = graph.add("Gemm", dy, w, origin=node.origin) if x in wanted else None
+    dw = graph.add("Gemm", dy, x, transA=1, origin=node.origin) if w in wanted else None
+    if not biases:
+        return (dx, dw)
+    db = (
+        graph.add("ReduceSum", dy, axes=(0,), keepdims=0, origin=node.origin) if biases[0] in wanted else None
+    )
+    return (dx, dw, db)
+
+
 def _cross_entropy_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
     """(softmax(z) - onehot) per sample, times the sample's weight dy."""
     logits, onehot = node.inputs
@@ -72,6 +89,14 @@ def _squared_error_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Va
     return (_weighted(graph, graph.add("Mul", difference, factor, origin=node.origin), dy, node.origin), None)
 
 
+def _softmax_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
+    """Return y (dy - Σ dy y)."""
+    axis, weighted = node.attributes["axis"], graph.add("Mul", dy, node.output, origin=node.origin)
+    total = graph.add("ReduceSum", weighted, axes=(axis,), keepdims=1, origin=node.origin)
+    shared = graph.add("Mul", node.output, total, origin=node.origin)
+    return (graph.add("Sub", weighted, shared, origin=node.origin),)
+
+
 def _weighted(graph: Graph, rows: Value, weights: Value, origin: str) -> Value:
     """Multiply every sample's row by its weight."""
     column = graph.add("Reshape", weights, shape=(BATCH,) + (1,) * len(rows.sizes), origin=origin)
@@ -79,6 +104,25 @@ def _weighted(graph: Graph, rows: Value, weights: Value, origin: str) -> Value:
 
 
 # ── emission ────────────────────────────────────────────────────────────────────────────────────
+def _emit_linear(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """(W xᵀ + b)ᵀ: the second operand is what a product packs anew each time, and x is the smaller one."""
+    x, w, *biases = inputs
+    columns = f"{output}.columns"
+    nodes, operands = [], [w, x]
+    if biases:
+        shape, column = f"{output}.shape", f"{output}.bias"
+        nodes = [
+            constant(np.array([-1, 1], dtype=np.int64), shape),
+            helper.make_node("Reshape", [biases[0], shape], [column]),
+        ]
+        operands.append(column)
+    return [
+        *nodes,
+        helper.make_node("Gemm", operands, [columns], transB=1),
+        helper.make_node("Transpose", [columns], [output], perm=(1, 0)),
+    ]
+
+
 def _emit_cross_entropy(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
     """-log softmax(z)[target], through LogSoftmax: no log of an underflowed probability."""
     axes = f"{output}.axes"
@@ -103,7 +147,8 @@ def _emit_squared_error(node: Node, inputs: Sequence[str], output: str) -> list[
 
 PRIMITIVES: dict[str, Primitive] = {
     "Gemm": Primitive(shape=_gemm, gradient=_gemm_gradient),
+    "Linear": Primitive(shape=_linear, gradient=_linear_gradient, emit=_emit_linear),
     "CrossEntropy": Primitive(shape=_per_sample, gradient=_cross_entropy_gradient, emit=_emit_cross_entropy),
     "SquaredError": Primitive(shape=_per_sample, gradient=_squared_error_gradient, emit=_emit_squared_error),
-    "Softmax": Primitive(shape=same),
+    "Softmax": Primitive(shape=same, gradient=_softmax_gradient),
 }
