@@ -88,7 +88,7 @@ def _pooling(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, _: Mapping[str
     if params.type == 1:
         total = functions.avg_pool2d(padded, kernel, stride, divisor_override=1)
         counts = sizes[0] * sizes[1] if params.globalPooling else reference.window_counts(params, sizes, ends)
-        return total / torch.as_tensor(counts)
+        return total / torch.as_tensor(counts, dtype=x.dtype)
     columns = functions.unfold(padded.flatten(0, 1)[:, None], kernel, stride=stride)
     # The norm's own gradient is 0 where all is 0.
     return torch.linalg.vector_norm(columns, dim=1).reshape(*x.shape[:2], *out)
