@@ -2,78 +2,127 @@
 
 from __future__ import annotations
 
-import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import dense_classifier, dense_regressor
+import hostile
+from builders import dense_classifier, edited
 from finetuned.errors import ModelError
 from finetuned.spec import check, codec
-from finetuned.spec.author import ImageInput
-from finetuned.spec.codec import LayerWeights
-from finetuned.spec.model import InnerProduct, Model
+from finetuned.spec import coreml_pb2 as pb
+from fuzz.mutations import mutated
+from fuzz.survival import endure, small_models
+from shared import shared
 
-MODELS = [
-    dense_classifier(hidden=2, image=ImageInput(width=2, height=2)),
-    dense_regressor(hidden=2, optimizer="adamOptimizer"),
-]
+MODELS = small_models()
 FLIP = st.tuples(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
+REAL = (
+    "mlupdatetask_line/untrained.mlmodel",
+    "thirdparty_updatable/postal_UpdatableKNN.mlmodel",
+    "apple_updatable_drawing/UpdatableDrawingClassifier.mlmodel",
+)
 
 
-def read(data: bytes) -> None:
-    """Do all that is done with a stranger's file, up to the weights."""
-    with contextlib.suppress(ModelError):
-        model = codec.decode(data)
-        check.reasons(model)
-        codec.encode(model, same_weights(model))
-
-
-def same_weights(model: Model) -> dict[str, LayerWeights]:
-    """Return the dense layers' own weights."""
-    layers = model.network.layers if model.network else ()
-    return {
-        layer.name: LayerWeights(
-            weights=codec.array(dense.weights, codec.weight_shape(dense)),
-            bias=codec.array(dense.bias, (dense.output_channels,)) if dense.bias else None,
-        )
-        for layer in layers
-        if isinstance(dense := layer.parameters, InnerProduct)
-    }
-
-
-@given(model=st.sampled_from(MODELS), kept=st.integers(min_value=0, max_value=2000))
+# ── any bytes ───────────────────────────────────────────────────────────────────────────────────
+@given(model=st.sampled_from(MODELS), kept=st.integers(min_value=0, max_value=1000))
 def test_a_truncated_model_is_a_model_error_at_worst(model: bytes, kept: int) -> None:
-    read(model[:kept])
+    endure(model[:kept])
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(model=st.sampled_from(MODELS), flips=st.lists(FLIP, min_size=1, max_size=4))
 def test_flipped_bytes_are_a_model_error_at_worst(model: bytes, flips: list[tuple[int, int]]) -> None:
     damaged = bytearray(model)
     for place, bits in flips:
         damaged[place % len(damaged)] ^= bits
-    read(bytes(damaged))
+    endure(bytes(damaged))
 
 
 @given(data=st.binary(max_size=200))
 def test_random_bytes_are_a_model_error_at_worst(data: bytes) -> None:
-    read(data)
+    endure(data)
 
 
-def test_a_model_nested_without_end_is_refused() -> None:
-    nested = b""
-    for _ in range(5000):
-        pipeline = b"\x0a" + varint(len(nested)) + nested
-        nested = b"\xd2\x0c" + varint(len(pipeline)) + pipeline
-    with contextlib.suppress(ModelError):
-        assert codec.decode(nested).network is None
+@settings(max_examples=300)
+@given(model=st.sampled_from(MODELS), seed=st.integers(min_value=0, max_value=1 << 30))
+def test_fields_that_are_dropped_doubled_or_extreme_are_a_model_error_at_worst(
+    model: bytes, seed: int
+) -> None:
+    endure(mutated(model, Random(seed)))  # noqa: S311 - no secret
 
 
-def varint(value: int) -> bytes:
-    """Write a length as protobuf does."""
-    head = bytearray()
-    while value > 0x7F:
-        head.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*head, value])
+@pytest.mark.parametrize("name", REAL)
+def test_real_models_with_a_fault_inside_are_a_model_error_at_worst(name: str) -> None:
+    data = shared(name).read_bytes()
+    for seed in range(30):
+        endure(mutated(data, Random(seed)))  # noqa: S311 - no secret
+
+
+# ── made on purpose ─────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("make", "says"), hostile.FILES, ids=[make.__name__ for make, _ in hostile.FILES])
+def test_a_hostile_file_is_refused_with_its_fault(make: hostile.Maker, says: str) -> None:
+    said = hostile.said(make())
+    assert says in said, said
+    assert said.isprintable()
+    assert len(said) < 4000
+
+
+def test_no_hostile_file_takes_much_more_memory_than_it_is_large() -> None:
+    """In a process of its own: memory that was once asked for is not seen again."""
+    done = subprocess.run(
+        [sys.executable, str(Path(hostile.__file__))], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < hostile.MOST_MB
+
+
+def test_a_network_of_many_layers_is_judged_layer_by_layer() -> None:
+    model = codec.decode(hostile.long_network(20_000))
+    assert model.network is not None
+    assert len(model.network.layers) == 20_004
+    assert check.reasons(model) == ()
+
+
+# ── what may be printed ─────────────────────────────────────────────────────────────────────────
+TERMINAL = "\x1b[31mred\x07\u202e"
+
+
+def rename_everything(model: pb.Model, name: str) -> None:
+    """Put this into every name, and break the model in many ways."""
+    network = model.neuralNetworkClassifier
+    for layer in network.layers:
+        layer.name = name
+        layer.input[0] = name
+        layer.output[0] = name
+    loss = network.updateParams.lossLayers[0]
+    loss.name = loss.categoricalCrossEntropyLossLayer.input = name
+    loss.categoricalCrossEntropyLossLayer.target = name
+    network.labelProbabilityLayerName = name
+    for feature in (*model.description.input, *model.description.output, *model.description.trainingInput):
+        feature.name = name
+    model.description.predictedFeatureName = name
+
+
+@pytest.mark.parametrize("name", [TERMINAL, "x" * 60_000, "\n\r\t", ""])
+def test_what_is_said_of_names_may_be_printed_and_is_short(name: str) -> None:
+    model = codec.decode(edited(dense_classifier(), lambda m: rename_everything(m, name)))
+    found = check.reasons(model)
+    assert len(found) > 5
+    for reason in found:
+        assert reason.message.isprintable()
+        assert len(reason.message) < 1000
+
+
+def test_a_refusal_that_quotes_the_file_is_short() -> None:
+    def spoil(model: pb.Model) -> None:
+        model.neuralNetworkClassifier.layers[0].convolution.kernelSize.extend([7] * 100_000)
+
+    with pytest.raises(ModelError) as refused:
+        codec.decode(edited(dense_classifier(), spoil))
+    assert len(str(refused.value)) < 2100

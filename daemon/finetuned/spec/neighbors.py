@@ -43,7 +43,7 @@ class Neighbors:
 def neighbors(message: pb.KNearestNeighborsClassifier) -> Neighbors:
     """Return the classifier's values; ModelError when a sample's bytes are not float32 numbers."""
     index = message.nearestNeighborsIndex
-    samples = [packed(sample, "vector") for sample in index.floatSamples]
+    samples = [_sample(sample) for sample in index.floatSamples]
     default = message.WhichOneof("DefaultClassLabel")
     labels = message.WhichOneof("ClassLabels")
     return Neighbors(
@@ -61,6 +61,12 @@ def neighbors(message: pb.KNearestNeighborsClassifier) -> Neighbors:
         distance=index.WhichOneof("DistanceFunction") or "",
         weighting=message.WhichOneof("WeightingScheme") or "",
     )
+
+
+def _sample(message: pb.FloatVector) -> bytes:
+    """Return a sample's bytes: there may be a million of them, so a sound one is not looked at for what it should not hold."""
+    sound = len(message.vector) % 4 == 0 and (message.vector or not message.ByteSize())
+    return message.vector if sound else packed(message, "vector")
 
 
 LABEL_KINDS = {"stringClassLabels": "string", "int64ClassLabels": "int64"}
