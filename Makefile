@@ -15,7 +15,8 @@ help:
 	@echo "make check   ruff, mypy --strict and the import staircase"
 	@echo "make bench   the figures of docs/figures.md"
 	@echo "make torture random faults over real tasks (FAULTS=300 SEED=…, see docs/torture.md)"
-	@echo "make fuzz    requests as nobody should send them (SECONDS=600 SEED=…, see docs/broker.md)"
+	@echo "make fuzz    requests as nobody should send them (SECONDS=600 SEED=…, see docs/broker.md);"
+	@echo "             with TARGET=models EXTRAS=test,fuzz: model files (see docs/models.md)"
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -52,7 +53,7 @@ torture: $(STAMP)
 	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m torture $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(HOUSE),--house $(HOUSE))
 
 fuzz: $(STAMP)
-	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m fuzz$(if $(TARGET),.$(TARGET)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
