@@ -14,42 +14,35 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-from fuzz.mutations import mutated
-
-
-def change(data: bytes, most: int, seed: int) -> bytes:
-    """Return another file: a change inside of a message, or any bytes where it is none."""
-    dice = Random(seed)  # noqa: S311 - no secret
-    try:
-        found = mutated(data, dice)
-    except Exception:  # noqa: BLE001 - what is no protobuf any more cannot be changed inside
-        found = atheris().Mutate(data, most)
-    return found[:most] if found else atheris().Mutate(data, most)
-
-
-def atheris() -> Any:  # noqa: ANN401 - an optional module has no type here
-    """Return the fuzzer, or end with what to do."""
-    try:
-        return importlib.import_module("atheris")
-    except ImportError:
-        sys.exit("atheris is not installed: make fuzz TARGET=models EXTRAS=test,fuzz")
+from finetuned.errors import ModelError
 
 
 def main(seconds: int, seed: int, folder: Path) -> None:
     """Fuzz for so long; the process ends with it."""
-    fuzzer = atheris()
+    try:
+        fuzzer: Any = importlib.import_module("atheris")
+    except ImportError:
+        sys.exit("atheris is not installed: make fuzz TARGET=models EXTRAS=test,fuzz")
     with fuzzer.instrument_imports(include=["finetuned.spec", "finetuned.graph"]):
         survival = importlib.import_module("fuzz.survival")
+        mutations = importlib.import_module("fuzz.mutations")
+
+    def change(data: bytes, most: int, number: int) -> bytes:
+        """Return another file: a change inside of a message, or any bytes where it is none."""
+        try:
+            found: bytes = mutations.mutated(data, Random(number))  # noqa: S311 - no secret
+        except ModelError:
+            found = b""
+        return found if 0 < len(found) <= most else fuzzer.Mutate(data, most)
+
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(survival.small_models()):
         (corpus / f"built-{number}").write_bytes(data)
-    limits = ["-max_len=65536", "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={folder}/"]
-    fuzzer.Setup(
-        [sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed}", *limits, str(corpus)],
-        survival.endure,
-        custom_mutator=change,
-    )
+    times = [f"-max_total_time={seconds}", f"-seed={seed}", "-timeout=20"]
+    limits = ["-max_len=65536", "-rss_limit_mb=2048", f"-artifact_prefix={folder}/"]
+    command = [sys.argv[0], *times, *limits, str(corpus)]
+    fuzzer.Setup(command, survival.endure, custom_mutator=change)
     fuzzer.Fuzz()
 
 
