@@ -86,6 +86,31 @@ def test_another_seed_gives_another_model_unless_nothing_is_shuffled() -> None:
     assert after(1, shuffle=False) == after(2, shuffle=False)
 
 
+EFFECTS: dict[str, tuple[str, Any, Any]] = {
+    "learningRate": ("sgdOptimizer", 0.1, 0.2),
+    "momentum": ("sgdOptimizer", 0.0, 0.5),
+    "miniBatchSize": ("sgdOptimizer", 4, 8),
+    "epochs": ("sgdOptimizer", 2, 3),
+    "shuffle": ("sgdOptimizer", True, False),
+    "seed": ("sgdOptimizer", 1, 2),
+    "beta1": ("adamOptimizer", 0.9, 0.8),
+    "beta2": ("adamOptimizer", 0.999, 0.9),
+    "eps": ("adamOptimizer", 1e-8, 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_every_parameter_changes_the_outcome(name: str) -> None:
+    optimizer, *values = EFFECTS[name]
+    asked: list[dict[str, Any]] = [{"epochs": 2, name: value} for value in values]
+    data = builders.dense_classifier(inputs=INPUTS, hidden=HIDDEN, classes=CLASSES, optimizer=optimizer)
+    runs = [update(data, **each) for each in asked]
+    for run in runs:
+        trained(run, blobs())
+    assert runs[0].parameters[name] == values[0]
+    assert runs[0].encode() != runs[1].encode()
+
+
 def test_every_epoch_sees_every_sample_once_in_an_order_of_its_own() -> None:
     """With a learning rate of zero the losses tell which samples are in a mini-batch."""
     chosen = update(learningRate=0, miniBatchSize=1, epochs=3)

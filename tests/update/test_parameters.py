@@ -104,6 +104,57 @@ def test_anything_else_is_refused_with_what_is_allowed(
     assert len(str(refused.value)) < 200
 
 
+LIMITS = {
+    "learningRate": (0.01, 0.5, 0.0099, 0.51),
+    "momentum": (0.0, 0.9, -0.1, 0.91),
+    "beta1": (0.5, 0.9, 0.4, 0.95),
+    "beta2": (0.9, 0.99, 0.8, 0.999),
+    "eps": (1e-8, 1e-4, 1e-9, 1e-3),
+    "miniBatchSize": (2, 64, 1, 65),
+    "epochs": (1, 20, 0, 21),
+    "seed": (-5, 5, -6, 6),
+}
+"""Of every number that an optimizer has: the least and the greatest of a range, and what lies next to it."""
+
+
+def limited(name: str, *, by_set: bool) -> Update:
+    """Return update parameters of which one is limited by a range, or (whole numbers only) by a set of its two ends."""
+    optimizer = ADAM if name in {"beta1", "beta2", "eps"} else SGD
+    low, high = LIMITS[name][:2]
+
+    def narrowed(message: pb.Model) -> None:
+        parameters = message.neuralNetworkClassifier.updateParams
+        owner = parameters if name in {"epochs", "seed"} else getattr(parameters.optimizer, optimizer)
+        parameter = getattr(owner, name)
+        parameter.Clear()
+        parameter.defaultValue = low
+        if by_set:
+            parameter.set.values[:] = [low, high]
+        else:
+            parameter.range.minValue, parameter.range.maxValue = low, high
+
+    return update_of(codec.decode(builders.edited(builders.dense_classifier(optimizer=optimizer), narrowed)))
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_number_is_held_to_the_range_that_the_file_gives_it(name: str) -> None:
+    chosen = limited(name, by_set=False)
+    least, greatest, below, above = LIMITS[name]
+    assert [resolve(chosen, {name: value}, seed=0)[name] for value in (least, greatest)] == [least, greatest]
+    for value in (below, above):
+        with pytest.raises(ParameterError, match=f"{name}.*allowed"):
+            resolve(chosen, {name: value}, seed=0)
+
+
+@pytest.mark.parametrize("name", ["miniBatchSize", "epochs", "seed"])
+def test_every_whole_number_is_held_to_the_set_that_the_file_gives_it(name: str) -> None:
+    chosen = limited(name, by_set=True)
+    first, second, *_ = LIMITS[name]
+    assert [resolve(chosen, {name: value}, seed=0)[name] for value in (first, second)] == [first, second]
+    with pytest.raises(ParameterError, match=f"{name}.*allowed: {first}, {second}"):
+        resolve(chosen, {name: first + 1}, seed=0)
+
+
 def test_defaults_are_in_force_where_nothing_is_asked() -> None:
     assert resolve(update(), {}, seed=7) == {
         "learningRate": 0.01,
@@ -153,9 +204,11 @@ def test_only_the_learning_rate_changes_while_a_task_runs() -> None:
     assert adjusted(update(), {"learningRate": "0.5"}) == {"learningRate": 0.5}
     with pytest.raises(ParameterError, match=r"allowed: 0 to 1"):
         adjusted(update(), {"learningRate": 2})
-    for name in ("momentum", "epochs", "seed", "nonsense"):
-        with pytest.raises(ParameterError, match="learningRate can"):
-            adjusted(update(), {name: 0})
+    for optimizer in (SGD, ADAM):
+        for name in (*allowed(update(optimizer)), "nonsense"):
+            if name != "learningRate":
+                with pytest.raises(ParameterError, match="learningRate can"):
+                    adjusted(update(optimizer), {name: 0})
 
 
 def test_the_allowed_parameters_are_those_of_the_optimizer() -> None:
