@@ -177,12 +177,12 @@ _REDUCTIONS: dict[int, Callable[..., Array]] = {
     7: np.max,
     8: np.min,
 }
-_AXES = ((2, 3, 4), (3, 4), (2,), (3,), (4,))
+_AXES = ((1, 2, 3), (2, 3), (1,), (2,), (3,))
 
 
 def _reduce(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
     p = layer.reduce
-    return out_of_five(_REDUCTIONS[p.mode](in_five(inputs[0]), axis=_AXES[p.axis], keepdims=True))
+    return _REDUCTIONS[p.mode](in_five(inputs[0])[0], axis=_AXES[p.axis], keepdims=True)
 
 
 def _l2normalize(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
@@ -224,6 +224,8 @@ _RULES: dict[str, Callable[[pb.NeuralNetworkLayer, list[Array]], Array]] = {
     "flatten": _flatten,
     "concat": _concat,
     "multiply": _merged(np.multiply),
+    "addBroadcastable": _merged(np.add),
+    "multiplyBroadcastable": _merged(np.multiply),
     "average": _average,
     "max": _merged(np.maximum),
     "min": _merged(np.minimum),

@@ -252,7 +252,6 @@ def test_a_value_that_is_used_twice_gets_the_sum_of_both_gradients() -> None:
 WALLS = {
     "softsign": n.activation("softsign"),
     "thresholdedReLU": n.activation("thresholdedReLU", alpha=0.5),
-    "softmax": n.softmax(),
 }
 
 

@@ -170,7 +170,7 @@ REFUSED = {
     "an inner product of another size": ([n.dense(2, 11)], "11 are expected"),
     "summands that do not fit": ([n.pooling("MAX"), n.add("x", "l0")], "do not fit each other"),
     "an unknown type": ([of_type("gru")], "cannot run"),
-    "an activation with weights": ([n.activation("PReLU")], "PReLU"),
+    "an activation without its weights": ([n.activation("PReLU")], "one encoding"),
     "weights from a blob": ([two_inputs(n.convolution(3, 3))], "2 inputs"),
     "two outputs": ([without_outputs()], "2 outputs"),
     "a blob that nothing makes": ([n.add("x", "nowhere")], "'nowhere'"),

@@ -89,6 +89,27 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Concat": [((I, (BATCH, 3, 5, 6)), {"axis": 1}, lambda a, b: np.concatenate([a, b], axis=1))],
     "Slice": [((I,), {"axis": 3, "start": 1, "stop": 6, "step": 2}, lambda x: x[..., 1:6:2])],
     "Lookup": [(((BATCH,), (4, 2)), {}, lambda x, rows: rows[np.trunc(np.clip(x, -1, 2) + 1).astype(int)])],
+    "Pad": [
+        ((I,), {"mode": "constant", "amounts": ((1, 0), (2, 3)), "value": 2.5}, None),
+        ((I,), {"mode": "reflection", "amounts": ((0, 4), (1, 0)), "value": 0.0}, None),
+        ((I,), {"mode": "replication", "amounts": ((0, 7), (1, 0)), "value": 0.0}, None),
+    ],
+    "Enlarge": [((I,), {"factors": (2, 3)}, lambda x: x.repeat(2, axis=2).repeat(3, axis=3))],
+    "ReduceMax": [((I,), {"axes": (1, 3), "keepdims": 1}, lambda x: x.max(axis=(1, 3), keepdims=True))],
+    "Kept": [((V, V), {}, lambda x, y: (x == y).astype(float))],
+    "Max": [((I, (2, 1, 1)), {}, np.maximum)],
+    "Min": [((V, (1,)), {}, np.minimum)],
+    "Pow": [((V, (1,)), {}, None)],
+    "Exp": [((V,), {}, np.exp)],
+    "Log": [((V,), {}, np.log)],
+    "Abs": [((V,), {}, np.abs)],
+    "LRN": [
+        (
+            (I,),  # of two channels: the window of three holds both
+            {"size": 3, "alpha": 0.5, "beta": 0.75, "bias": 2.0},
+            lambda x: x / (2 + 0.5 / 3 * (x**2).sum(axis=1, keepdims=True)) ** 0.75,
+        )
+    ],
     "CrossEntropy": [((V, V), {}, lambda z, y: -(np.log(_softmax(z)) * y).sum(axis=1))],
     "SquaredError": [
         ((V, V), {}, lambda a, b: ((a - b) ** 2).mean(axis=1)),
@@ -168,8 +189,8 @@ def test_a_primitive_computes_what_it_says_in_the_shape_that_it_promised(
     graph, promised = built(op, shapes, attributes)
     feeds = {f"i{i}": n.numbers(*sized(shape), seed=i) for i, shape in enumerate(shapes)}
     feeds["i0"].reshape(-1)[:2] = 0.0, 0.5
-    if op == "Sqrt":
-        feeds["i0"] = np.abs(feeds["i0"])
+    if op in {"Sqrt", "Log"}:
+        feeds["i0"] = np.abs(feeds["i0"]) + (op == "Log")
     program = Program(onnx=emit(graph), inputs=dict.fromkeys(feeds, ()), outputs={"y": ()})
     found = Session(program).run(feeds)["y"]
     if meaning is None:

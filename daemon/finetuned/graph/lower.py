@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.graph.layers import channels, convolution, dense, pointwise, pooling, shaping
+from finetuned.graph.layers import (
+    borders,
+    channels,
+    convolution,
+    dense,
+    pointwise,
+    pooling,
+    reducing,
+    shaping,
+)
 from finetuned.graph.values import SEQUENCE_RANK
 
 if TYPE_CHECKING:
@@ -23,12 +32,18 @@ LOWERINGS: dict[str, Lowering] = {
     **pointwise.LOWERINGS,
     **channels.LOWERINGS,
     **shaping.LOWERINGS,
+    **borders.LOWERINGS,
+    **reducing.LOWERINGS,
 }
 
-MOST_INPUTS = {"add": 1000, "concat": 1000}
+_MANY = 1000
+MOST_INPUTS = {
+    **dict.fromkeys(("add", "multiply", "average", "max", "min", "concat"), _MANY),
+    **dict.fromkeys(("addBroadcastable", "multiplyBroadcastable", "crop"), 2),
+}
 """Types that take more than one input; a convolution's second input (its weights) is not supported."""
 
-SEQUENCES = frozenset({"activation", "clip", "concat", "embedding", "flatten", "permute", "reshape"})
+SEQUENCES = frozenset({"activation", "clip", "concat", "embedding", "flatten", "permute", "reshape", "unary"})
 """Types that take a sequence, [S, C, H, W] with S > 1."""
 
 

@@ -40,7 +40,9 @@ def _check_channels(p: Convolution, channels: int) -> None:
     if channels != expected:
         raise ValueError(f"{channels} channels arrive, {expected} are expected")
     if channels % p.groups or p.output_channels % p.groups:
-        raise ValueError(f"{p.groups} groups cannot share {channels} channels and {p.output_channels} outputs")
+        raise ValueError(
+            f"{p.groups} groups cannot share {channels} channels and {p.output_channels} outputs"
+        )
 
 
 def _run(context: Context, layer: Layer, p: Convolution, frame: Frame, operands: list[Value]) -> Value:

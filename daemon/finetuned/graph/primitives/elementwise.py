@@ -99,10 +99,55 @@ def _tanh_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> 
     return (graph.add("Sub", dy, graph.add("Mul", dy, square, origin=node.origin), origin=node.origin),)
 
 
+def _leaky_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
+    """Return dy where x > 0, else alpha dy (alpha dy at the kink itself)."""
+    alpha = node.attributes["alpha"]
+    step = graph.add("Step", node.inputs[0], origin=node.origin)
+    slope = _linear(graph, step, 1.0 - alpha, alpha, node.origin)
+    return (graph.add("Mul", dy, slope, origin=node.origin),)
+
+
+def _elu_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
+    """Return dy where x > 0, else dy (y + alpha), which is dy alpha eˣ."""
+    step = graph.add("Step", node.inputs[0], origin=node.origin)
+    falling = _linear(graph, node.output, 1.0, node.attributes["alpha"], node.origin)
+    rest = graph.add("Mul", falling, _linear(graph, step, -1.0, 1.0, node.origin), origin=node.origin)
+    return (graph.add("Mul", dy, graph.add("Add", step, rest, origin=node.origin), origin=node.origin),)
+
+
+def _softplus_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
+    """Return dy sigmoid(x)."""
+    slope = graph.add("Sigmoid", node.inputs[0], origin=node.origin)
+    return (graph.add("Mul", dy, slope, origin=node.origin),)
+
+
+def _clip_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
+    """Return dy where x was kept, also at the very ends (as PyTorch's clamp), else 0."""
+    kept = graph.add("Kept", node.inputs[0], node.output, origin=node.origin)
+    return (graph.add("Mul", dy, kept, origin=node.origin),)
+
+
+def _linear(graph: Graph, x: Value, factor: float, offset: float, origin: str) -> Value:
+    """Return factor · x + offset."""
+    if factor != 1.0:
+        x = graph.add("Mul", x, graph.constant("factor", scalar(factor)), origin=origin)
+    return graph.add("Add", x, graph.constant("offset", scalar(offset)), origin=origin)
+
+
 # ── emission ────────────────────────────────────────────────────────────────────────────────────
 def _emit_step(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
     """1 where x > 0, else 0, in one vectorised pass: `Greater` and `Where` are slow on the CPU provider."""
     return [_hard_sigmoid(inputs, output, alpha=1e38, beta=0.0)]
+
+
+def _emit_kept(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """1 where both are equal, else 0: HardSigmoid(1 - 1e38 |x - y|)."""
+    difference, distance = f"{output}.difference", f"{output}.distance"
+    return [
+        helper.make_node("Sub", list(inputs), [difference]),
+        helper.make_node("Abs", [difference], [distance]),
+        _hard_sigmoid([distance], output, alpha=-1e38, beta=1.0),
+    ]
 
 
 def _emit_hard_sigmoid(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
@@ -159,13 +204,21 @@ PRIMITIVES: dict[str, Primitive] = {
     "Div": Primitive(shape=_broadcast),
     "Neg": Primitive(shape=same),
     "Sqrt": Primitive(shape=same, gradient=_sqrt_gradient),
-    "Clip": Primitive(shape=same, emit=_emit_clip),
+    "Clip": Primitive(shape=same, gradient=_clip_gradient, emit=_emit_clip),
+    "Kept": Primitive(shape=same, emit=_emit_kept),
     "Cast": Primitive(shape=same, emit=_emit_cast),
-    # Activations that only run forward (Core ML lets no gradient through them).
-    "LeakyRelu": Primitive(shape=same),
-    "Elu": Primitive(shape=same),
+    "LeakyRelu": Primitive(shape=same, gradient=_leaky_gradient),
+    "Elu": Primitive(shape=same, gradient=_elu_gradient),
+    "Softplus": Primitive(shape=same, gradient=_softplus_gradient),
+    # What only runs forward.
+    "Max": Primitive(shape=_broadcast),
+    "Min": Primitive(shape=_broadcast),
+    "Pow": Primitive(shape=_broadcast),
+    "Exp": Primitive(shape=same),
+    "Log": Primitive(shape=same),
+    "Abs": Primitive(shape=same),
+    "LRN": Primitive(shape=same),
     "HardSigmoid": Primitive(shape=same, emit=_emit_hard_sigmoid),
     "ThresholdedRelu": Primitive(shape=same, emit=_emit_thresholded_relu),
-    "Softplus": Primitive(shape=same),
     "Softsign": Primitive(shape=same),
 }

@@ -59,6 +59,15 @@ def _looked_up(index: Shape, rows: Shape) -> Shape:
     return (*index, rows[1])
 
 
+def _padded(a: Shape, *, mode: str, amounts: Sequence[tuple[int, int]], value: float) -> Shape:
+    del mode, value
+    return (*a[:2], *(int(size) + sum(ends) for size, ends in zip(a[2:], amounts, strict=True)))
+
+
+def _enlarged(a: Shape, *, factors: tuple[int, int]) -> Shape:
+    return (*a[:2], *(int(size) * factor for size, factor in zip(a[2:], factors, strict=True)))
+
+
 # ── gradients ───────────────────────────────────────────────────────────────────────────────────
 def _reshape_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]) -> Gradients:
     return (graph.add("Reshape", dy, shape=node.inputs[0].shape, origin=node.origin),)
@@ -108,6 +117,33 @@ def _emit_slice(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
     return [*made, helper.make_node("Slice", [inputs[0], *(f"{output}.{name}" for name in ends)], [output])]
 
 
+def _emit_pad(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """Around the pixels of [N, C, H, W]; `mode` is Core ML's word."""
+    mode = {"constant": "constant", "reflection": "reflect", "replication": "edge"}[node.attributes["mode"]]
+    (top, bottom), (left, right) = node.attributes["amounts"]
+    ends = np.array([0, 0, top, left, 0, 0, bottom, right], dtype=np.int64)
+    return [
+        constant(ends, f"{output}.ends"),
+        constant(scalar(node.attributes["value"]), f"{output}.value"),
+        helper.make_node("Pad", [inputs[0], f"{output}.ends", f"{output}.value"], [output], mode=mode),
+    ]
+
+
+def _emit_enlarge(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """Every pixel of [N, C, H, W] becomes a block of equal ones."""
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    scales = np.array([1, 1, *node.attributes["factors"]], dtype=np.float32)
+    return [
+        constant(scales, f"{output}.scales"),
+        helper.make_node("Resize", [inputs[0], "", f"{output}.scales"], [output], **how),
+    ]
+
+
+def _emit_reduce_max(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """Its axes are an attribute in this operator set."""
+    return [helper.make_node("ReduceMax", list(inputs), [output], **node.attributes)]
+
+
 def _emit_lookup(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
     """Row x + 1, of which the first and the last stand for every x that is none."""
     names = {part: f"{output}.{part}" for part in ("low", "high", "one", "held", "next", "index")}
@@ -129,5 +165,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "Concat": Primitive(shape=_joined, gradient=_concat_gradient),
     "Slice": Primitive(shape=_cut, emit=_emit_slice),
     "Lookup": Primitive(shape=_looked_up, emit=_emit_lookup),
+    "Pad": Primitive(shape=_padded, emit=_emit_pad),
+    "Enlarge": Primitive(shape=_enlarged, emit=_emit_enlarge),
+    "ReduceMax": Primitive(shape=_reduced, emit=_emit_reduce_max),
     "ReduceSum": Primitive(shape=_reduced, emit=_emit_reduce("ReduceSum")),
 }
