@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import reference_kinds as reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from finetuned.spec import coreml_pb2 as pb
 
@@ -22,6 +22,29 @@ def _batchnorm(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, _: Mapping[s
     p = layer.batchnorm
     mean, variance, gamma, beta = (_floats(torch, x, each) for each in (p.mean, p.variance, p.gamma, p.beta))
     return torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=p.epsilon or 1e-5)
+
+
+def _spread(torch: Any, x: Tensor, message: pb.WeightParams, shape: Iterable[int]) -> Tensor:  # noqa: ANN401
+    """Return numbers of the shape [1], [C], [1, H, W] or [C, H, W] as they lie on `x`."""
+    numbers = _floats(torch, x, message).reshape(*shape)
+    return numbers[:, None, None] if numbers.dim() == 1 and x.dim() == 4 else numbers
+
+
+def _scale(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, _: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    p = layer.scale
+    y = x * _spread(torch, x, p.scale, p.shapeScale)
+    return y + _spread(torch, x, p.bias, p.shapeBias) if p.hasBias else y
+
+
+def _bias(torch: Any, layer: pb.NeuralNetworkLayer, x: Tensor, _: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    return x + _spread(torch, x, layer.bias.bias, layer.bias.shape)
+
+
+def _reshape(_: Any, layer: pb.NeuralNetworkLayer, x: Tensor, __: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    channels, rows, columns = layer.reshape.targetShape
+    if layer.reshape.mode == 0:
+        return x.reshape(len(x), channels, rows, columns)
+    return x.permute(0, 2, 3, 1).reshape(len(x), rows, columns, channels).permute(0, 3, 1, 2)
 
 
 def _permute(_: Any, layer: pb.NeuralNetworkLayer, x: Tensor, __: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
@@ -60,6 +83,9 @@ ACTIVATIONS: dict[str, Callable[[Any, Tensor, Any], Tensor]] = {
 
 RULES: dict[str, Callable[..., Tensor]] = {
     "batchnorm": _batchnorm,
+    "scale": _scale,
+    "bias": _bias,
+    "reshape": _reshape,
     "permute": _permute,
     "padding": _padding,
     "upsample": _upsample,

@@ -20,7 +20,8 @@ def _inner_product(context: Context, layer: Layer, inputs: list[Value]) -> Value
         operands.append(context.parameter(layer, "biases", p.bias, (p.output_channels,)))
     if layer.name in context.fed_layers:
         return context.graph.add("Linear", *operands, origin=layer.name)
-    return context.graph.add("Gemm", *operands, transB=1, origin=layer.name)  # constant weights are packed once
+    # Constant weights are packed once.
+    return context.graph.add("Gemm", *operands, transB=1, origin=layer.name)
 
 
 def _softmax(context: Context, layer: Layer, inputs: list[Value]) -> Value:
