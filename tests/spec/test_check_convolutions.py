@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import networks as n
 from finetuned.errors import ModelError
+from finetuned.graph.program import compile_inference
 from finetuned.spec import check
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.model import Convolution, Pooling
-from finetuned.spec.rules import extents
+from finetuned.spec.rules import extents, layers
+from finetuned.spec.rules.case import case
 from shared import oracle
 from spec.row import Row, assign, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from finetuned.spec.model import Model
 
 INPUT = [2, 6, 8]
 
@@ -89,7 +95,7 @@ def test_a_broken_convolution_is_found_out(row: Row) -> None:
 
 
 SPREAD = [
-    Row(rule="area", layer="l0", change=lambda m: first(m).outputShape.__setitem__(0, 13), words=("cannot make its output shape 13 × 15 of 6 × 8", "would make 7 × 8 of it"), apple="accepts", besides=("channels",)),
+    Row(rule="area", layer="l0", change=lambda m: first(m).outputShape.__setitem__(0, 15), words=("cannot make its output shape 15 × 15 of 6 × 8", "14 × 18 is the most"), apple="accepts", besides=("channels",)),
     Row(rule="channels", layer="l0", change=regroup, words=("cannot share 2 input channels among 4 groups",), apple="accepts"),
     Row(rule="channels", layer="l0", change=take_three, words=("takes 3 channels, and gets 2",), apple="accepts"),
     Row(rule="weights", layer="l0", change=lambda m: assign(first(m).weights, floatValue=bytes(4)), words=("1 numbers where the layer needs 72",)),
@@ -101,8 +107,8 @@ def test_a_broken_deconvolution_is_found_out(row: Row) -> None:
     judge(spread(), row)
 
 
-@pytest.mark.parametrize("size", [None, (11, 15), (12, 16)])
-def test_a_deconvolution_makes_every_size_that_its_convolution_takes_back(size: n.Pair | None) -> None:
+@pytest.mark.parametrize("size", [None, (1, 1), (12, 16), (14, 18)])
+def test_a_deconvolution_makes_every_size_up_to_a_stride_beyond_its_kernels(size: n.Pair | None) -> None:
     assert check.reasons(n.decoded(spread(size))) == ()
 
 
@@ -162,3 +168,46 @@ def test_a_last_pixel_is_included_as_in_pytorchs_ceiling_mode(pad: int, size: in
     theirs = torch.nn.MaxPool2d(3, stride=2, padding=pad, ceil_mode=True)(torch.zeros(1, 2, size, size))
     layer = n.pooling("MAX", kernel=(3, 3), last_pixel=(pad, pad))
     assert area(layer, (size, size)) == tuple(theirs.shape[2:])
+
+
+# ── what the compiler says of the same ──────────────────────────────────────────────────────────
+PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
+BORDERS = st.tuples(
+    st.tuples(st.integers(0, 3), st.integers(0, 3)), st.tuples(st.integers(0, 3), st.integers(0, 3))
+)
+PADDINGS = st.one_of(BORDERS, st.sampled_from(["BOTTOM_RIGHT_HEAVY", "TOP_LEFT_HEAVY"]))
+WINDOWS = {"kernel": PAIRS, "stride": PAIRS, "padding": PADDINGS}
+SIZES = st.tuples(st.integers(1, 24), st.integers(1, 24))
+SPATIAL = st.one_of(
+    st.builds(n.convolution, st.just(1), st.just(1), dilation=PAIRS, **WINDOWS),
+    st.builds(n.deconvolution, st.just(1), st.just(1), size=st.none() | SIZES, dilation=PAIRS, **WINDOWS),
+    st.builds(n.pooling, st.sampled_from(["MAX", "AVERAGE", "L2"]), **WINDOWS),
+    st.builds(
+        n.pooling,
+        st.just("MAX"),
+        kernel=PAIRS,
+        stride=PAIRS,
+        last_pixel=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(layer=SPATIAL, before=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_check_refuses_the_areas_that_the_compiler_refuses_and_no_other(
+    layer: n.Layer, before: n.Pair
+) -> None:
+    model = n.decoded(n.network([layer], [1, *before]))
+    assert model.network is not None
+    refused = [reason.message for reason in layers.areas(case(model, model.network))]
+    made = extents.follow(model, model.network)["l0"].area
+    assert compiled_area(model) == (None if refused else made), refused
+
+
+def compiled_area(model: Model) -> tuple[int, ...] | None:
+    """Return the height and width that the compiler finds, or None where it refuses."""
+    try:
+        (sizes,) = compile_inference(model).outputs.values()
+    except ModelError:
+        return None
+    return sizes[1:] or (1, 1)

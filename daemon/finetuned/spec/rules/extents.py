@@ -120,10 +120,22 @@ def is_beside(parameters: Pooling, before: Pair) -> bool:
 
 def _spread(parameters: Convolution, axis: int, size: int) -> int:
     """Return how long an axis is after a deconvolution without an output shape."""
-    stride = parameters.stride[axis]
     if parameters.padding.mode == "same":
-        return size * stride
-    return (size - 1) * stride + span(parameters, axis) - sum(parameters.padding.amounts[axis])
+        return size * parameters.stride[axis]
+    return _whole(parameters, axis, size) - sum(parameters.padding.amounts[axis])
+
+
+def most_spread(parameters: Convolution, before: Pair) -> Pair:
+    """Return the largest output shape: a stride more would leave whole rows or columns to nobody."""
+    rows, columns = (
+        _whole(parameters, axis, size) + parameters.stride[axis] - 1 for axis, size in enumerate(before)
+    )
+    return rows, columns
+
+
+def _whole(parameters: Convolution, axis: int, size: int) -> int:
+    """Return how far the kernels reach that are put at each position of the input."""
+    return (size - 1) * parameters.stride[axis] + span(parameters, axis)
 
 
 def span(parameters: Convolution | Pooling, axis: int) -> int:

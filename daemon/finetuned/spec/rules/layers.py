@@ -165,12 +165,11 @@ def _area_faults(layer: Layer, before: Extent) -> Iterator[str]:
     elif isinstance(parameters, Pooling) and extents.is_beside(parameters, before.area):
         yield "has a window that lies in the padding altogether; the format does not say what comes out"
     if isinstance(parameters, Convolution) and parameters.deconvolution and parameters.output_shape:
-        back = tuple(extents.windows(parameters, axis, parameters.output_shape[axis]) for axis in (0, 1))
-        if back != before.area:
+        most = extents.most_spread(parameters, before.area)
+        if any(wanted > limit for wanted, limit in zip(parameters.output_shape, most, strict=True)):
             yield (
                 f"cannot make its output shape {_times(parameters.output_shape)} of {_times(before.area)}: "
-                "the convolution that it turns round would"
-                f" make {_times(back)} of it"
+                f"{_times(most)} is the most"
             )
 
 
