@@ -197,11 +197,25 @@ def test_an_array_input_has_one_axis_or_three_and_none_is_empty(shape: tuple[int
         compile_inference(n.decoded(n.network([n.activation("ReLU")], shape)))
 
 
-def test_with_exact_shapes_only_a_vector_leaves_an_axis_for_the_batch() -> None:
-    message = n.network([n.activation("ReLU")], IMAGE)
-    message.neuralNetwork.arrayInputShapeMapping = pb.EXACT_ARRAY_MAPPING
+@pytest.mark.parametrize("shape", [(3, 5, 4), (1, 3, 5, 4)])
+def test_with_exact_shapes_an_image_may_have_an_axis_of_one_in_front(shape: tuple[int, ...]) -> None:
+    x = n.numbers(2, *shape)
+    plain = n.network([n.convolution(2, 3), n.flatten()], (3, 5, 4))
+    found = run(exact(n.network([n.convolution(2, 3), n.flatten()], shape)), x)
+    np.testing.assert_array_equal(found, run(plain, x.reshape(2, 3, 5, 4)))
+
+
+def test_with_exact_shapes_a_vector_is_one_too() -> None:
+    assert run(exact(n.network([n.dense(2, 5)], (5,))), n.numbers(3, 5)).shape == (3, 2)
+    assert run(exact(n.network([n.dense(2, 5)], (1, 5))), n.numbers(3, 1, 5)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5, 4), (1, 1, 3, 5, 4)])
+def test_with_exact_shapes_what_has_another_axis_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match="EXACT"):
-        compile_inference(n.decoded(message))
-    vector = n.network([n.dense(2, 5)], (5,))
-    vector.neuralNetwork.arrayInputShapeMapping = pb.EXACT_ARRAY_MAPPING
-    assert run(vector, n.numbers(3, 5)).shape == (3, 2)
+        compile_inference(n.decoded(exact(n.network([n.activation("ReLU")], shape))))
+
+
+def exact(message: pb.Model) -> pb.Model:
+    message.neuralNetwork.arrayInputShapeMapping = pb.EXACT_ARRAY_MAPPING
+    return message

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetuned.errors import ModelError
-from finetuned.graph.values import BATCH, Array, Shape, Value
+from finetuned.graph.values import BATCH, Array, Value
 from finetuned.spec.model import ArrayType, Color, Feature, ImageType, Network, Preprocessing
 
 if TYPE_CHECKING:
@@ -21,22 +21,30 @@ def declare(context: Context, network: Network, feature: Feature) -> None:
     if isinstance(feature.type, ImageType):
         _declare_image(context, network, feature.name, feature.type)
     elif isinstance(feature.type, ArrayType):
-        context.blobs[feature.name] = context.graph.input(
-            feature.name, _array_shape(network, feature.name, feature.type)
-        )
+        _declare_array(context, network, feature.name, feature.type)
     else:
         raise ModelError(f"input {feature.name!r} is neither an image nor a multi-array")
 
 
-def _array_shape(network: Network, name: str, type_: ArrayType) -> Shape:
-    """RANK5: [C] or [C, H, W] only.  EXACT: a vector means the same; more axes have no batch axis to spare."""
-    allowed = (1,) if network.exact_shapes else (1, 3)
-    if len(type_.shape) not in allowed or any(size < 1 for size in type_.shape):
-        mapping = "EXACT" if network.exact_shapes else "RANK5"
+def _declare_array(context: Context, network: Network, name: str, type_: ArrayType) -> None:
+    """Take an array as the file says, and hold it as a vector or an image."""
+    held = (BATCH, *_size(name, type_.shape, exact=network.exact_shapes))
+    value = context.graph.input(name, (BATCH, *type_.shape))
+    if value.shape != held:
+        value = context.graph.add("Reshape", value, shape=held, origin=name)
+    context.blobs[name] = value
+
+
+def _size(name: str, shape: tuple[int, ...], *, exact: bool) -> tuple[int, ...]:
+    """Return [C] or [C, H, W].  EXACT shapes may have an axis of one in front: it counts samples, of which there is one."""
+    front, size = ((), shape) if len(shape) % 2 or not exact else (shape[:1], shape[1:])
+    if len(size) not in {1, 3} or front not in {(), (1,)} or any(each < 1 for each in size):
+        allowed = "[C], [1, C], [C, H, W] or [1, C, H, W]" if exact else "[C] or [C, H, W]"
+        mapping = "EXACT" if exact else "RANK5"
         raise ModelError(
-            f"input {name!r} has shape {list(type_.shape)}; with {mapping} shapes finetuned takes rank {' or '.join(map(str, allowed))}"
+            f"input {name!r} has shape {list(shape)}; with {mapping} shapes finetuned takes {allowed}"
         )
-    return (BATCH, *type_.shape)
+    return size
 
 
 def _declare_image(context: Context, network: Network, name: str, type_: ImageType) -> None:
