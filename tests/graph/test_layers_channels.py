@@ -51,6 +51,7 @@ def test_scale_and_bias_spread_their_numbers_over_the_image(name: str, below: li
     chosen = chain([*below, k.scale(shape, bias_shape), k.bias(*shape)], IMAGE)
     assert_forward(chosen)
     assert_finite_differences(chosen)
+    assert_pytorch(chosen)
 
 
 def test_scale_and_bias_of_a_vector_have_a_number_for_each_of_its_own() -> None:

@@ -62,8 +62,11 @@ def test_an_order_is_what_the_format_says_and_gradients_find_their_way_back(name
     assert_finite_differences(chosen)
 
 
-def test_pytorch_permutes_and_differentiates_alike() -> None:
-    assert_pytorch(chain([PIXELS, k.permute(0, 3, 1, 2), n.convolution(2, 5)], IMAGE))
+def test_pytorch_orders_and_differentiates_alike() -> None:
+    permuted = [PIXELS, k.permute(0, 3, 1, 2), n.convolution(2, 5)]
+    reshaped = [PIXELS, k.reshape(5, 3, 4), TANH, k.reshape(2, 10, 3, channel_last=True)]
+    for layers in (permuted, reshaped):
+        assert_pytorch(chain(layers, IMAGE))
 
 
 # ── embeddings ──────────────────────────────────────────────────────────────────────────────────
