@@ -14,6 +14,7 @@ from finetuned.spec.author import ImageInput
 from finetuned.spec.codec import LayerWeights
 from finetuned.spec.model import Convolution, InnerProduct
 from more_models import neighbors, pipeline
+from spec.edits import fill
 
 if TYPE_CHECKING:
     from finetuned.spec import coreml_pb2 as pb
@@ -55,6 +56,7 @@ def save(model: Model) -> None:
 def small_models() -> list[bytes]:
     """Return a model of every sort, each a few hundred bytes."""
     messages: list[pb.Model] = [convolutional(), deconvolutional(), branched(), neighbors(), pipeline()]
+    messages += [frozen_front(), beyond_coreml()]
     return [
         dense_classifier(hidden=2, image=ImageInput(width=2, height=2)),
         dense_classifier(optimizer="adamOptimizer", labels=[3, 1, 2]),
@@ -81,3 +83,39 @@ def branched() -> pb.Model:
     """Return a frozen front with a sum, behind it a trained dense layer."""
     layers = [n.dense(3, 4), n.activation("tanh"), n.add("l0", "l1"), n.clip(-1, 1)]
     return n.trainable([*layers, n.dense(2, 3, updatable=True), n.softmax()], [4])
+
+
+FRONT = (
+    "batchnorm",
+    "scale",
+    "bias",
+    "PReLU",
+    "padding",
+    "lrn",
+    "unary",
+    "l2normalize",
+    "permute",
+    "crop",
+    "reduce",
+)
+BEYOND = ("scale", "ELU", "reshape", "bias", "PReLU", "softplus", "upsample")
+
+
+def frozen_front() -> pb.Model:
+    """Return a chain of layers that only run, and a trained one behind it."""
+    layers = [fill(n.Layer(), kind) for kind in FRONT]
+    layers[FRONT.index("padding")].padding.paddingAmounts.borderAmounts.add(startEdgeSize=1, endEdgeSize=2)
+    layers[FRONT.index("padding")].padding.paddingAmounts.borderAmounts.add(startEdgeSize=0, endEdgeSize=1)
+    return n.trainable([*layers, n.dense(2, 1, updatable=True), n.softmax()], [4, 3, 5])
+
+
+def beyond_coreml() -> pb.Model:
+    """Return a trained layer, what only the arithmetic lets a gradient through, branches that meet, and two losses."""
+    layers = [n.dense(4, 4, updatable=True), *(fill(n.Layer(), kind) for kind in BEYOND)]
+    merged = n.Layer(input=["l0", f"l{len(BEYOND)}"])
+    merged.concat.SetInParent()
+    model = n.trainable([*layers, merged, n.dense(2, 8, updatable=True), n.softmax()], [4])
+    second = model.neuralNetwork.updateParams.lossLayers.add(name="second").meanSquaredErrorLossLayer
+    second.input, second.target = "l0", "box"
+    n.array_feature(model.description.trainingInput.add(name="box"), (4,))
+    return model
