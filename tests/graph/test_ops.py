@@ -295,6 +295,16 @@ def test_only_what_the_outputs_need_is_emitted() -> None:
     assert not emitted.initializer
 
 
+def test_a_value_may_be_an_output_twice() -> None:
+    graph = Graph()
+    x = graph.input("x", V)
+    graph.outputs["y"] = graph.outputs["again"] = graph.add("Neg", x)
+    found = Session(Program(onnx=emit(graph), inputs={}, outputs={"y": (4,), "again": (4,)})).run(
+        {"x": np.ones((1, 4), np.float32)}
+    )
+    np.testing.assert_array_equal(found["y"], found["again"])
+
+
 def test_an_output_may_be_an_input_under_another_name() -> None:
     graph = Graph()
     graph.outputs["y"] = graph.input("x", V)

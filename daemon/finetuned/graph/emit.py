@@ -31,11 +31,17 @@ _ELEMENT = {
 
 def emit(graph: Graph) -> bytes:
     """Return the graph as a serialized ONNX model; inputs and outputs carry their own names."""
-    leaves = {*graph.inputs, *graph.constants}
-    renamed = {value: name for name, value in graph.outputs.items() if value not in leaves}
+    # What is fed, or a constant, keeps its own name; and a value that is an output twice has one name.
+    renamed = {value: value.name for value in (*graph.inputs, *graph.constants)}
+    for name, value in graph.outputs.items():
+        renamed.setdefault(value, name)
     nodes, used = _needed(graph.nodes, graph.outputs.values())
     body = [made for node in nodes for made in _emitted(node, renamed)]
-    body += [helper.make_node("Identity", [v.name], [n]) for n, v in graph.outputs.items() if v in leaves]
+    body += [
+        helper.make_node("Identity", [renamed[value]], [name])
+        for name, value in graph.outputs.items()
+        if renamed[value] != name
+    ]
     proto = helper.make_graph(
         body,
         "finetuned",

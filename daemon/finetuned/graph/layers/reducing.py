@@ -58,7 +58,7 @@ def _l2_normalize(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 
 
 def _lrn(context: Context, layer: Layer, inputs: list[Value]) -> Value:
-    """Over a window of channels that lies evenly around each."""
+    """Over a window of channels that lies evenly around each; one that holds all channels anyway is cut to what it holds."""
     p = cast("LRN", layer.parameters)
     if p.size % 2 == 0:
         raise ModelError(
@@ -67,7 +67,16 @@ def _lrn(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     x = as_image(context, inputs[0], layer)
     if is_batch_last(x):
         raise ModelError(f"layer {layer.name!r}: gradients cannot pass through lrn")
-    return context.graph.add("LRN", x, size=p.size, alpha=p.alpha, beta=p.beta, bias=p.k, origin=layer.name)
+    size = min(p.size, 2 * x.sizes[0] - 1)
+    return context.graph.add(
+        "LRN",
+        x,
+        size=size,
+        alpha=p.alpha * size / p.size,
+        beta=p.beta,
+        bias=p.k,
+        origin=layer.name,
+    )
 
 
 LOWERINGS: dict[str, Lowering] = {"reduce": _reduce, "l2normalize": _l2_normalize, "lrn": _lrn}
