@@ -203,7 +203,7 @@ class ScriptedExecutor:
     async def close(self) -> None:
         """Nothing is left to close."""
 
-    async def describe(self, path: Path) -> ModelInfo:
+    async def describe(self, path: Path, *, beyond_coreml: bool = False) -> ModelInfo:  # noqa: ARG002 - `info` says all
         """Note what is described."""
         self.described.append(await asyncio.to_thread(path.read_bytes))
         if isinstance(self.info, Exception):

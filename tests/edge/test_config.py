@@ -106,7 +106,7 @@ def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
         ("thermal = {pause = 70}", "thermal: unknown; did you mean budget.thermal?"),
         (
             'models = {m = {path = "/m", weights = 1}}',
-            "models.m.weights: unknown (allowed: path, fit, priority, labels, parameters, trigger)",
+            "models.m.weights: unknown (allowed: path, fit, beyond_coreml, priority, labels, parameters, trigger)",
         ),
         ("budget.thermal.resume = 71", "budget.thermal.resume: 71 must be below throttle (70)"),
         ("budget.thermal.throttle = 80", "budget.thermal.throttle: 80 must be below pause (80)"),

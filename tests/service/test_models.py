@@ -165,9 +165,9 @@ async def test_a_dropped_model_that_changes_while_it_is_read_comes_again(
         found = place.drop(ONE)
         describe = place.executor.describe
 
-        async def meanwhile(path: Path) -> object:
+        async def meanwhile(path: Path, *, beyond_coreml: bool) -> object:
             place.drop(OTHER)
-            return await describe(path)
+            return await describe(path, beyond_coreml=beyond_coreml)
 
         monkeypatch.setattr(place.executor, "describe", meanwhile)
         assert await place.models.take(found) is not None

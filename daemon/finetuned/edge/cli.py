@@ -107,6 +107,7 @@ for _command in daemon_commands.COMMANDS:
 def add(
     model: ModelFile,
     name: Annotated[str | None, typer.Option("--name", help="Its name; the file's own by default.")] = None,
+    beyond_coreml: BeyondCoreml = False,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -114,7 +115,7 @@ def add(
     from finetuned.edge import store_cli
 
     with console.told(json=json):
-        store_cli.add(model, name, config, json=json)
+        store_cli.add(model, name, config, beyond_coreml=beyond_coreml, json=json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from finetuned.edge.limits import budget_of, machine_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
 from finetuned.edge.requests import Memory
-from finetuned.edge.rules import rule_of
+from finetuned.edge.rules import entries_of, rule_of
 from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
@@ -39,7 +39,7 @@ from finetuned.service.ledger_pairs import list_pairs
 from finetuned.service.ledger_requests import recall, remember
 from finetuned.service.local import LocalExecutor
 from finetuned.service.making import Settings
-from finetuned.service.models import Entry, Models
+from finetuned.service.models import Models
 from finetuned.service.modes import Modes
 from finetuned.service.outbox import Outbox
 from finetuned.service.selection import Selection
@@ -187,8 +187,7 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
         stack.push_async_callback(executor.close)
     limits = Limits(file_bytes=config.ingest.max_file_mb * 2**20, timeout_s=config.ingest.decode_timeout_s)
     decoders = await stack.enter_async_context(Decoders(limits))
-    entries = {name: Entry(labels=entry.labels, fit=entry.fit) for name, entry in config.models.items()}
-    models = Models(desk, workers, inbox, entries)
+    models = Models(desk, workers, inbox, entries_of(config))
     tasks = Tasks(desk, executor, governor, Inputs(desk.store, decoders, models), _settings(config))
     stir = asyncio.Event()
     tasks.showcase.on_change = stir.set

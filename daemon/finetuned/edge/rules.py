@@ -1,13 +1,22 @@
-"""What the configuration says about each model's tasks, as the policies take it."""
+"""What the configuration says about each model and its tasks, as the services and the policies take it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from finetuned.policy.trigger import Rule
+from finetuned.service.models import Entry
 
 if TYPE_CHECKING:
     from finetuned.edge.config import Config
+
+
+def entries_of(config: Config) -> dict[str, Entry]:
+    """Return what each model of the configuration takes, and by which rules it is judged."""
+    return {
+        name: Entry(labels=entry.labels, fit=entry.fit, beyond_coreml=entry.beyond_coreml)
+        for name, entry in config.models.items()
+    }
 
 
 def rule_of(config: Config, model: str) -> Rule:

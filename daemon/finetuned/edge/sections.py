@@ -162,6 +162,7 @@ class ModelEntry(Section):
 
     path: Annotated[Word, AfterValidator(absolute)]
     fit: Literal["stretch", "crop"] = "stretch"
+    beyond_coreml: bool = False
     priority: Literal["normal", "urgent"] = "normal"
     labels: dict[str, str] = Field(default_factory=dict)
     parameters: dict[str, Annotated[bool | int | float, BeforeValidator(_number)]] = Field(

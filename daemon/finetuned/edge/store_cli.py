@@ -12,6 +12,7 @@ import msgspec
 from finetuned.edge import config as configuration
 from finetuned.edge import console
 from finetuned.edge.folders import places
+from finetuned.edge.rules import entries_of
 from finetuned.errors import RequestError
 from finetuned.service import clock
 from finetuned.service.desk import Desk
@@ -20,7 +21,7 @@ from finetuned.service.ledger import Ledger, opened
 from finetuned.service.ledger_models import get_model, list_models
 from finetuned.service.ledger_versions import current_version, list_versions
 from finetuned.service.local import LocalExecutor
-from finetuned.service.models import Entry, Models
+from finetuned.service.models import Models
 from finetuned.service.names import model_name
 from finetuned.service.outbox import Outbox
 from finetuned.service.places import MODEL_SUFFIX
@@ -38,18 +39,20 @@ if TYPE_CHECKING:
     from finetuned.service.ledger_versions import VersionRow
 
 
-def add(path: Path, name: str | None, config: Path | None, *, json: bool) -> None:
+def add(path: Path, name: str | None, config: Path | None, *, beyond_coreml: bool, json: bool) -> None:
     """Register the model; what cannot be updated is refused with every reason."""
     loaded = configuration.load(config)
     where = places(loaded)
     known_as = model_name(name or path.name.removesuffix(MODEL_SUFFIX))
-    row = asyncio.run(_register(known_as, path.absolute(), loaded, where))
+    row = asyncio.run(_register(known_as, path.absolute(), loaded, where, beyond_coreml=beyond_coreml))
     inbox = where.inbox / known_as
     if json:
         console.line({"model": known_as, "inbox": str(inbox), "info": row.info})
         return
     person = console.person()
     person.print(f"[green]{known_as}[/] is registered")
+    for departure in row.info.departures:
+        person.print(f"[yellow]leaves Core ML:[/] {departure}", soft_wrap=True)
     person.print(f"drop samples into {inbox}/<label>/")
 
 
@@ -62,7 +65,7 @@ async def _workers() -> AsyncIterator[LocalExecutor]:
         await workers.close()
 
 
-async def _register(name: str, path: Path, config: Config, where: Places) -> ModelRow:
+async def _register(name: str, path: Path, config: Config, where: Places, *, beyond_coreml: bool) -> ModelRow:
     """Do what the daemon does with a model of its configuration; it may be running meanwhile."""
     store = Store(where.state)
     store.prepare()
@@ -78,9 +81,9 @@ async def _register(name: str, path: Path, config: Config, where: Places) -> Mod
             lived=clock.begun(await ledger.run(clock.load_clock)),
             clock_synchronised=clock.synchronised,
         )
-        entries = {known: Entry(labels=entry.labels, fit=entry.fit) for known, entry in config.models.items()}
         async with _workers() as workers:
-            return await Models(desk, workers, where.inbox, entries).register(name, path)
+            models = Models(desk, workers, where.inbox, entries_of(config))
+            return await models.register(name, path, beyond_coreml=beyond_coreml)
 
 
 def models(config: Path | None, *, json: bool) -> None:

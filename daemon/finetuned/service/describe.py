@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from finetuned.parameters import Parameter
 
 
-_BEYOND = "; or train the model as it is with --beyond-coreml, outside of Core ML"
+_BEYOND = "; or train the model as it is, outside of Core ML, with --beyond-coreml (beyond_coreml in the configuration)"
 
 
 def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:

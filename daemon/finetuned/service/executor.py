@@ -71,5 +71,8 @@ class Executor(Protocol):
 class Describer(Protocol):
     """Reads a stranger's model; always on this machine."""
 
-    async def describe(self, path: Path) -> ModelInfo:
-        """Return what the model at `path` is; ModelError where it cannot be read, HostError where the reader is lost."""
+    async def describe(self, path: Path, *, beyond_coreml: bool = False) -> ModelInfo:
+        """Return what the model at `path` is; ModelError where it cannot be read, HostError where the reader is lost.
+
+        `beyond_coreml`: judge it by what the arithmetic allows, not by Core ML's rules alone.
+        """

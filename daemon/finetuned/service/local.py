@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetuned.errors import HostError, ModelError
@@ -36,7 +37,6 @@ from finetuned.service.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
 
     from finetuned.service.messages import (
         CheckpointRef,
@@ -302,19 +302,20 @@ class LocalExecutor:
         return f"the worker died: {ending(await run.child.wait())}{_because(run.child.last_words)}"
 
     # ── describing ──────────────────────────────────────────────────────────────────────────────
-    async def describe(self, path: Path) -> ModelInfo:
+    async def describe(self, path: Path, *, beyond_coreml: bool = False) -> ModelInfo:
         """Read a model in a worker, since reading one means protobuf and NumPy."""
+        question = Describe(path=str(path), beyond_coreml=beyond_coreml)
         try:
-            return await self._described(path)
+            return await self._described(question)
         except GoneError:  # the warm worker had died before it was needed
-            return await self._described(path, fresh=True)
+            return await self._described(question, fresh=True)
 
-    async def _described(self, path: Path, *, fresh: bool = False) -> ModelInfo:
+    async def _described(self, question: Describe, *, fresh: bool = False) -> ModelInfo:
         self._check_open()
         child = await self._workers.take(fresh=fresh)
         kept = False
         try:
-            answer = await self._asked(child, path)
+            answer = await self._asked(child, question)
             if isinstance(answer, Described):
                 kept = self._workers.keep(child)
                 return answer.info
@@ -323,14 +324,14 @@ class LocalExecutor:
                 await self._workers.end(child)
         raise (HostError if answer.fault == HostError.fault else ModelError)(answer.error)
 
-    async def _asked(self, child: Worker, path: Path) -> Described | Failed:
-        child.channel.post(Describe(path=str(path)))
+    async def _asked(self, child: Worker, question: Describe) -> Described | Failed:
+        child.channel.post(question)
         try:
             async with asyncio.timeout(self._silence_s):
                 answer = await child.channel.receive()
         except TimeoutError:
             raise HostError(
-                f"the worker hangs: it has not said for {self._silence_s:g} s what {path.name} is"
+                f"the worker hangs: it has not said for {self._silence_s:g} s what {Path(question.path).name} is"
             ) from None
         if isinstance(answer, (Described, Failed)):
             return answer

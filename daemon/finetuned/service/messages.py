@@ -134,7 +134,8 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     samples, `folder` the task's own: an attempt writes into `folder/<attempt>/` and nowhere else.  `seed` is used where
     neither model nor parameters have one; `threads` never changes within a task.  `devices`
     are where it computes, the most wanted first, in onnxruntime's words (`cuda`, `openvino`, `cpu`).  `adjustments`, in order, are the
-    learning rates that were asked for on the way.  A checkpoint is written every `checkpoint_s`, and at the end of an
+    learning rates that were asked for on the way.  `beyond_coreml`: somebody asked by name for what Apple's validator
+    refuses.  A checkpoint is written every `checkpoint_s`, and at the end of an
     epoch.  `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
     """
 
@@ -153,6 +154,7 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     seed: int = 0
     threads: int = 1
     devices: tuple[str, ...] = ("cpu",)
+    beyond_coreml: bool = False
     checkpoint_s: float = 60.0
     report_interval_s: float = 0.2
 
@@ -171,9 +173,10 @@ class Metrics(Value, frozen=True, kw_only=True):
 
 # ── daemon → worker ─────────────────────────────────────────────────────────────────────────────
 class Describe(Message, tag=tag, frozen=True, kw_only=True):
-    """Read and check the model at `path`; answered by `Described` or `Failed`."""
+    """Read and check the model at `path`, by Core ML's rules or beyond; answered by `Described` or `Failed`."""
 
     path: str
+    beyond_coreml: bool = False
 
 
 class Start(Message, tag=tag, frozen=True, kw_only=True):

@@ -37,10 +37,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What the configuration says of a model: folder name → label, and how pictures are fitted."""
+    """What the configuration says of a model: folder name → label, how pictures are fitted, and by which rules it is judged."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     fit: Literal["stretch", "crop"] = "stretch"
+    beyond_coreml: bool = False
 
 
 class Models:
@@ -79,8 +80,10 @@ class Models:
         self._known = known
         return True
 
-    async def register(self, name: str, path: Path) -> ModelRow:
+    async def register(self, name: str, path: Path, *, beyond_coreml: bool = False) -> ModelRow:
         """Register the model at `path` as `name`, and make its inbox; one that is registered already is not read again.
+
+        Beyond Core ML's rules where that is asked for, here or in the configuration.
 
         Raises:
             RequestError: the name is not allowed, or another model has it.
@@ -92,7 +95,8 @@ class Models:
         there = await self._desk.ledger.run(find_model, name)
         if there is None or there.digest != await asyncio.to_thread(files.sha256_of, path):
             # A worker looks first: what is no model never gets into the daemon's own memory.
-            info = await self._describer.describe(path)
+            entry = self._entries.get(name, Entry())
+            info = await self._describer.describe(path, beyond_coreml=beyond_coreml or entry.beyond_coreml)
             if not info.updatable:
                 raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
             baseline = Baseline(name=name, data=await asyncio.to_thread(read, path), info=info)

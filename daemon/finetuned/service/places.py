@@ -80,6 +80,10 @@ def intake(
         return f"it cannot be updated: {'; '.join(info.reasons)}"
     if not info.class_labels:
         return "it has no class labels, so a folder cannot tell the target; use finetuned update with DATA"
+    if len(info.losses) > 1:
+        return (
+            f"it has {len(info.losses)} losses and a folder tells one target; use finetuned update with DATA"
+        )
     if len(info.sample_inputs) != 1:
         return f"it has {len(info.sample_inputs)} inputs and a file holds one; use finetuned update with DATA"
     want = with_fit(info.sample_inputs[0], fit)

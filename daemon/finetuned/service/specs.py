@@ -81,6 +81,7 @@ async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
         seed=row.seed,
         threads=settings.threads,
         devices=settings.devices,
+        beyond_coreml=bool(order.known.info.departures),
         checkpoint_s=settings.checkpoint_s,
         report_interval_s=settings.report_interval_s,
     )

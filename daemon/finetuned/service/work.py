@@ -187,6 +187,7 @@ class Work:
             threads=self.spec.threads,
             devices=self.spec.devices,
             accelerated=self._accelerated,
+            beyond_coreml=self.spec.beyond_coreml,
         )
         return self.update
 
@@ -284,7 +285,7 @@ class Work:
     def _save(self, update: NetworkUpdate, before: Measure, after: Measure) -> Completed:
         """Patch the weights in, read the result as a stranger would, and put it down for good."""
         data = update.encode()
-        refused = check.reasons(codec.decode(data))
+        refused = check.reasons(codec.decode(data), beyond_coreml=self.spec.beyond_coreml)
         if refused:
             raise ModelError(f"the updated model does not pass its own check: {refused[0].message}")
         path = result_path(self.spec, self.attempt)

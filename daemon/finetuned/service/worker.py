@@ -92,7 +92,7 @@ class Worker:
             command = self._channel.receive()
             # Whatever else there is came too late for the attempt that it was meant for.
             if isinstance(command, Describe):
-                self._guarded(partial(self._describe, command.path))
+                self._guarded(partial(self._describe, command))
             elif isinstance(command, Start):
                 self._task, self._attempt = command.spec.task, command.attempt
                 self._guarded(partial(self._run, command))
@@ -111,8 +111,9 @@ class Worker:
         self._cores.use(1.0)
         self._spoke = time.monotonic()
 
-    def _describe(self, path: str) -> None:
-        self._say(Described(info=describe(codec.decode(Path(path).read_bytes()))))
+    def _describe(self, asked: Describe) -> None:
+        model = codec.decode(Path(asked.path).read_bytes())
+        self._say(Described(info=describe(model, beyond_coreml=asked.beyond_coreml)))
 
     def _run(self, start: Start) -> None:
         self._work = Work(start.spec, start.attempt, start.resume_from)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _MEASURED_AT_ONCE = 32
 _NAMED = 5
 _STEP, _HEAD = "step", "head"
-_BEYOND = "; --beyond-coreml (in Python beyond_coreml=True) trains it as it is, outside of Core ML"
+_BEYOND = "; --beyond-coreml (beyond_coreml in Python and in the configuration) trains it as it is, outside of Core ML"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
