@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import networks as n
+from finetuned.graph.program import compile_training
 from finetuned.spec import check
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.rules.paths import BEYOND, CORE_ML
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SIZE = 4
-MERGES = ("add", "concat", "multiply")
+MERGES = ("add", "addBroadcastable", "concat", "multiply", "multiplyBroadcastable")
 
 
 def bare(kind: str) -> n.Layer:
@@ -48,6 +49,7 @@ BEYOND_LAYERS = {
 @pytest.mark.parametrize("kind", BEYOND_LAYERS)
 def test_a_layer_beyond_core_ml_is_refused_by_default_and_told_where_it_is_allowed(kind: str) -> None:
     model = above([BEYOND_LAYERS[kind]])
+    assert set(compile_training(n.decoded(model)).parameters) >= {"l0.weights", "l0.biases"}
     assert broken(model) == [("backpropagation", "l0")]
     assert broken(model, beyond_coreml=True) == []
     assert left(model) == [("beyondLayer", "l1")]

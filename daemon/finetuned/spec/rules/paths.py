@@ -48,23 +48,14 @@ CORE_ML = Differentiable(
 )
 """Apple's `isLayerSupportedForBackprop` (COREML.md §2.3)."""
 
+MERGING = frozenset({"add", "addBroadcastable", "concat", "multiply", "multiplyBroadcastable"})
+
 BEYOND = Differentiable(
     layers=CORE_ML.layers
-    | {
-        "add",
-        "bias",
-        "clip",
-        "concat",
-        "multiply",
-        "padding",
-        "permute",
-        "reshape",
-        "scale",
-        "softmax",
-        "upsample",
-    },
+    | MERGING
+    | {"bias", "clip", "padding", "permute", "reshape", "scale", "softmax", "upsample"},
     activations=CORE_ML.activations | {"ELU", "PReLU", "leakyReLU", "linear", "scaledTanh", "softplus"},
-    merging=CORE_ML.merging | {"add", "concat", "multiply"},
+    merging=CORE_ML.merging | MERGING,
 )
 """What Apple's validator refuses although the arithmetic allows it; trained only where the user asks for it."""
 
