@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import reference
+from finetuned.errors import SampleError
 from finetuned.spec import check, codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.update.features import encoded
@@ -86,6 +87,15 @@ def test_nothing_speaks_against_an_update_and_its_first_step_is_exact(name: str)
     update = NetworkUpdate(model, resolve(update_of(model), {}, seed=0))
     next(update.steps(encoded(update, data())))
     assert_weights(update.encode(), stepped(name, data(), 1), 1e-7)
+
+
+def test_a_category_that_the_embedding_does_not_know_is_told_with_what_there_was() -> None:
+    model = codec.decode(path_of(UPDATABLE[0]).read_bytes())
+    update = NetworkUpdate(model, resolve(update_of(model), {}, seed=0))
+    chosen = data()
+    chosen["categoricalInput2"][7] = 9
+    with pytest.raises(SampleError, match=r"an embedding .* there were .*categoricalInput2 9"):
+        encoded(update, chosen)
 
 
 @pytest.mark.parametrize("name", UPDATABLE)

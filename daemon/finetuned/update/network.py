@@ -130,11 +130,15 @@ class NetworkUpdate:
     def features_of(self, inputs: Mapping[str, Array]) -> Array:
         """Run the frozen part on a batch of inputs; returns float32 [N, *feature_shape]."""
         checked = inputs_of(self.model, inputs, needed=self.inputs)
-        return (
-            checked[self.training.cut.blobs[0]]
-            if self.training.features is None
-            else self._sessions.run(FEATURES, checked)[FEATURES]
-        )
+        if self.training.features is None:
+            return checked[self.training.cut.blobs[0]]
+        found = self._sessions.run(FEATURES, checked)[FEATURES]
+        if not np.isfinite(found).all():
+            raise SampleError(
+                "the frozen layers make numbers that are infinite or NaN of a sample: they take what they were made for, "
+                f"an embedding the whole numbers from 0 to its last{_small(checked)}"
+            )
+        return found
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -317,6 +321,13 @@ class NetworkUpdate:
             raise DivergenceError(
                 "a weight became infinite or NaN; nothing is saved: try a smaller learningRate"
             )
+
+
+def _small(inputs: Mapping[str, Array]) -> str:
+    """Return the first sample's inputs of few numbers, in words."""
+    few = {name: rows[0].reshape(-1) for name, rows in inputs.items() if 0 < rows[:1].size <= _NAMED}
+    shown = ", ".join(f"{name} {' '.join(f'{number:g}' for number in row)}" for name, row in few.items())
+    return f"; there were {shown}" if shown else ""
 
 
 def _programs(training: Training) -> dict[str, Program]:
