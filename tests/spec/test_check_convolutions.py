@@ -122,6 +122,8 @@ def test_a_deconvolution_makes_every_size_up_to_a_stride_beyond_its_kernels(size
         (lambda m: assign(first(m), nGroups=1 << 60), "nGroups is"),
         (lambda m: first(m).valid.paddingAmounts.borderAmounts.pop(), "1 border amounts"),
         (lambda m: assign(pool(m), type=9), "pooling type 9 is unknown"),
+        (lambda m: assign(pool(m).same, asymmetryMode=9), "padding mode 9 is unknown"),
+        (lambda m: assign(first(m).same, asymmetryMode=9), "padding mode 9 is unknown"),
     ],
 )
 def test_what_no_layer_can_have_is_refused_with_its_name(

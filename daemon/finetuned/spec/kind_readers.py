@@ -82,7 +82,9 @@ def _embedding(message: pb.NeuralNetworkLayer) -> Embedding:
 # ── order ───────────────────────────────────────────────────────────────────────────────────────
 def _reshape(message: pb.NeuralNetworkLayer) -> Reshape:
     params = message.reshape
-    return Reshape(shape=sizes(params.targetShape, (3, 4), "targetShape"), channel_last=params.mode == 1)
+    order = named(params, params.mode, "ReshapeOrder", "order")
+    shape = sizes(params.targetShape, (3, 4), "targetShape")
+    return Reshape(shape=shape, channel_last=order == "CHANNEL_LAST")
 
 
 def _permute(message: pb.NeuralNetworkLayer) -> Permute:

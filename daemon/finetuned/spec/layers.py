@@ -79,7 +79,8 @@ def _last_pixel(amounts: Sequence[int]) -> Padding:
 
 def _padding(message: pb.ConvolutionLayerParams | pb.PoolingLayerParams, mode: str | None) -> Padding:
     if mode == "same":
-        return Padding(mode="same", top_left_heavy=message.same.asymmetryMode == 1)
+        heavy = named(message.same, message.same.asymmetryMode, "SamePaddingMode", "padding mode")
+        return Padding(mode="same", top_left_heavy=heavy == "TOP_LEFT_HEAVY")
     return _valid(message.valid)
 
 
@@ -142,6 +143,11 @@ def _activation(message: pb.NeuralNetworkLayer) -> Activation:
     return Activation(type=kind, alpha=getattr(params, "alpha", 0.0), beta=getattr(params, "beta", 0.0))
 
 
+def _flatten(message: pb.NeuralNetworkLayer) -> Flatten:
+    order = named(message.flatten, message.flatten.mode, "FlattenOrder", "order")
+    return Flatten(channel_last=order == "CHANNEL_LAST")
+
+
 def _clip(message: pb.NeuralNetworkLayer) -> Clip:
     return Clip(minimum=message.clip.minVal, maximum=message.clip.maxVal)
 
@@ -151,7 +157,7 @@ READERS: Mapping[str, Callable[[pb.NeuralNetworkLayer], LayerParameters]] = {
     "convolution": _convolution,
     "pooling": _pooling,
     "activation": _activation,
-    "flatten": lambda message: Flatten(channel_last=message.flatten.mode == 1),
+    "flatten": _flatten,
     "softmax": lambda _: Softmax(),
     "clip": _clip,
     "add": lambda message: Add(alpha=message.add.alpha),

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
+from finetuned.spec.kinds import Batchnorm, Bias, Embedding, Scale
 from finetuned.spec.model import Convolution, InnerProduct, Pooling, Weights
 from finetuned.spec.names import quoted
 from finetuned.spec.rules import extents
@@ -18,7 +19,7 @@ from finetuned.spec.weights import finite, weight_shape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finetuned.spec.model import Layer
+    from finetuned.spec.model import Layer, LayerParameters
     from finetuned.spec.rules.case import Case
 
 TRAINABLE = frozenset({"innerProduct", "convolution"})
@@ -75,8 +76,10 @@ def _blobs(layer: Layer) -> Iterator[tuple[str, Weights, tuple[int, ...] | None,
     """Yield what a layer's file entry holds: (name, weights, the shape they need where it is known, the channels' axis)."""
     parameters = layer.parameters
     if not isinstance(parameters, InnerProduct | Convolution):
-        values = ((each.name, getattr(parameters, each.name)) for each in fields(parameters))
-        yield from ((name, value, None, 0) for name, value in values if isinstance(value, Weights))
+        for each in fields(parameters):
+            value = getattr(parameters, each.name)
+            if isinstance(value, Weights):
+                yield each.name, value, _shape(parameters, each.name), 0
         return
     transposed = isinstance(parameters, Convolution) and parameters.deconvolution
     # A convolution with a second input gets its weights from there.
@@ -84,6 +87,21 @@ def _blobs(layer: Layer) -> Iterator[tuple[str, Weights, tuple[int, ...] | None,
         yield "weights", parameters.weights, weight_shape(parameters), int(transposed)
     if parameters.bias is not None:
         yield "bias", parameters.bias, (parameters.output_channels,), 0
+
+
+def _shape(parameters: LayerParameters, name: str) -> tuple[int, ...] | None:
+    """Return the shape of the numbers of a layer that is never trained."""
+    match parameters:
+        case Batchnorm(channels=channels):
+            return (channels,)
+        case Scale(shape=shape, bias_shape=bias_shape):
+            return shape if name == "scale" else bias_shape
+        case Bias(shape=shape):
+            return shape
+        case Embedding(words=words, output_channels=outputs):
+            return (outputs, words) if name == "weights" else (outputs,)
+        case _:
+            return None
 
 
 def weights(case: Case) -> Iterator[Reason]:
