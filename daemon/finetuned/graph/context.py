@@ -20,6 +20,7 @@ from finetuned.spec import codec
 
 if TYPE_CHECKING:
     from finetuned.graph.ir import Graph
+    from finetuned.graph.values import Array
     from finetuned.spec.model import Layer, Weights
 
 
@@ -56,7 +57,7 @@ class Context:
             if name not in self.fed:
                 self.fed[name] = self.graph.input(name, shape)
             return self.fed[name]
-        return self.graph.constant(name, codec.array(weights, shape, axis=axis))
+        return self.graph.constant(name, stored(layer, weights, shape, axis=axis))
 
 
 Lowering = Callable[["Context", "Layer", list[Value]], Value]
@@ -68,6 +69,14 @@ def blamed(layer: Layer) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        raise ModelError(f"layer {layer.name!r} ({layer.type}): {error}") from error
+
+
+def stored(layer: Layer, weights: Weights, shape: tuple[int, ...], *, axis: int = 0) -> Array:
+    """Return the numbers of a layer's weights; where the file does not hold them, a ModelError names the layer."""
+    try:
+        return codec.array(weights, shape, axis=axis)
+    except ModelError as error:
         raise ModelError(f"layer {layer.name!r} ({layer.type}): {error}") from error
 
 

@@ -45,6 +45,11 @@ class Axis:
         at = np.arange(self.out)[None, :] * self.stride + taps - self.begin
         return np.where((at >= 0) & (at < self.size), at, tables.NONE)
 
+    @property
+    def blind(self) -> bool:
+        """Whether a window lies in the padding altogether: the first, or the last."""
+        return self.begin >= self.kernel or (self.out - 1) * self.stride - self.begin >= self.size
+
     def within(self, padding: int) -> NDArray[np.int64]:
         """Return int64 [out]: how many places of each window lie in the axis and `padding` at both of its ends."""
         first = np.arange(self.out) * self.stride - self.begin
@@ -73,7 +78,12 @@ class Frame:
         return tables.windows(self.rows.places(), self.columns.places(), self.columns.size)
 
     def within(self, padding: Pair) -> NDArray[np.float32]:
-        """Return float32 [oH, oW]: how many places of each window lie in the image and `padding` around it."""
+        """Return float32 [oH, oW]: how many places of each window lie in the image and `padding` around it.
+
+        Raises:
+            ValueError: there are more windows than a table may have.
+        """
+        tables.check(self.rows.out * self.columns.out)
         rows, columns = self.rows.within(padding[0]), self.columns.within(padding[1])
         return np.asarray(np.outer(rows, columns), dtype=np.float32)
 
@@ -99,7 +109,7 @@ def pooling(p: Pooling, size: Pair) -> Frame:
         rows, columns = (Axis(size=each, out=1, kernel=each) for each in size)
         return Frame(rows=rows, columns=columns)
     frame = convolution(p, size)
-    if frame.within((0, 0)).min() < 1:
+    if frame.rows.blind or frame.columns.blind:
         raise ValueError("a window lies in the padding altogether")
     return frame
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from finetuned.errors import ModelError
-from finetuned.graph.context import Context, Lowering, is_batch_last, is_image
-from finetuned.spec.codec import array
+from finetuned.graph.context import Context, Lowering, is_batch_last, is_image, stored
 
 if TYPE_CHECKING:
     from finetuned.graph.values import Array, Value
     from finetuned.spec.kinds import Batchnorm, Bias, Scale
-    from finetuned.spec.model import Layer, Weights
+    from finetuned.spec.model import Layer
 
 
 def _batchnorm(context: Context, layer: Layer, inputs: list[Value]) -> Value:
@@ -47,14 +46,6 @@ def _bias(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 
 
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────
-def stored(layer: Layer, weights: Weights, shape: tuple[int, ...]) -> Array:
-    """Return the numbers of a frozen layer."""
-    try:
-        return array(weights, shape)
-    except ModelError as error:
-        raise ModelError(f"layer {layer.name!r} ({layer.type}): {error}") from error
-
-
 def _applied(context: Context, layer: Layer, op: str, x: Value, numbers: Array) -> Value:
     """Return x `op` numbers, which are [1], [C], [1, H, W] or [C, H, W] and lie along x's axes."""
     graph = context.graph

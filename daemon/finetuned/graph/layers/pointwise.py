@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from finetuned.errors import ModelError
-from finetuned.graph.context import Context, Lowering, as_image
-from finetuned.graph.layers.channels import along, stored
+from finetuned.graph.context import Context, Lowering, as_image, stored
+from finetuned.graph.layers.channels import along
 from finetuned.graph.values import IMAGE_RANK, SEQUENCE_RANK
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def _pooling(context: Context, layer: Layer, inputs: list[Value]) -> Value:
 
 
 def _shares(p: Pooling, frame: Frame) -> Array:
-    """Return float32 [oH, oW], one over the numbers that a mean counts: those of the image, or of its padding too.
+    """Return float32 [oH, oW] or [1, 1]: one over the numbers that a mean counts, those of the image or of its padding too.
 
     Where the last pixel is included, what the last window takes beyond the stated padding counts for nothing (as in Caffe).
     """
@@ -36,7 +36,7 @@ def _shares(p: Pooling, frame: Frame) -> Array:
         (rows, _), (columns, _) = p.padding.amounts
         counts = frame.within((rows, columns))
     else:
-        counts = np.full(frame.each("out"), np.prod(frame.each("kernel")), dtype=np.float32)
+        counts = np.full((1, 1), np.prod(frame.each("kernel")), dtype=np.float32)
     return np.asarray(1.0 / counts, dtype=np.float32)
 
 
@@ -50,12 +50,12 @@ def _run_l2(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
 
 
 def _run_mean(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
-    """The operator counts either the whole kernel or the image alone; anything else is put right after it."""
+    """The operator counts the image alone, or all of its own padding; anything else is put right after it."""
     p = cast("Pooling", layer.parameters)
-    excluded = int(p.exclude_padding)
-    mean = _run(context, layer, frame, x, "AveragePool", count_include_pad=1 - excluded)
-    counted = frame.within((0, 0)) if excluded else np.float32(np.prod(frame.each("kernel")))
-    correction = _shares(p, frame) * counted
+    mean = _run(context, layer, frame, x, "AveragePool", count_include_pad=1 - int(p.exclude_padding))
+    if p.exclude_padding:
+        return mean
+    correction = _shares(p, frame) * np.float32(np.prod(frame.each("kernel")))
     if np.allclose(correction, 1.0):
         return mean
     factor = context.graph.constant(f"{layer.name}.shares", correction)

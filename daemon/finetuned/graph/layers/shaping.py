@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from finetuned.errors import ModelError
-from finetuned.graph.context import Context, Lowering, as_image, batch_first, channel_axis, is_batch_last
-from finetuned.graph.layers.channels import stored
+from finetuned.graph.context import (
+    Context,
+    Lowering,
+    as_image,
+    batch_first,
+    channel_axis,
+    is_batch_last,
+    stored,
+)
 from finetuned.graph.values import BATCH, SEQUENCE_RANK, VECTOR_RANK
 
 if TYPE_CHECKING:
