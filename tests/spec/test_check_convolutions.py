@@ -14,7 +14,7 @@ from finetuned.graph.program import compile_inference
 from finetuned.spec import check
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.model import Convolution, Pooling
-from finetuned.spec.rules import extents, layers
+from finetuned.spec.rules import areas, extents
 from finetuned.spec.rules.case import case
 from shared import oracle
 from spec.row import Row, assign, judge
@@ -201,7 +201,7 @@ def test_check_refuses_the_areas_that_the_compiler_refuses_and_no_other(
 ) -> None:
     model = n.decoded(n.network([layer], [1, *before]))
     assert model.network is not None
-    refused = [reason.message for reason in layers.areas(case(model, model.network))]
+    refused = [reason.message for reason in areas.areas(case(model, model.network))]
     made = extents.follow(model, model.network)["l0"].area
     assert compiled_area(model) == (None if refused else made), refused
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.spec.names import quoted
 from finetuned.spec.rules import (
+    areas,
     container,
     inputs,
     interface,
@@ -22,6 +23,7 @@ from finetuned.spec.rules import (
     parameters,
     paths,
     pipelines,
+    weights,
 )
 from finetuned.spec.rules import departures as leaving
 from finetuned.spec.rules.case import Case, Reason, case
@@ -53,17 +55,17 @@ LAYER_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
     layers.there,
     layers.wiring,
     layers.outputs,
-    layers.weights,
-    layers.channels,
-    layers.groups,
-    layers.areas,
+    weights.complete,
+    areas.channels,
+    areas.groups,
+    areas.areas,
 )
 
 NETWORK_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
     *LAYER_RULES,
     layers.updatable_layers,
-    layers.marked_weights,
-    layers.float16,
+    weights.marked,
+    weights.float16,
     layers.names,
     losses.loss_count,
     losses.loss_input,
