@@ -175,6 +175,24 @@ async def test_a_dropped_model_that_changes_while_it_is_read_comes_again(
         assert found.path.read_bytes() == OTHER
 
 
+async def test_rules_beyond_core_ml_hold_where_the_request_or_the_configuration_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_place(tmp_path, configured=Entry(beyond_coreml=True)) as place:
+        asked: list[bool] = []
+
+        async def describe(path: Path, *, beyond_coreml: bool) -> object:
+            assert path
+            asked.append(beyond_coreml)
+            return INFO
+
+        monkeypatch.setattr(place.executor, "describe", describe)
+        await place.models.register("strict", place.file(b"1"))
+        await place.models.register("named", place.file(b"2"), beyond_coreml=True)
+        await place.models.register("configured", place.file(b"3"))
+        assert asked == [False, True, True]
+
+
 # ── the inbox ───────────────────────────────────────────────────────────────────────────────────
 async def test_labels_get_folders_by_the_configurations_names_where_it_gives_them_some(
     tmp_path: Path,

@@ -24,7 +24,7 @@ from finetuned.service.local import LocalExecutor
 from finetuned.service.models import Models
 from finetuned.service.names import model_name
 from finetuned.service.outbox import Outbox
-from finetuned.service.places import MODEL_SUFFIX
+from finetuned.service.places import MODEL_SUFFIX, intake
 from finetuned.service.stamps import timestamp
 from finetuned.service.store import Store
 from finetuned.service.views import model_states
@@ -53,7 +53,11 @@ def add(path: Path, name: str | None, config: Path | None, *, beyond_coreml: boo
     person.print(f"[green]{known_as}[/] is registered")
     for departure in row.info.departures:
         person.print(f"[yellow]leaves Core ML:[/] {departure}", soft_wrap=True)
-    person.print(f"drop samples into {inbox}/<label>/")
+    taken = intake(row.info, {})
+    if isinstance(taken, str):
+        person.print(f"[yellow]it takes no samples from its inbox:[/] {taken}", soft_wrap=True)
+    else:
+        person.print(f"drop samples into {inbox}/<label>/")
 
 
 @asynccontextmanager

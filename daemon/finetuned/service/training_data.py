@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetuned.errors import ModelError
+from finetuned.errors import ModelError, SampleError
 from finetuned.graph.goals import labels_of, losses_of, source_of
 from finetuned.rows import Gathering
 from finetuned.service import dataset
@@ -121,6 +122,12 @@ def _parts(
     decoders: Decoders,
     progress: Progress | None,
 ) -> AsyncIterator[Dataset]:
+    targets = [source_of(model, loss) for loss in losses_of(model)]
+    if len(targets) > 1 and Path(path).is_dir():
+        raise SampleError(
+            f"{path} is a folder, which tells one target, and the model has {len(targets)} ({', '.join(targets)}); "
+            "give it one .npz, .csv or .jsonl"
+        )
     return dataset.parts(
         path,
         (*sample_inputs(model), *_further_targets(model)),
