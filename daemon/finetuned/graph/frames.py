@@ -8,6 +8,7 @@ window would start in the padding.  A deconvolution is the frame of the convolut
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,8 +40,7 @@ class Axis:
     end: int = 0
 
     def places(self) -> NDArray[np.int64]:
-        """Return int64 [kernel, out]: where each tap of each window lies, `tables.NONE` outside; ValueError where huge."""
-        tables.check(self.kernel * self.out)
+        """Return int64 [kernel, out]: where each tap of each window lies, `tables.NONE` outside."""
         taps = np.arange(self.kernel)[:, None] * self.dilation
         at = np.arange(self.out)[None, :] * self.stride + taps - self.begin
         return np.where((at >= 0) & (at < self.size), at, tables.NONE)
@@ -75,6 +75,7 @@ class Frame:
 
     def table(self) -> Table:
         """Return the table [1, kH·kW, oH·oW] of the windows; ValueError where it would be huge."""
+        tables.check(prod((*self.each("kernel"), *self.each("out"))))
         return tables.windows(self.rows.places(), self.columns.places(), self.columns.size)
 
     def within(self, padding: Pair) -> NDArray[np.float32]:

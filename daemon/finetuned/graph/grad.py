@@ -60,7 +60,10 @@ def _rule(graph: Graph, node: Node, dy: Value, dependent: frozenset[Value]) -> t
             f"layer {node.origin!r}: gradients cannot pass through {node.op}; "
             "only layers between the first trainable one and the loss need to let them pass"
         )
-    return rule(graph, node, dy, dependent)
+    try:
+        return rule(graph, node, dy, dependent)
+    except ValueError as error:
+        raise ModelError(f"layer {node.origin!r}: its gradient cannot be computed: {error}") from error
 
 
 def _sum(graph: Graph, first: Value | None, second: Value, origin: str) -> Value:
