@@ -137,10 +137,14 @@ def _upsample(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
 
 
 def _crop(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
+    height, width = inputs[0].shape[2:]
+    if len(inputs) > 1:
+        top, left = layer.crop.offset
+        height, width = inputs[1].shape[2:]
+        return inputs[0][:, :, top : top + height, left : left + width]
     (top, bottom), (left, right) = (
         (edge.startEdgeSize, edge.endEdgeSize) for edge in layer.crop.cropAmounts.borderAmounts
     )
-    height, width = inputs[0].shape[2:]
     return inputs[0][:, :, top : height - bottom, left : width - right]
 
 

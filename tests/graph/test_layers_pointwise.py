@@ -119,6 +119,13 @@ def test_a_merge_gives_each_of_its_blobs_its_own_gradient(name: str) -> None:
     assert_finite_differences(chosen)
 
 
+def cropped(like: str) -> n.Layer:
+    """Return a crop of the input to the size of another blob, two columns from its left edge."""
+    layer = n.Layer(input=[n.INPUT, like])
+    layer.crop.offset[:] = (0, 2)
+    return layer
+
+
 FORWARD = {
     **{
         f"unary {kind}": [n.activation("sigmoid"), k.unary(kind, **fields)]
@@ -150,6 +157,8 @@ FORWARD = {
     "lrn": [k.merge("lrn", alpha=0.5, beta=0.75, localSize=3)],
     "lrn of a window beyond the channels": [k.merge("lrn", alpha=2.0, beta=0.5, localSize=99, k=2.0)],
     "crop": [k.crop((1, 0), (0, 2))],
+    "crop to the size of another": [k.cut("WIDTH", 0, 2), cropped("l0")],
+    "slice of a vector": [n.flatten(), k.cut("CHANNEL", 7, -3, 5)],
     "slice": [k.cut("HEIGHT", -3, -1), k.cut("WIDTH", 1, 5, 2), k.cut("CHANNEL", 1, 100)],
 }
 
@@ -193,9 +202,11 @@ REFUSED = {
     "a border beyond any bounds": ([k.padding("constant", (1 << 30, 0), (1 << 30, 0))], "are allowed"),
     "bilinear upsampling": ([k.merge("upsample", mode=1)], "nearest pixel"),
     "a crop of everything": ([k.crop((2, 2), (0, 0))], "does not lie in"),
+    "a slice from far before the beginning": ([k.cut("WIDTH", -(1 << 63), 9)], "does not lie in"),
     "a slice from behind the end": ([k.cut("WIDTH", 7, 9)], "does not lie in"),
     "a reduction that is not there": ([k.reduce("PROD", "C")], "finetuned runs SUM"),
     "an even window of channels": ([k.merge("lrn", localSize=2)], "an odd number"),
+    "a window of channels without a weight": ([k.merge("lrn", localSize=3)], "positive numbers are needed"),
     "a broadcast of fewer axes": (
         [n.flatten(), n.dense(5, 60), k.merge("addBroadcastable", n.INPUT, "l1")],
         "as many axes",

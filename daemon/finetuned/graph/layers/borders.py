@@ -35,8 +35,8 @@ def _padding(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     y = _picked(context, layer, x, rows, columns)
     if p.mode != "constant" or not p.value:
         return y
-    border = _border(rows, columns) * np.float32(p.value)
-    return context.graph.add("Add", y, context.graph.constant(layer.name, border), origin=layer.name)
+    border = context.graph.constant(layer.name, _border(rows, columns, p.value))
+    return context.graph.add("Add", y, border, origin=layer.name)
 
 
 def _check_reach(p: Pad, size: tuple[int, ...]) -> None:
@@ -60,10 +60,10 @@ def _padded(mode: str, size: int, amounts: tuple[int, int]) -> NDArray[np.int64]
     )
 
 
-def _border(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
-    """Return float32 [1, H, W, 1]: 1 where nothing of the image lies."""
+def _border(rows: NDArray[np.int64], columns: NDArray[np.int64], value: float) -> Array:
+    """Return float32 [1, H, W, 1]: the value where nothing of the image lies, else 0."""
     outside = (rows == tables.NONE)[:, None] | (columns == tables.NONE)[None, :]
-    return np.asarray(outside[None, :, :, None], dtype=np.float32)
+    return np.where(outside, np.float32(value), np.float32(0.0))[None, :, :, None]
 
 
 # ── upsampling ──────────────────────────────────────────────────────────────────────────────────

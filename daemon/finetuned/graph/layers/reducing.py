@@ -64,6 +64,10 @@ def _lrn(context: Context, layer: Layer, inputs: list[Value]) -> Value:
         raise ModelError(
             f"layer {layer.name!r} (lrn) has a window of {p.size} channels; an odd number is needed"
         )
+    if not (p.alpha > 0 and p.beta > 0 and p.k > 0):
+        raise ModelError(
+            f"layer {layer.name!r} (lrn) has alpha {p.alpha:g}, beta {p.beta:g} and k {p.k:g}; positive numbers are needed"
+        )
     x = as_image(context, inputs[0], layer)
     if is_batch_last(x):
         raise ModelError(f"layer {layer.name!r}: gradients cannot pass through lrn")

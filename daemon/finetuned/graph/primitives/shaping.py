@@ -49,9 +49,9 @@ def _joined(*shapes: Shape, axis: int) -> Shape:
 
 
 def _cut(a: Shape, *, axis: int, start: int, stop: int, step: int = 1) -> Shape:
-    count = len(range(start, stop, step))
     if not 0 <= start < stop <= int(a[axis]):
         raise ValueError(f"{start} to {stop} does not lie in {a[axis]}")
+    count = len(range(start, stop, step))
     return tuple(count if at == axis else size for at, size in enumerate(a))
 
 
