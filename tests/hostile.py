@@ -1,7 +1,8 @@
-"""Files that claim much and hold little, for tests; `python hostile.py` prints what reading and judging them all costs (MB)."""
+"""Files that claim much and hold little, for tests; `python hostile.py` reads and judges them all."""
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 from collections.abc import Callable
@@ -182,11 +183,11 @@ def said(data: bytes) -> str:
 
 
 def main() -> None:
-    """Read and judge all files; print how much memory that took beyond what was there before."""
+    """Read and judge all files; print what is said of each, and the memory that it took beyond what was there before (MB)."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for make, _ in FILES:
-        said(make())
-    sys.stdout.write(str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    rows = [{"fault": fault, "said": said(make())} for make, fault in FILES]
+    taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    sys.stdout.write(json.dumps({"said": rows, "mb": taken}))
 
 
 if __name__ == "__main__":
