@@ -26,6 +26,8 @@ from finetuned.graph.lower import LOWERINGS
 from finetuned.policy.hysteresis import LADDER
 from finetuned.policy.zones import QUANTITIES, Kind
 from finetuned.service import events
+from finetuned.spec import check
+from finetuned.spec.rules import neighbors
 from finetuned.spec.rules.later import NOT_YET
 from finetuned.spec.rules.layers import TRAINABLE
 from finetuned.spec.rules.paths import BEYOND, CORE_ML
@@ -148,8 +150,8 @@ def _fields(struct: type[msgspec.Struct]) -> str:
     return " ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(struct))
 
 
-def _sentence(struct: type) -> str:
-    return str(struct.__doc__).partition("\n")[0]
+def _sentence(documented: object) -> str:
+    return str(documented.__doc__).partition("\n")[0]
 
 
 # ── Home Assistant ──────────────────────────────────────────────────────────────────────────────
@@ -258,6 +260,18 @@ def later() -> str:
     return table(("not yet", "types"), rows)
 
 
+def rules() -> str:
+    """What `check` looks at, in its order."""
+    groups: dict[str, Sequence[Callable[..., object]]] = {
+        "every model": (*check.FILE_RULES, *check.UPDATE_RULES),
+        "a network": check.NETWORK_RULES,
+        "nearest neighbours": (*check.NEIGHBOR_RULES, neighbors.training_inputs),
+        "a pipeline": check.PIPELINE_RULES,
+    }
+    rows = [(group, _sentence(rule)) for group, listed in groups.items() for rule in listed]
+    return table(("of", "must be true"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "diagram": diagram,
@@ -271,6 +285,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "ladder": ladder,
     "layers": layers,
     "later": later,
+    "rules": rules,
 }
 
 
