@@ -220,7 +220,7 @@ def _add_loss(message: pb.Model, update: pb.NetworkUpdateParameters, last: Layer
     kind = loss.categoricalCrossEntropyLossLayer if entropy else loss.meanSquaredErrorLossLayer
     kind.input, kind.target = name, TARGET
     dense_layers = [layer for layer in message.neuralNetwork.layers if layer.HasField("innerProduct")]
-    width = 1 if entropy else dense_layers[-1].innerProduct.outputChannels
+    width = 1 if entropy or not dense_layers else dense_layers[-1].innerProduct.outputChannels
     array_feature(message.description.trainingInput.add(name=TARGET), (width,))
 
 
