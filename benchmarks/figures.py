@@ -340,12 +340,12 @@ def _ms(seconds: Iterable[float]) -> str:
     return f"{median(seconds) * 1000:.0f} ms"
 
 
-def machine() -> str:
-    """Describe this machine in a sentence."""
+def machine(shown: Iterable[str] = PACKAGES) -> str:
+    """Describe this machine in a sentence, with the versions of these packages."""
     cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = int(re.findall(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[0]) / 1e6
     system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES if _has(name))
+    packages = ", ".join(f"{name} {version(name)}" for name in shown if _has(name))
     return (
         f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, {system}, "
         f"Python {platform.python_version()}, {packages}"
