@@ -145,6 +145,21 @@ def test_a_weight_that_is_none_is_refused_with_what_there_is(asked: dict[str, ob
         regions.update(regions.label_and_box(), asked)
 
 
+def test_a_target_that_two_losses_share_names_neither() -> None:
+    message = regions.label_and_box()
+    message.neuralNetwork.layers[4].CopyFrom(message.neuralNetwork.layers[2])
+    message.neuralNetwork.layers[4].name, message.neuralNetwork.layers[4].output[:] = "l4", ["l4"]
+    softmax = message.neuralNetwork.layers.add(name="l5", input=["l4"], output=["l5"])
+    softmax.softmax.SetInParent()
+    auxiliary = message.neuralNetwork.updateParams.lossLayers[1].categoricalCrossEntropyLossLayer
+    auxiliary.input, auxiliary.target = "l5", "label"
+    del message.description.trainingInput[2]
+    with pytest.raises(ParameterError, match="there are 2 losses 'label'"):
+        regions.update(message, {"label": 2})
+    chosen = regions.update(message, {"boxLoss": 0.3})
+    assert regions.prepared(chosen, message, 4).targets.shape == (4, 6)
+
+
 def test_one_loss_takes_no_weight() -> None:
     with pytest.raises(ParameterError, match="learningRate"):
         regions.update(regions.residual(), {"loss": 2})

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from finetuned.update.network import MiniBatch
 
 
+_DEPARTURES = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What is to be done."""
@@ -163,8 +166,10 @@ def _prepared(
         beyond_coreml=job.beyond_coreml,
         loss_weights=job.loss_weights,
     )
-    for departure in task.departures:
+    for departure in task.departures[:_DEPARTURES]:
         teller.warning(f"leaves Core ML: {departure}")
+    if more := len(task.departures[_DEPARTURES:]):
+        teller.warning(f"and {more} more; finetuned check --beyond-coreml tells all")
     prepared = prepare_data(job.data, task, mapping, json=teller.json)
     teller.samples = dict(prepared.labels)
     training = prepared.data

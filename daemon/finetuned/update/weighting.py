@@ -45,11 +45,14 @@ def weights_of(model: Model, asked: Mapping[str, object]) -> dict[str, float]:
 
 
 def _named(model: Model, losses: tuple[Loss, ...], name: str) -> Loss:
-    for loss in losses:
-        if name in {loss.name, loss.target, source_of(model, loss)}:
-            return loss
+    """Return the loss of this name, or else the only one with this target."""
+    by_name = [loss for loss in losses if loss.name == name]
+    by_target = [loss for loss in losses if name in {loss.target, source_of(model, loss)}]
+    if len(found := by_name or by_target) == 1:
+        return found[0]
     known = ", ".join(f"{loss.name!r} (target {source_of(model, loss)!r})" for loss in losses)
-    raise ParameterError(f"there is no loss {name!r}; there is {known}")
+    count = f"are {len(found)} losses" if found else "is no loss"
+    raise ParameterError(f"there {count} {name!r}; there is {known}")
 
 
 def _weight(name: str, value: object) -> float:
