@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -9,13 +7,16 @@ import kinds as k
 import networks as n
 import reference
 from finetuned.errors import ModelError
-from finetuned.graph.emit import emit
-from finetuned.graph.grad import gradients
-from finetuned.graph.ir import Graph
-from finetuned.graph.program import Program, compile_inference
-from finetuned.graph.values import BATCH
-from finetuned.update.session import Session
-from graph.chains import assert_finite_differences, assert_forward, assert_pytorch, chain, ran
+from finetuned.graph.program import compile_inference
+from graph.chains import (
+    OUTPUT,
+    assert_finite_differences,
+    assert_forward,
+    assert_pytorch,
+    chain,
+    ran,
+    trained,
+)
 
 IMAGE, VECTOR = (3, 4, 5), (6,)
 PIXELS = n.convolution(3, 3, kernel=(1, 1))  # puts the batch last where it trains
@@ -56,27 +57,23 @@ def test_a_curve_is_what_the_format_says_and_has_its_slope(name: str, below: str
         assert_pytorch(chain([*layers, CURVES[name]], shape))
 
 
-@pytest.mark.parametrize(
-    ("op", "attributes", "wanted"),
-    [
-        ("LeakyRelu", {"alpha": 0.25}, [0.25, 0.25, 1]),
-        ("Elu", {"alpha": 0.5}, [0.5 * np.exp(-1), 0.5, 1]),
-        ("Clip", {"minimum": -1.0, "maximum": 0.0}, [1, 1, 0]),
-        ("Clip", {"minimum": 0.0, "maximum": 1.0}, [0, 1, 1]),
-    ],
-)
-def test_at_a_kink_the_slope_is_pytorchs(op: str, attributes: dict[str, Any], wanted: list[float]) -> None:
-    graph = Graph()
-    x = graph.input("x", (BATCH, 3))
-    target = graph.input("target", (BATCH, 3))
-    each = graph.add("SquaredError", graph.add(op, x, **attributes), target)
-    (dx,) = gradients(graph, each, graph.input("w", (BATCH,)), [x])
-    y = graph.add(op, x, **attributes)
-    graph.outputs.update({"dx": dx, "y": y})
-    row = np.array([[-1, 0, 1]], np.float32)
-    feeds = {"x": row, "target": np.full((1, 3), 5, np.float32), "w": np.ones(1, np.float32)}
-    found = Session(Program(onnx=emit(graph), inputs={}, outputs={"dx": (), "y": ()})).run(feeds)
-    np.testing.assert_allclose(found["dx"] / (2 * (found["y"] - 5) / 3), [wanted], rtol=1e-6, atol=1e-9)
+KINKS = {
+    "leakyReLU": (n.activation("leakyReLU", alpha=0.25), [0.25, 0.25, 1]),
+    "PReLU": (k.slopes("PReLU", 3), [*n.numbers(3)[:2], 1]),
+    "ELU": (n.activation("ELU", alpha=0.5), [0.5 * np.exp(-1), 0.5, 1]),
+    "clip below": (n.clip(-1, 0), [1, 1, 0]),
+    "clip above": (n.clip(0, 1), [0, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_at_a_kink_the_slope_is_pytorchs(name: str) -> None:
+    layer, wanted = KINKS[name]
+    chosen = chain([layer], (3,), x=np.array([[-1, 0, 1]], np.float32))
+    found = trained(chosen)
+    arriving = 2 * (found[OUTPUT] - chosen.target) / 3 * chosen.weights
+    np.testing.assert_allclose(found[n.INPUT] / arriving, [wanted], rtol=1e-5, atol=1e-9)
+    assert_pytorch(chosen)
 
 
 # ── several blobs ───────────────────────────────────────────────────────────────────────────────

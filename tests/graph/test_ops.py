@@ -160,7 +160,6 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "GlobalAveragePool": [((I,), {}, lambda x: x.mean(axis=(2, 3), keepdims=True))],
     "GlobalLpPool": [((I,), {"p": 2}, lambda x: np.sqrt((x**2).sum(axis=(2, 3), keepdims=True)))],
     "LeakyRelu": [((V,), {"alpha": 0.2}, lambda x: np.where(x < 0, 0.2 * x, x))],
-    "Elu": [((V,), {"alpha": 0.5}, lambda x: np.where(x < 0, 0.5 * np.expm1(x), x))],
     "HardSigmoid": [((V,), {"alpha": 0.3, "beta": 0.4}, lambda x: np.clip(0.3 * x + 0.4, 0, 1))],
     "ThresholdedRelu": [((V,), {"alpha": 0.5}, lambda x: np.where(x >= 0.5, x, 0))],
     "Softplus": [((V,), {}, lambda x: np.logaddexp(x, 0))],
