@@ -148,3 +148,19 @@ def test_weights_and_state_are_all_that_the_next_step_depends_on(kind: str, mome
 def test_an_unknown_optimizer_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match="sgdOptimizer and adamOptimizer"):
         optimizer.make("rmsprop", 1, {"learningRate": 0.1})
+
+
+def test_adam_goes_over_blocks_and_ends_in_the_same_bits() -> None:
+    """Block by block, as one array, and one number at a time: each is a chain of operations of its own."""
+    size = 2 * optimizer.BLOCK + 3
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=size), rng.normal(size=(3, size)).astype(np.float32)
+    whole = start.astype(np.float32)
+    middle = slice(optimizer.BLOCK - 2, optimizer.BLOCK + 2)  # over the border of two blocks
+    part = whole[middle].copy()
+    long, short = (optimizer.make("adamOptimizer", length, ADAM) for length in (size, part.size))
+    for gradient in gradients:
+        long.step(whole, gradient.copy())
+        short.step(part, gradient[middle].copy())
+    assert whole[middle].tobytes() == part.tobytes()
+    assert (whole != start.astype(np.float32)).all()

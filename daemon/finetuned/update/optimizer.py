@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Flat = NDArray[np.float32]
 
+BLOCK = 1 << 16
+"""Adam goes over so many numbers at a time, a megabyte with all that it keeps of them: what a pass leaves is still in
+the cache for the next.  Fewer cost more in calls; SGD has too few passes to gain by it."""
+
 # Numbers that leave float32 are found by whoever checks loss and weights, not told as warnings.
 _overflows_quietly = np.errstate(over="ignore", invalid="ignore")
 
@@ -74,28 +78,35 @@ class Adam:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self._first = np.zeros(size, dtype=np.float32)
         self._second = np.zeros(size, dtype=np.float32)
-        self._scratch = np.empty(size, dtype=np.float32)
+        self._scratch = np.empty(min(size, BLOCK), dtype=np.float32)
         self._steps = np.zeros(1, dtype=np.float32)
+        # Arrays: NumPy would make one of a number in each of a step's passes anew.
+        self._factors = [np.array(n, dtype=np.float32) for n in (beta1, 1 - beta1, beta2, 1 - beta2, eps)]
 
     @_overflows_quietly
     def step(self, weights: Flat, gradient: Flat) -> None:
         """Update `weights` in place."""
         self._steps += 1
         t = float(self._steps[0])
-        rate = self.learning_rate * (1 - self.beta2**t) ** 0.5 / (1 - self.beta1**t)
-        scratch = self._scratch
-        np.multiply(gradient, np.float32(1 - self.beta1), out=scratch)
-        self._first *= np.float32(self.beta1)
-        self._first += scratch
-        np.multiply(gradient, gradient, out=scratch)
-        scratch *= np.float32(1 - self.beta2)
-        self._second *= np.float32(self.beta2)
-        self._second += scratch
-        np.sqrt(self._second, out=scratch)
-        scratch += np.float32(self.eps)
-        np.divide(self._first, scratch, out=scratch)
-        scratch *= np.float32(rate)
-        weights -= scratch
+        rate = np.array(self.learning_rate * (1 - self.beta2**t) ** 0.5 / (1 - self.beta1**t), np.float32)
+        for block in _blocks(weights.size):
+            self._advance(block, weights[block], gradient[block], rate)
+
+    def _advance(self, block: slice, weights: Flat, gradient: Flat, rate: Flat) -> None:
+        first, second, scratch = self._first[block], self._second[block], self._scratch[: weights.size]
+        keep_first, take_first, keep_second, take_second, eps = self._factors
+        np.multiply(gradient, take_first, scratch)
+        np.multiply(first, keep_first, first)
+        np.add(first, scratch, first)
+        np.multiply(gradient, gradient, scratch)
+        np.multiply(scratch, take_second, scratch)
+        np.multiply(second, keep_second, second)
+        np.add(second, scratch, second)
+        np.sqrt(second, scratch)
+        np.add(scratch, eps, scratch)
+        np.divide(first, scratch, scratch)
+        np.multiply(scratch, rate, scratch)
+        np.subtract(weights, scratch, weights)
 
     def state(self) -> dict[str, Flat]:
         """Return both moments and the number of steps."""
@@ -111,6 +122,10 @@ class Adam:
         self._first[...] = arrays["first"]
         self._second[...] = second
         self._steps[...] = steps
+
+
+def _blocks(size: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
 
 
 def make(kind: str, size: int, parameters: Mapping[str, float]) -> Optimizer:
