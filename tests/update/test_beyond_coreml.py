@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,16 +12,23 @@ import networks as n
 import reference
 import regions
 from finetuned.errors import ModelError, ParameterError, SampleError
+from finetuned.graph.program import FEATURES, GRADIENT, LOSS, SAMPLE_WEIGHTS
 from finetuned.spec import check, codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.metadata import BEYOND_COREML
+from finetuned.spec.model import Convolution
 from finetuned.spec.rules.departures import REFUSED
 from finetuned.update import checkpoint
 from finetuned.update.events import ProgressHandlers
-from finetuned.update.features import encoded
+from finetuned.update.features import encoded, one_hot
 from finetuned.update.network import NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
+from finetuned.update.session import Session
 from finetuned.update.task import UpdateTask
+from shared import shared
+
+if TYPE_CHECKING:
+    from finetuned.spec.model import Model
 
 WEIGHTS = {"label": 2.0, "boxLoss": 0.5}
 """By a target's name, and by a loss's."""
@@ -258,3 +265,55 @@ def test_a_snapshot_of_several_losses_comes_back() -> None:
     fresh = regions.update(message, WEIGHTS, **ASKED)
     fresh.restore(checkpoint.decode(kept, fresh.identity(data)))
     assert fresh.encode() == chosen.encode()
+
+
+# ── somebody else's network ─────────────────────────────────────────────────────────────────────
+def unfrozen(name: str, count: int) -> Model:
+    """Return a model of the shared data whose last `count` convolutions, and its dense layer, are trained, as float32."""
+    message = pb.Model.FromString(shared(name).read_bytes())
+    known = codec.decode(message.SerializeToString()).network
+    assert known is not None
+    layers = message.neuralNetworkClassifier.layers
+    convolutions = [number for number, layer in enumerate(layers) if layer.HasField("convolution")]
+    for number in convolutions[-count:]:
+        params, parameters = layers[number].convolution, known.layers[number].parameters
+        assert isinstance(parameters, Convolution)
+        assert parameters.bias is not None
+        weights = codec.array(parameters.weights, codec.weight_shape(parameters))
+        bias = codec.array(parameters.bias, (parameters.output_channels,))
+        for message_of, array in ((params.weights, weights), (params.bias, bias)):
+            message_of.Clear()
+            n.fill(message_of, array, updatable=True)
+        layers[number].isUpdatable = True
+    return n.decoded(message)
+
+
+def test_a_mobilenet_trains_through_its_residual_its_depthwise_convolutions_and_its_relu6() -> None:
+    model = unfrozen("updatable_built/Hands_MobileNetV2_int8_updatable.mlmodel", 6)
+    said = [reason.layer for reason in check.departures(model)]
+    assert {"add_57", "conv_58_out_relu6", "dw_59_out_relu6"} <= set(said)
+    chosen = NetworkUpdate(model, resolve(update_of(model), {}, seed=0), beyond_coreml=True)
+    # A depthwise convolution reads the one, and what is added behind it is the other.
+    assert chosen.training.cut.blobs == ("conv_54_out", "add_53_out")
+    blocks = np.random.default_rng(0).integers(0, 256, (4, 3, 14, 14), np.uint8)
+    pictures = blocks.repeat(16, axis=2).repeat(16, axis=3)
+    names = [str(label) for label in model.network.class_labels] if model.network else []
+    data = encoded(chosen, {"image": pictures, "classLabel": [names[i % 3] for i in range(4)]})
+    feeds: dict[str, Any] = {
+        FEATURES: data.features[:],
+        "target": one_hot(data.targets[:], chosen.training.target_shape),
+        SAMPLE_WEIGHTS: np.full(4, 0.25, np.float32),
+    }
+    for name, each in chosen.weights().items():
+        feeds |= {f"{name}.weights": each.weights, f"{name}.biases": each.bias}
+    session = Session(chosen.training.step)
+    results = session.run(feeds)
+    gradients = {name: results[f"{GRADIENT}{name}"] for name in chosen.training.parameters}
+    norm = np.sqrt(sum(float(np.square(each, dtype=np.float64).sum()) for each in gradients.values()))
+
+    def loss(way: float) -> float:
+        moved = {name: feeds[name] + np.float32(way / norm) * each for name, each in gradients.items()}
+        return float(session.run({**feeds, **moved})[LOSS][0])
+
+    # Along its own gradient the loss grows by the gradient's norm.
+    assert (loss(1e-3) - loss(-1e-3)) / 2e-3 == pytest.approx(norm, rel=0.01)
