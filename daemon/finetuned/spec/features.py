@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from finetuned.errors import ModelError
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.model import (
     ArrayType,
@@ -16,11 +17,13 @@ from finetuned.spec.model import (
     OtherType,
     ScalarType,
 )
+from finetuned.spec.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCALARS = {"int64Type": "int64", "doubleType": "double", "stringType": "string"}
+MOST_DIMENSIONS = 32
 KEYS = {"int64KeyType": "int64", "stringKeyType": "string"}
 
 
@@ -47,7 +50,17 @@ def _metadata(message: pb.Metadata) -> dict[str, str]:
 
 
 def _features(messages: Iterable[pb.FeatureDescription]) -> tuple[Feature, ...]:
-    return tuple(Feature(name=m.name, type=_type(m.type), optional=m.type.isOptional) for m in messages)
+    return tuple(_feature(message) for message in messages)
+
+
+def _feature(message: pb.FeatureDescription) -> Feature:
+    """Return one feature; ModelError for more dimensions than anything has: their product alone would take a while."""
+    dimensions = len(message.type.multiArrayType.shape)
+    if dimensions > MOST_DIMENSIONS:
+        raise ModelError(
+            f"the feature {quoted(message.name)} has {dimensions} dimensions; {MOST_DIMENSIONS} are the most"
+        )
+    return Feature(name=message.name, type=_type(message.type), optional=message.type.isOptional)
 
 
 def _type(message: pb.FeatureType) -> FeatureType:

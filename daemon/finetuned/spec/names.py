@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 LONGEST = 80
+MOST = 6
 LONGEST_MESSAGE = 2000
 
 
@@ -13,8 +19,13 @@ def quoted(name: str) -> str:
 
 def listed(names: list[str]) -> str:
     """Return some names in quotes."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - what a reader takes in
-    return ", ".join(quoted(name) for name in names[:5]) + more
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(quoted(name) for name in names[:MOST]) + more
+
+
+def few(numbers: Sequence[int]) -> str:
+    """Return some numbers in brackets."""
+    return f"[{', '.join(map(str, numbers[:MOST]))}{', …' if len(numbers) > MOST else ''}]"
 
 
 def shortened(message: str) -> str:

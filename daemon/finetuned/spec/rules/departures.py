@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from finetuned.spec.names import quoted
+from finetuned.spec.names import listed, quoted
 from finetuned.spec.rules.case import Reason
 from finetuned.spec.rules.paths import BEYOND, CORE_ML, kind, passed
 
@@ -30,7 +30,7 @@ def layers(case: Case) -> Iterator[Reason]:
 
 def losses(case: Case) -> Iterator[Reason]:
     """There is more than one loss."""
-    names = ", ".join(quoted(loss.name) for loss in case.losses)
+    names = listed([loss.name for loss in case.losses])
     if len(case.losses) > 1:
         yield Reason(
             rule="beyondLosses",

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from finetuned.spec.model import ArrayType
-from finetuned.spec.names import quoted
+from finetuned.spec.names import few, quoted
 from finetuned.spec.rules.case import CROSS_ENTROPY, Case, Reason
 from finetuned.spec.rules.paths import needed_inputs
 
@@ -24,7 +24,8 @@ def training_inputs(case: Case) -> Iterator[Reason]:
     """A sample holds at least an input of the network and something more, the target."""
     description = case.model.description
     found = description.training_inputs
-    shared = [feature for feature in found if feature in description.inputs]
+    inputs = set(description.inputs)
+    shared = [feature for feature in found if feature in inputs]
     if len(found) < 2:  # noqa: PLR2004 - an input and a target
         yield _reason(
             f"the model has {len(found)} training inputs; an updatable neural network must provide "
@@ -96,6 +97,6 @@ def _target_shape(case: Case, loss: Loss, feature: Feature) -> Iterator[Reason]:
         )
     elif width is not None and math.prod(feature.type.shape) != width:
         yield _reason(
-            f"the target {quoted(feature.name)} has the shape {list(feature.type.shape)}; the loss needs {width} numbers",
+            f"the target {quoted(feature.name)} has the shape {few(feature.type.shape)}; the loss needs {width} numbers",
             "give the target that shape",
         )

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from finetuned.spec.model import ArrayType, DictionaryType, Feature, ImageType, OtherType, ScalarType
-from finetuned.spec.names import listed, quoted
+from finetuned.spec.names import few, listed, quoted
 from finetuned.spec.rules.case import CLASSIFIER, NETWORKS, Reason
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _input(feature: Feature) -> Iterator[Reason]:
     if not sizes or min(sizes) < 1 or math.prod(sizes) > MOST_NUMBERS:
         yield Reason(
             rule="featureShape",
-            message=f"the input {quoted(feature.name)} has the size {list(sizes)}; fixed positive sizes "
+            message=f"the input {quoted(feature.name)} has the size {few(sizes)}; fixed positive sizes "
             f"of {MOST_NUMBERS} numbers at most are needed",
             remedy="give the input a fixed shape",
         )
@@ -187,7 +187,7 @@ def in_words(feature: Feature) -> str:
         case ImageType(width=width, height=height, color=color):
             return f"image {width} × {height} {color}"
         case ArrayType(shape=shape, dtype=dtype):
-            return f"MultiArray {list(shape[:6])} of {dtype}"
+            return f"MultiArray {few(shape)} of {dtype}"
         case DictionaryType(key=key):
             return f"dictionary from {key}"
         case ScalarType(kind=kind) | OtherType(kind=kind):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from finetuned.spec.names import quoted
+from finetuned.spec.names import listed, quoted
 from finetuned.spec.rules.case import CROSS_ENTROPY, LOSSES, Reason
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def loss_inputs(case: Case) -> Iterator[Reason]:
             yield Reason(
                 rule="lossInput",
                 layer=sharing[1],
-                message=f"the losses {', '.join(map(quoted, sharing))} share the input {quoted(blob)}; one loss an output is supported",
+                message=f"the losses {listed(sharing)} share the input {quoted(blob)}; one loss an output is supported",
                 remedy="keep one of them",
             )
 

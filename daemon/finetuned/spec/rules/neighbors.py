@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetuned.spec.model import ArrayType, ScalarType
-from finetuned.spec.names import listed, quoted
+from finetuned.spec.names import few, listed, quoted
 from finetuned.spec.rules.case import Reason
 from finetuned.spec.rules.interface import in_words, label_kind
 from finetuned.spec.rules.parameters import complaints
@@ -128,7 +128,7 @@ def input_shape(model: Model, found: Neighbors) -> Iterator[Reason]:
             )
         elif math.prod(feature.type.shape) != found.dimensions:
             yield _shape(
-                f"the input {quoted(feature.name)} has the shape {list(feature.type.shape[:6])}, "
+                f"the input {quoted(feature.name)} has the shape {few(feature.type.shape)}, "
                 f"and numberOfDimensions is {found.dimensions}"
             )
 

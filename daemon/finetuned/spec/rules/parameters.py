@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from finetuned.spec.names import few
 from finetuned.spec.rules.case import Reason
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def complaints(name: str, parameter: Parameter) -> Iterator[str]:
     if not math.isfinite(default):
         yield f"the default value of {name} is {default}; a number is needed"
     if allowed is not None and default not in allowed:
-        yield f"the default value ({default}) is not found in the allowed values set {list(allowed)} for {name}"
+        yield f"the default value ({default}) is not found in the allowed values set {few(allowed)} for {name}"
     if low is not None and high is not None and not low <= default <= high:
         yield f"the default value ({default}) is out of the allowed value range {low} to {high} for {name}"
     if name in POSITIVE:
