@@ -8,9 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
+import benches
 import networks as n
 import regions
 from builders import dense_classifier, edited
+from fakes import INFO
 from finetuned.errors import ModelError, SampleError
 from finetuned.service import messages as m
 from finetuned.service.describe import describe
@@ -69,6 +71,16 @@ def test_a_task_trains_it_where_its_spec_says_so_and_its_result_warns(tmp_path: 
     assert isinstance(last, m.Completed)
     found = codec.decode(data.result().read_bytes())
     assert "'sum' (add)" in found.description.metadata[BEYOND_COREML]
+
+
+@pytest.mark.parametrize("departures", [(), ("it merges",)])
+async def test_a_task_of_the_daemon_goes_beyond_for_a_model_that_was_registered_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, departures: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(benches, "INFO", msgspec.structs.replace(INFO, departures=departures))
+    async with benches.a_bench(tmp_path) as bench:
+        await bench.train()
+        assert (await bench.executor.run()).spec.beyond_coreml is bool(departures)
 
 
 def test_several_losses_cannot_be_fed_from_folders_and_that_is_said() -> None:
