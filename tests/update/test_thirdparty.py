@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,14 @@ def assert_weights(data_: bytes, wanted: dict[str, Any], tolerance: float) -> No
         np.testing.assert_allclose(found[name], array, rtol=0, atol=tolerance, err_msg=name)
 
 
+def predicted(model: Path, archive: Path) -> Any:  # noqa: ANN401 - an array
+    """Return what the command prints of each sample."""
+    words = [sys.executable, "-m", "finetuned", "predict", str(model), str(archive), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return np.array([json.loads(line)["outputs"]["output"] for line in done.stdout.splitlines()])
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_prediction_is_what_the_format_says(name: str) -> None:
     chosen = data()
@@ -102,6 +111,8 @@ def test_a_category_that_the_embedding_does_not_know_is_told_with_what_there_was
 def test_a_whole_task_and_the_command_write_the_same_model(name: str, tmp_path: Path) -> None:
     chosen, archive, out = data(), tmp_path / "houses.npz", tmp_path / "out.mlmodel"
     np.savez(archive, **chosen)
+    before = predicted(path_of(name), archive)
+    np.testing.assert_allclose(before, exact(name, chosen)["output"], rtol=1e-5, atol=1e-5)
     words = ["update", str(path_of(name)), str(archive), "-o", str(out), "-p", "seed=1"]
     done = subprocess.run(
         [sys.executable, "-m", "finetuned", *words], capture_output=True, text=True, check=False

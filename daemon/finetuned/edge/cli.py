@@ -193,7 +193,12 @@ def update(
 def predict(
     model: ModelFile,
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Pictures or .npy files.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Pictures or .npy files; for a model of several inputs .npz, .csv or .jsonl.",
+            show_default=False,
+        ),
     ],
     threads: Threads = 1,
     json: Json = False,

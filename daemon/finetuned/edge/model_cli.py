@@ -13,8 +13,8 @@ from finetuned.edge.measuring import ClassifierReport, measure
 from finetuned.edge.pairs import pairs
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import figure
-from finetuned.errors import ModelError
-from finetuned.service import training_data
+from finetuned.errors import ModelError, SampleError
+from finetuned.service import tables, training_data
 from finetuned.service.decoder import Decoders
 from finetuned.service.describe import describe, sample_inputs
 from finetuned.service.messages import Undecodable
@@ -23,7 +23,7 @@ from finetuned.spec import codec
 from finetuned.update.predictor import Predictor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from finetuned.edge.measuring import Report
@@ -97,14 +97,17 @@ def _parameter(name: str, row: ParameterInfo) -> tuple[object, ...]:
 
 # ── predict ─────────────────────────────────────────────────────────────────────────────────────
 def predict(path: Path, files: list[Path], threads: int, *, json: bool) -> int:
-    """Run the model on each file; a file that cannot be decoded is told and makes the status 1."""
+    """Run the model on each file; a file that cannot be decoded is told and makes the status 1.
+
+    A model of several inputs takes tables (`.npz`, `.csv`, `.jsonl`): every sample of each.
+    """
     model = load(path)
     specs = sample_inputs(model)
-    if len(specs) != 1:
-        raise ModelError(
-            f"the model has {len(specs)} inputs and a file holds one; use the Python Predictor instead"
-        )
     predictor = Predictor(model, threads=threads_of(threads))
+    if not specs:
+        raise ModelError("the model has no input that a file could hold")
+    if len(specs) > 1:
+        return _predict_tables(predictor, files, specs, json=json)
 
     async def each() -> int:
         failed = 0
@@ -120,6 +123,25 @@ def predict(path: Path, files: list[Path], threads: int, *, json: bool) -> int:
     return console.NO if asyncio.run(each()) else console.DONE
 
 
+def _predict_tables(
+    predictor: Predictor, files: list[Path], specs: Sequence[InputSpec], *, json: bool
+) -> int:
+    """Run a model of several inputs on each sample of tables, which hold them by name."""
+    # No target is wanted: an input's numbers stand for it.
+    wanted = tables.Wanted(inputs=tuple(specs), target=specs[0].name, labels=(), mapping={})
+    failed = 0
+    for file in files:
+        try:
+            for table in tables.parts(file, wanted):
+                for row, name in enumerate(table.names):
+                    inputs = {key: array[row : row + 1] for key, array in table.inputs.items()}
+                    _tell_prediction(json, name, predictor, inputs)
+        except SampleError as error:
+            failed += 1
+            _tell(json, {"input": str(file), "error": str(error)}, f"[red]{file}: {error}[/]")
+    return console.NO if failed else console.DONE
+
+
 async def _decoded(files: list[Path], want: InputSpec) -> AsyncIterator[tuple[Path, bytes | Undecodable]]:
     async with Decoders() as decoders:
         for file in files:
@@ -129,7 +151,7 @@ async def _decoded(files: list[Path], want: InputSpec) -> AsyncIterator[tuple[Pa
                 yield file, await decoders.decode(file.absolute(), file.name, want)
 
 
-def _tell_prediction(json: bool, file: Path, predictor: Predictor, inputs: dict[str, Any]) -> None:  # noqa: FBT001 - passed on
+def _tell_prediction(json: bool, file: Path | str, predictor: Predictor, inputs: dict[str, Any]) -> None:  # noqa: FBT001 - passed on
     if predictor.labels:
         label, probabilities = next(predictor.classify(inputs))
         best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
