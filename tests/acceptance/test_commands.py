@@ -285,10 +285,8 @@ def test_check_answers_with_everything_about_a_model() -> None:
     ("model", "reason"),
     [
         ("imagenet_backbone/MobileNetV1_0.25_128.mlmodel", "updatable"),
-        ("updatable_built/LeNet_MNIST_allconv_adam_updatable.mlmodel", "convolution"),
         ("apple_updatable_drawing/UpdatableDrawingClassifier.mlmodel", "pipeline"),
         ("thirdparty_updatable/arrival_UpdatableKNN.mlmodel", "kNearestNeighbors"),
-        ("thirdparty_updatable/mangiavacchi_house_trainable.mlmodel", "embedding"),
     ],
 )
 def test_check_says_no_with_a_reason(model: str, reason: str) -> None:
