@@ -3,10 +3,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import networks as n
 from finetuned.errors import ModelError
+from finetuned.graph.program import compile_inference
+from finetuned.update.session import Session
 from graph.chains import assert_finite_differences, assert_forward, assert_pytorch, chain, lowered
 
 if TYPE_CHECKING:
@@ -114,6 +117,36 @@ def test_a_convolutions_gradients_are_pytorchs(name: str) -> None:
     assert_pytorch(of(name))
 
 
+def quantised(layer: n.Layer, shape: tuple[int, ...], axis: int) -> tuple[n.Layer, n.Layer]:
+    """Return the layer with codes of eight bits, scaled along an axis, and with the numbers that they stand for."""
+    codes = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    along = [1] * len(shape)
+    along[axis] = -1
+    scale, bias = n.numbers(shape[axis], seed=1), n.numbers(shape[axis], seed=2)
+    plain = n.Layer.FromString(layer.SerializeToString())
+    n.fill(plain.convolution.weights, codes * scale.reshape(along) + bias.reshape(along))
+    weights = layer.convolution.weights
+    weights.Clear()
+    weights.rawValue, weights.quantization.numberOfBits = codes.tobytes(), 8
+    weights.quantization.linearQuantization.scale = scale.tobytes()
+    weights.quantization.linearQuantization.bias = bias.tobytes()
+    return layer, plain
+
+
+@pytest.mark.parametrize("deconvolution", [False, True])
+def test_quantised_weights_are_scaled_by_output_channel(*, deconvolution: bool) -> None:
+    if deconvolution:
+        coded, plain = quantised(n.deconvolution(3, 4, kernel=(2, 2)), (4, 3, 2, 2), axis=1)
+    else:
+        coded, plain = quantised(n.convolution(3, 4, kernel=(2, 2)), (3, 4, 2, 2), axis=0)
+    x = n.numbers(2, *IMAGE)
+    found, wanted = (
+        Session(compile_inference(n.decoded(n.network([layer], IMAGE)))).run({n.INPUT: x})["l0"]
+        for layer in (coded, plain)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+
+
 # ── what does not fit ───────────────────────────────────────────────────────────────────────────
 REFUSED = {
     "a kernel larger than the padded image": (
@@ -123,6 +156,7 @@ REFUSED = {
     "a dilated kernel larger than the image": (n.convolution(2, 4, dilation=(1, 3)), "does not fit"),
     "other channels": (n.convolution(2, 5), "4 channels arrive, 5 are expected"),
     "outputs that the groups cannot share": (n.convolution(3, 4, groups=2), "groups"),
+    "outputs that a deconvolution's groups cannot share": (n.deconvolution(3, 4, groups=2), "groups"),
     "a deconvolution with other channels": (n.deconvolution(2, 5), "4 channels arrive, 5 are expected"),
     "a deconvolution that cuts everything off": (
         n.deconvolution(2, 4, padding=((5, 4), (0, 0))),
