@@ -17,7 +17,7 @@ from finetuned.errors import ModelError, SampleError
 from finetuned.service import messages as m
 from finetuned.service.describe import describe
 from finetuned.service.places import intake
-from finetuned.service.training_data import load_samples
+from finetuned.service.training_data import load_samples, read
 from finetuned.service.work import Work
 from finetuned.spec import codec
 from finetuned.spec import coreml_pb2 as pb
@@ -109,5 +109,13 @@ def test_the_targets_of_several_losses_come_from_one_file(tmp_path: Path, suffix
 
 
 def test_a_folder_tells_one_target_and_a_model_with_two_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SampleError, match=r"2 \(label, box\).*\.npz"):
+    with pytest.raises(SampleError, match=r"several \(box, label\).*\.npz"):
         load_samples(tmp_path, n.decoded(regions.label_and_box()))
+
+
+async def test_what_is_only_measured_needs_the_one_target(tmp_path: Path) -> None:
+    samples, path = regions.samples(regions.label_and_box(), 5), tmp_path / "data.npz"
+    np.savez(path, x=samples["x"], label=samples["label"])
+    found = await read(path, n.decoded(regions.label_and_box()), {}, trains=False)
+    assert list(found.inputs) == ["x"]
+    assert len(found.targets) == 5

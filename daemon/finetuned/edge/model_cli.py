@@ -213,7 +213,7 @@ def _share(share: float | None) -> str:
 def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -> Dataset:
     """Read DATA with a progress bar; what was rejected is told."""
     with _bar(f"reading {data.name}", hidden=json) as progress:
-        samples = asyncio.run(training_data.read(data, model, labels, progress))
+        samples = asyncio.run(training_data.read(data, model, labels, progress, trains=False))
     _tell_rejected(samples.rejected)
     return samples
 

@@ -49,11 +49,20 @@ def load_samples(
 
 
 async def read(
-    path: str | PathLike[str], model: Model, labels: Mapping[str, str], progress: Progress | None = None
+    path: str | PathLike[str],
+    model: Model,
+    labels: Mapping[str, str],
+    progress: Progress | None = None,
+    *,
+    trains: bool = True,
 ) -> Dataset:
-    """Read and decode data for `model`; what cannot be decoded is listed in `rejected`."""
+    """Read and decode data for `model`; what cannot be decoded is listed in `rejected`.
+
+    `trains`: with the targets of all its losses; otherwise with the one that it is measured by.
+    """
+    further = _further_targets(path, model) if trains else ()
     async with Decoders() as decoders:
-        return await dataset.whole(_parts(path, model, labels, decoders, progress))
+        return await dataset.whole(_parts(path, model, labels, decoders, progress, further))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,10 +82,11 @@ async def prepare(
 ) -> Prepared:
     """Read, decode and encode data for `update`, part by part: a part's features are computed while the next is decoded."""
     encoding = _Encoding(update)
+    further = _further_targets(path, update.model)
     async with Decoders() as decoders:
         computing = asyncio.create_task(asyncio.to_thread(lambda: None))
         try:
-            async for part in _parts(path, update.model, labels, decoders, progress):
+            async for part in _parts(path, update.model, labels, decoders, progress, further):
                 await computing
                 computing = asyncio.create_task(asyncio.to_thread(encoding.add, part))
             await computing
@@ -115,22 +125,17 @@ class _Encoding:
         return Prepared(data=data, labels=self._labels, rejected=self._rejected)
 
 
-def _parts(
+def _parts(  # noqa: PLR0913, PLR0917 - what `dataset.parts` takes, out of a model
     path: str | PathLike[str],
     model: Model,
     labels: Mapping[str, str],
     decoders: Decoders,
     progress: Progress | None,
+    further: tuple[InputSpec, ...],
 ) -> AsyncIterator[Dataset]:
-    targets = [source_of(model, loss) for loss in losses_of(model)]
-    if len(targets) > 1 and Path(path).is_dir():
-        raise SampleError(
-            f"{path} is a folder, which tells one target, and the model has {len(targets)} ({', '.join(targets)}); "
-            "give it one .npz, .csv or .jsonl"
-        )
     return dataset.parts(
         path,
-        (*sample_inputs(model), *_further_targets(model)),
+        (*sample_inputs(model), *further),
         target=target_of(model),
         labels=list(map(str, _labels(model))),
         mapping=labels,
@@ -147,10 +152,15 @@ def _labels(model: Model) -> tuple[str | int, ...]:
     return model.network.class_labels if model.network else ()
 
 
-def _further_targets(model: Model) -> tuple[InputSpec, ...]:
+def _further_targets(path: str | PathLike[str], model: Model) -> tuple[InputSpec, ...]:
     """Return the targets of several losses beside the one of `target_of`: they are read as inputs are."""
     found = losses_of(model)
     wanted = {source_of(model, loss) for loss in found} - {target_of(model)} if len(found) > 1 else set()
+    if wanted and Path(path).is_dir():
+        names = ", ".join(sorted({target_of(model), *wanted}))
+        raise SampleError(
+            f"{path} is a folder, which tells one target, and the model has several ({names}); give it one .npz, .csv or .jsonl"
+        )
     return tuple(
         InputSpec(name=feature.name, shape=feature.type.shape)
         for feature in model.description.training_inputs
