@@ -6,6 +6,7 @@ five, [S, B, C, H, W].
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def _reshape(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
 def _flatten(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
     x = in_five(inputs[0])
     x = np.moveaxis(x, 2, 4) if layer.flatten.mode == 1 else x
-    return out_of_five(x.reshape(*x.shape[:2], -1, 1, 1))
+    return out_of_five(x.reshape(*x.shape[:2], prod(x.shape[2:]), 1, 1))
 
 
 def _concat(layer: pb.NeuralNetworkLayer, inputs: list[Array]) -> Array:
