@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -35,6 +36,7 @@ def main(seconds: int, seed: int, folder: Path) -> None:
             found = b""
         return found if 0 < len(found) <= most else fuzzer.Mutate(data, most)
 
+    warnings.simplefilter("error")  # what a stranger's numbers do to NumPy is a find, too
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(survival.small_models()):

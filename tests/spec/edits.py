@@ -65,6 +65,29 @@ def add_twice(model: pb.Model) -> None:
     layer.add.SetInParent()
 
 
+def both(*edits: Callable[[pb.Model], object]) -> Callable[[pb.Model], None]:
+    """Return the edit that makes one after the other."""
+
+    def change(model: pb.Model) -> None:
+        for edit in edits:
+            edit(model)
+
+    return change
+
+
+def unmark(model: pb.Model) -> None:
+    """Freeze the hidden layer; its weights stay marked."""
+    network(model).layers[0].isUpdatable = False
+
+
+def mark_last(model: pb.Model) -> None:
+    network(model).layers[2].isUpdatable = True
+
+
+def set_range(parameter: pb.DoubleParameter, default: float, low: float, high: float) -> None:
+    parameter.defaultValue, parameter.range.minValue, parameter.range.maxValue = default, low, high
+
+
 def unmark_all(model: pb.Model) -> None:
     for layer in network(model).layers:
         layer.isUpdatable = False
@@ -156,11 +179,11 @@ def one_number(shape: MutableSequence[int], weights: pb.WeightParams) -> None:
     n.fill(weights, np.ones(1))
 
 
-def normalize(message: pb.BatchnormLayerParams) -> None:
-    """Leave four channels as they are."""
-    message.channels = 4
+def normalize(message: pb.BatchnormLayerParams, channels: int = 4) -> None:
+    """Leave all channels as they are."""
+    message.channels = channels
     for name, value in {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}.items():
-        n.fill(getattr(message, name), np.full(4, value))
+        n.fill(getattr(message, name), np.full(channels, value))
 
 
 def fill(layer: pb.NeuralNetworkLayer, kind: str) -> pb.NeuralNetworkLayer:
