@@ -67,6 +67,10 @@ class Buffers:
         self._bound[count].run()
         return float(self._loss[0])
 
+    def are_finite(self, count: int) -> bool:
+        """Tell whether the features that were used last are numbers."""
+        return bool(np.isfinite(self._features[:count]).all())
+
     def _fill_targets(self, rows: Array, out: Array) -> None:
         if self._onehot:
             classes = self._classes[: len(rows)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetuned.errors import CheckpointError, DivergenceError, ModelError, SampleError
+from finetuned.errors import CheckpointError, DivergenceError, FinetunedError, ModelError, SampleError
 from finetuned.graph import loss as losses
 from finetuned.graph.program import (
     FEATURES,
@@ -132,13 +132,7 @@ class NetworkUpdate:
         checked = inputs_of(self.model, inputs, needed=self.inputs)
         if self.training.features is None:
             return checked[self.training.cut.blobs[0]]
-        found = self._sessions.run(FEATURES, checked)[FEATURES]
-        if not np.isfinite(found).all():
-            raise SampleError(
-                "the frozen layers make numbers that are infinite or NaN of a sample: they take what they were made for, "
-                f"an embedding the whole numbers from 0 to its last{_small(checked)}"
-            )
-        return found
+        return self._sessions.run(FEATURES, checked)[FEATURES]
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -217,9 +211,8 @@ class NetworkUpdate:
             rows = order[batch * buffers.size : (batch + 1) * buffers.size]
             loss = buffers.run(rows)
             if not np.isfinite(loss):
-                rate = self.learning_rate
-                raise DivergenceError(
-                    f"the loss became {loss} in epoch {epoch}, mini-batch {batch}: try a learningRate below {rate:g}"
+                raise self._blamed(
+                    buffers, len(rows), f"the loss became {loss} in epoch {epoch}, mini-batch {batch}"
                 )
             self._optimizer.step(self._arena.weights, self._arena.gradient)
             before = self.position
@@ -231,6 +224,15 @@ class NetworkUpdate:
                 last=loss,
             )
             yield MiniBatch(epoch=epoch, batch=batch, loss=loss)
+
+    def _blamed(self, buffers: Buffers, count: int, what: str) -> FinetunedError:
+        """Say whose fault a loss is that is no number; of what is in a sample nothing is told."""
+        if buffers.are_finite(count):
+            return DivergenceError(f"{what}: try a learningRate below {self.learning_rate:g}")
+        return SampleError(
+            f"{what}: the frozen layers make numbers that are infinite or NaN of a sample; they take what they were made "
+            "for, an embedding the whole numbers from 0 to its last"
+        )
 
     def _order(self, epoch: int, samples: int) -> Array:
         """The permutation of an epoch: a function of seed and epoch alone, so a position can be gone back to."""
@@ -321,13 +323,6 @@ class NetworkUpdate:
             raise DivergenceError(
                 "a weight became infinite or NaN; nothing is saved: try a smaller learningRate"
             )
-
-
-def _small(inputs: Mapping[str, Array]) -> str:
-    """Return the first sample's inputs of few numbers, in words."""
-    few = {name: rows[0].reshape(-1) for name, rows in inputs.items() if 0 < rows[:1].size <= _NAMED}
-    shown = ", ".join(f"{name} {' '.join(f'{number:g}' for number in row)}" for name, row in few.items())
-    return f"; there were {shown}" if shown else ""
 
 
 def _programs(training: Training) -> dict[str, Program]:
