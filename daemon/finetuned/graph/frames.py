@@ -39,10 +39,12 @@ class Axis:
     begin: int = 0
     end: int = 0
 
-    def places(self) -> NDArray[np.int64]:
-        """Return int64 [kernel, out]: where each tap of each window lies, `tables.NONE` outside."""
+    def places(self, *, clamped: bool = False) -> NDArray[np.int64]:
+        """Return int64 [kernel, out]: where each tap of each window lies; outside: `tables.NONE`, or clamped the nearest pixel."""
         taps = np.arange(self.kernel)[:, None] * self.dilation
         at = np.arange(self.out)[None, :] * self.stride + taps - self.begin
+        if clamped:
+            return at.clip(0, self.size - 1)
         return np.where((at >= 0) & (at < self.size), at, tables.NONE)
 
     @property
@@ -73,10 +75,14 @@ class Frame:
         """ONNX's pads (top, left, bottom, right)."""
         return (*self.each("begin"), *self.each("end"))
 
-    def table(self) -> Table:
-        """Return the table [1, kH·kW, oH·oW] of the windows; ValueError where it would be huge."""
+    def table(self, *, clamped: bool = False) -> Table:
+        """Return the table [1, kH·kW, oH·oW] of the windows; ValueError where it would be huge.
+
+        Clamped, a place in the padding stands for the nearest pixel, which the window sees too if it sees any.
+        """
         tables.check(prod((*self.each("kernel"), *self.each("out"))))
-        return tables.windows(self.rows.places(), self.columns.places(), self.columns.size)
+        rows, columns = (axis.places(clamped=clamped) for axis in (self.rows, self.columns))
+        return tables.windows(rows, columns, self.columns.size)
 
     def within(self, padding: Pair) -> NDArray[np.float32]:
         """Return float32 [oH, oW]: how many places of each window lie in the image and `padding` around it.

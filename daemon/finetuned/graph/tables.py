@@ -62,13 +62,6 @@ def summed(table: Table) -> Table:
     return table.reshape(-1, 1, table.shape[-1])
 
 
-def filled(table: Table) -> Table:
-    """Return the table of windows, each partly within the image, whose places outside repeat their first within."""
-    inside = table != NONE
-    first = np.take_along_axis(table, inside.argmax(axis=1)[:, None, :], axis=1)
-    return np.where(inside, table, first).astype(np.int32)
-
-
 def check(entries: int) -> None:
     """Refuse, by a ValueError, a table of more than `LARGEST` entries."""
     if entries > LARGEST:

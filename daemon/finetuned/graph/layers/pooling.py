@@ -79,8 +79,8 @@ def _run(context: Context, layer: Layer, frame: Frame, x: Value, operator: str, 
 
 # ── training: tables of positions ───────────────────────────────────────────────────────────────
 def _trained_max(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
-    """A place in the padding repeats another of its window, which changes neither the greatest nor which is first."""
-    graph, table = context.graph, tables.filled(frame.table())
+    """A place in the padding repeats a pixel of its window, which changes neither the greatest nor which comes first."""
+    graph, table = context.graph, frame.table(clamped=True)
     below = fusion.before_relu(graph, x)
     places = fusion.places(graph, below, table, frame.each("out"), layer.name)
     greatest = graph.add("WindowMax", places, window=table.shape[1], origin=layer.name)
