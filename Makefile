@@ -7,13 +7,14 @@ comma  := ,
 
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test check format bench torture fuzz clean
+.PHONY: help demo test check format bench figures torture fuzz clean
 
 help:
 	@echo "make demo    see it work: dropped files become a better model, in half a minute"
 	@echo "make test    the tests (EXTRAS=test,oracle adds PyTorch and coremltools as oracles)"
 	@echo "make check   ruff, mypy --strict and the import staircase"
-	@echo "make bench   the figures of docs/figures.md"
+	@echo "make bench   the engine beside others, docs/benchmarks.md (EXTRAS=test,oracle,bench has all of them)"
+	@echo "make figures the daemon's figures, docs/figures.md"
 	@echo "make torture random faults over real tasks (FAULTS=300 SEED=…, see docs/torture.md)"
 	@echo "make fuzz    requests as nobody should send them (SECONDS=600 SEED=…, see docs/broker.md);"
 	@echo "             with TARGET=models EXTRAS=test,fuzz: model files (see docs/models.md)"
@@ -47,6 +48,9 @@ format: $(STAMP)
 	@$(BIN)/ruff format
 
 bench: $(STAMP)
+	@$(BIN)/python benchmarks/engine.py
+
+figures: $(STAMP)
 	@$(BIN)/python benchmarks/figures.py
 
 torture: $(STAMP)

@@ -97,7 +97,7 @@ def cold(results: Results, pace: Pace) -> None:
     if there(results, MOBILENET) and there(results, engine_cold.PHOTOGRAPHS):
         for threads in threads_here():
             print(f"the cold job, threads: {threads} …", file=sys.stderr)
-            results.cold.append(engine_cold.measured(threads, max(1, pace.rounds - 2)))
+            results.cold += engine_cold.measured(threads, max(1, pace.rounds - 2))
 
 
 def growth(results: Results, pace: Pace) -> None:

@@ -1,6 +1,6 @@
 """The whole cold job, as a user has it: a fresh process reads a model, decodes a hundred photographs, trains and saves.
 
-`finetuned update` against a PyTorch script (engine_cold_torch.py), in turns.  The memory is what the largest process had at its peak (`ru_maxrss`);
+`finetuned update`, and a script with finetuned (engine_cold_script.py), against a PyTorch script (engine_cold_torch.py), in turns.  The memory is what the largest process had at its peak (`ru_maxrss`);
 in a run of its own, which is not timed, the sum over all processes is watched (PSS: shared pages are divided).
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,7 @@ PICTURES, EPOCHS = 100, 10
 PHOTOGRAPHS = "rock_paper_scissors/train"
 WATCHED_EVERY_S = 0.01
 LABELS = ("✊", "✋", "✌️")
+COMMAND, SCRIPT, TORCH = "`finetuned update`", "a script with finetuned", "PyTorch"
 Command = list[str]
 
 
@@ -46,17 +47,24 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cold:
-    """What the job costs by contender, and how many times as much as finetuned's."""
+    """What the job costs `who`, in seconds and MB, beside PyTorch: how many times as long, which part of its memory."""
 
+    who: str
     threads: int
-    costs: dict[str, Cost]
-    sums_mb: dict[str, float]
-    time: Ratio | None
-    memory: float | None
+    cost: Cost
+    sum_mb: float
+    other: Cost | None = None
+    other_sum_mb: float = 0.0
+    time: Ratio | None = None
+
+    @property
+    def memory(self) -> float:
+        """The part of PyTorch's memory."""
+        return self.cost.memory_mb / self.other.memory_mb if self.other else 0.0
 
 
-def measured(threads: int, rounds: int) -> Cold:
-    """Measure the job."""
+def measured(threads: int, rounds: int) -> list[Cold]:
+    """Measure the job, done by each of ours."""
     with tempfile.TemporaryDirectory(prefix="finetuned-cold-") as name:
         folder = Path(name)
         commands = _commands(folder, threads)
@@ -67,26 +75,19 @@ def measured(threads: int, rounds: int) -> Cold:
             for each, make in commands.items():
                 runs[each].append(_run(make(), threads))
         sums = {each: _watched(make(), threads) for each, make in commands.items()}
-    costs = {
-        each: Cost(seconds=median(c.seconds for c in run), memory_mb=median(c.memory_mb for c in run))
-        for each, run in runs.items()
-    }
-    return _compared(threads, runs, costs, sums)
+    return [_compared(each, threads, runs, sums) for each in runs if each != TORCH]
 
 
-def _compared(
-    threads: int, runs: dict[str, list[Cost]], costs: dict[str, Cost], sums: dict[str, float]
-) -> Cold:
-    if "PyTorch" not in runs:
-        return Cold(threads=threads, costs=costs, sums_mb=sums, time=None, memory=None)
-    times = {each: [cost.seconds for cost in run] for each, run in runs.items()}
-    return Cold(
-        threads=threads,
-        costs=costs,
-        sums_mb=sums,
-        time=ratio(times["PyTorch"], times["finetuned"]),
-        memory=costs["finetuned"].memory_mb / costs["PyTorch"].memory_mb,
-    )
+def _compared(who: str, threads: int, runs: dict[str, list[Cost]], sums: dict[str, float]) -> Cold:
+    alone = Cold(who=who, threads=threads, cost=_middle(runs[who]), sum_mb=sums[who])
+    if TORCH not in runs:
+        return alone
+    theirs, ours = ([cost.seconds for cost in runs[each]] for each in (TORCH, who))
+    return replace(alone, other=_middle(runs[TORCH]), other_sum_mb=sums[TORCH], time=ratio(theirs, ours))
+
+
+def _middle(costs: list[Cost]) -> Cost:
+    return Cost(seconds=median(c.seconds for c in costs), memory_mb=median(c.memory_mb for c in costs))
 
 
 # ── the job ─────────────────────────────────────────────────────────────────────────────────────
@@ -95,15 +96,21 @@ def _commands(folder: Path, threads: int) -> dict[str, Callable[[], Command]]:
     data = folder / "data"
     _repeat(SHARED / PHOTOGRAPHS, data)
     model, out = SHARED / MOBILENET, folder / "updated.mlmodel"
-    mapped = [word for label in zip(_labels(), LABELS, strict=True) for word in ("--label", "=".join(label))]
-    ours = [sys.executable, "-m", "finetuned", "update", str(model), str(data), "-o", str(out), *mapped]
-    ours += ["-p", f"epochs={EPOCHS}", "--threads", str(threads), "--json"]
-    found: dict[str, Callable[[], Command]] = {"finetuned": lambda: _fresh(out, ours)}
+    mapped = ["=".join(pair) for pair in zip(_labels(), LABELS, strict=True)]
+    options = [word for label in mapped for word in ("--label", label)]
+    command = ["-m", "finetuned", "update", str(model), str(data), "-o", str(out), *options]
+    command += ["-p", f"epochs={EPOCHS}", "--threads", str(threads), "--json"]
+    script = [str(Path(__file__).with_name("engine_cold_script.py"))]
+    script += [str(each) for each in (model, data, out, EPOCHS, threads)] + mapped
+    found: dict[str, Callable[[], Command]] = {
+        COMMAND: lambda: _fresh(out, [sys.executable, *command]),
+        SCRIPT: lambda: _fresh(out, [sys.executable, *script]),
+    }
     if find_spec("torch") is not None:
-        script, weights = Path(__file__).with_name("engine_cold_torch.py"), folder / "mobilenet.pt"
+        theirs, weights = Path(__file__).with_name("engine_cold_torch.py"), folder / "mobilenet.pt"
         _save_for_torch(shared_model(MOBILENET), weights)
         places = [str(each) for each in (weights, data, folder / "updated.pt", EPOCHS, threads)]
-        found["PyTorch"] = lambda: [sys.executable, str(script), *places]
+        found[TORCH] = lambda: [sys.executable, str(theirs), *places]
     return found
 
 

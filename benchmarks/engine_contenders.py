@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine_models import Array
 
 
-SHOWN = 16
+SHOWN = 8
 """Losses that are compared before anybody's speed is."""
 
 

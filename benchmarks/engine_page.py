@@ -31,7 +31,7 @@ Written by `make bench` (`benchmarks/engine.py`). The figures of the daemon are 
 
 **How it is measured.** Everyone in a process of its own, with the same file's weights, the same samples in the same order, the same number of threads and, by
 `sched_setaffinity`, the same cores. They make bursts of a fifth of a second in turns, and begin each burst with the file's weights; while one runs, the others wait. A figure is the
-**median of the rounds' ratios**, with the quartiles behind it: 2.00 means that the other takes twice finetuned's time. Before that they show their first sixteen losses (or
+**median of the rounds' ratios**, with the quartiles behind it: 2.00 means that the other takes twice finetuned's time. Before that they show their first eight losses (or
 features): who computes something else is not compared, and what is said instead is in the notes. Absolute speeds are this machine's, and a medium one's; ratios travel better.
 
 **Who.** *PyTorch eager*: `zero_grad(set_to_none=True)`, `index_select` from tensors in memory, the optimizer as it comes, `set_num_threads`. *Its best*: the fastest, in a trial before
@@ -154,27 +154,29 @@ as float32 constants) in a session with nothing set but its threads, with thread
 def _cold(found: Sequence[Cold]) -> str:
     if not found:
         return ""
-    rows = []
-    for cold in found:
-        ours, theirs = cold.costs["finetuned"], cold.costs.get("PyTorch")
-        rows.append(
-            [
-                str(cold.threads),
-                f"{ours.seconds:.2f} s",
-                f"{theirs.seconds:.2f} s" if theirs else NONE,
-                _spread(cold.time) if cold.time else NONE,
-                f"≥ {COLD:g}: {_word(met=cold.time.median >= COLD)}" if cold.time else f"≥ {COLD:g}",
-                f"{ours.memory_mb:.0f} MB" + (f" against {theirs.memory_mb:.0f}" if theirs else ""),
-                " against ".join(f"{each:.0f}" for each in cold.sums_mb.values()) + " MB",
-                f"< {MEMORY:.0%}: {_word(met=cold.memory < MEMORY)}" if cold.memory else f"< {MEMORY:.0%}",
-            ]
-        )
-    heads = ["threads", "finetuned", "PyTorch", "×", "aim", "largest process", "all processes", "aim"]
+    rows = [_cold_row(cold) for cold in found]
+    heads = ["threads", "who", "time", "PyTorch's", "×", "aim", "largest process", "all processes", "aim"]
     words = """\
 A fresh process: a MobileNetV2 is read (and compiled), 100 photographs (JPEG, 224 by 224) are decoded, their features made, a head 1280 → 10 trained for 10 epochs by SGD (batch 8), the
-model saved. `finetuned update`, which also measures before and after, checks what it saves, and decodes in a fenced process of its own, against a plain script (`benchmarks/engine_cold_torch.py`)
-that reads the same weights from a file of its own."""
+model saved. PyTorch is a plain script (`benchmarks/engine_cold_torch.py`) that reads the same weights from a file of its own; beside it the same with `UpdateTask`
+(`engine_cold_script.py`), and the command, which also measures before and after. finetuned decodes in a fenced process of its own, for which Python starts once more."""
     return f"## A whole job, cold\n\n{words}\n\n{_table(heads, rows)}"
+
+
+def _cold_row(cold: Cold) -> list[str]:
+    row = [str(cold.threads), cold.who, f"{cold.cost.seconds:.2f} s"]
+    if cold.other is None or cold.time is None:
+        memory = [f"{cold.cost.memory_mb:.0f} MB", f"{cold.sum_mb:.0f} MB"]
+        return [*row, NONE, NONE, f"≥ {COLD:g}", *memory, f"< {MEMORY:.0%}"]
+    return [
+        *row,
+        f"{cold.other.seconds:.2f} s",
+        _spread(cold.time),
+        f"≥ {COLD:g}: {_word(met=cold.time.median >= COLD)}",
+        f"{cold.cost.memory_mb:.0f} MB against {cold.other.memory_mb:.0f}",
+        f"{cold.sum_mb:.0f} MB against {cold.other_sum_mb:.0f}",
+        f"< {MEMORY:.0%}: {_word(met=cold.memory < MEMORY)}",
+    ]
 
 
 def _growth(found: dict[str, list[Point]]) -> str:

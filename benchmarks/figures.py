@@ -1,4 +1,4 @@
-"""The figures that finetuned is measured by: `make bench` prints them and writes docs/figures.md.
+"""The figures that finetuned is measured by: `make figures` prints them and writes docs/figures.md.
 
 A real daemon process is given the demo's material and then left alone; workers are started as the daemon starts them; the trainer is
 compared with PyTorch (where it is installed) in processes of their own, in turns.  It takes about six minutes, of which
@@ -357,7 +357,7 @@ def page(figures: list[Figure]) -> str:
     rows = "".join(f"| {figure.what} | {figure.value} | {figure.remark} |\n" for figure in figures)
     return (
         "# Figures\n\n"
-        "Written by `make bench` (`benchmarks/figures.py`). Ratios travel better than absolute times.\n\n"
+        "Written by `make figures` (`benchmarks/figures.py`). Ratios travel better than absolute times.\n\n"
         f"{machine()}; {datetime.now(UTC):%Y-%m-%d}.\n\n"
         f"| what | figure | how |\n| --- | --- | --- |\n{rows}"
     )
