@@ -194,7 +194,7 @@ SPATIAL = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(layer=SPATIAL, before=st.tuples(st.integers(1, 9), st.integers(1, 9)))
 def test_check_refuses_the_areas_that_the_compiler_refuses_and_no_other(
     layer: n.Layer, before: n.Pair

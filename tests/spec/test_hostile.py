@@ -30,12 +30,13 @@ REAL = (
 
 
 # ── any bytes ───────────────────────────────────────────────────────────────────────────────────
+@settings(deadline=None)
 @given(model=st.sampled_from(MODELS), kept=st.integers(min_value=0, max_value=1000))
 def test_a_truncated_model_is_a_model_error_at_worst(model: bytes, kept: int) -> None:
     endure(model[:kept])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(model=st.sampled_from(MODELS), flips=st.lists(FLIP, min_size=1, max_size=4))
 def test_flipped_bytes_are_a_model_error_at_worst(model: bytes, flips: list[tuple[int, int]]) -> None:
     damaged = bytearray(model)
@@ -44,12 +45,13 @@ def test_flipped_bytes_are_a_model_error_at_worst(model: bytes, flips: list[tupl
     endure(bytes(damaged))
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_random_bytes_are_a_model_error_at_worst(data: bytes) -> None:
     endure(data)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(model=st.sampled_from(MODELS), seed=st.integers(min_value=0, max_value=1 << 30))
 def test_fields_that_are_dropped_doubled_or_extreme_are_a_model_error_at_worst(
     model: bytes, seed: int
