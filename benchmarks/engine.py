@@ -49,6 +49,7 @@ class Results:
     cold: list[engine_cold.Cold] = field(default_factory=list)
     growth: dict[str, list[engine_growth.Point]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
 
 def threads_here() -> tuple[int, ...]:

@@ -27,7 +27,7 @@ INTRODUCTION = """\
 
 Written by `make bench` (`benchmarks/engine.py`). The figures of the daemon are in [figures.md](figures.md).
 
-{machine}; {cache}{date}.
+{machine}; {cache}load of others when it began: {load:.1f}; {date}.
 
 **How it is measured.** Everyone in a process of its own, with the same file's weights, the same samples in the same order, the same number of threads and, by
 `sched_setaffinity`, the same cores. They make bursts of a fifth of a second in turns, and begin each burst with the file's weights; while one runs, the others wait. A figure is the
@@ -44,7 +44,9 @@ share of finetuned's step. *finetuned*: `NetworkUpdate.steps`, as a worker runs 
 def page(results: Results) -> str:
     """Return the page."""
     parts = [
-        INTRODUCTION.format(machine=machine(PACKAGES), cache=_cache(), date=f"{datetime.now(UTC):%Y-%m-%d}"),
+        INTRODUCTION.format(
+            machine=machine(PACKAGES), cache=_cache(), load=results.load, date=f"{datetime.now(UTC):%Y-%m-%d}"
+        ),
         _training("Training", "Adam; batch 32, LeNet 128.", results.main),
         _training("Small mini-batches, and SGD", _VARIED, results.varied, aims=False),
         _features(results.features),

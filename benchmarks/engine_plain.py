@@ -158,6 +158,7 @@ class Product:
     b: tuple[int, int]
     transposed_a: bool = False
     transposed_b: bool = False
+    forward: bool = False
 
 
 def gemms_model(
