@@ -9,7 +9,7 @@ import pytest
 
 import networks as n
 from finetuned.errors import ModelError
-from finetuned.graph import tables
+from finetuned.graph import ir, tables
 from finetuned.graph.grad import gradients
 from finetuned.graph.values import BATCH
 from graph.chains import lowered
@@ -91,6 +91,15 @@ def test_a_pixel_that_too_many_windows_see_is_refused_where_its_gradient_is_made
     lowered(n.network([pooling], (1, 6, 6)), trains=True)
     with pytest.raises(ModelError, match="'l0': its gradient"):
         differentiated(n.network([pooling], (1, 6, 6)))
+
+
+def test_tables_that_are_too_many_together_are_refused_at_the_layer_that_is_one_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ir, "MOST_PLACES", 3 * 9 * 64)
+    layers = [n.convolution(1, 1, padding=SAME, seed=seed) for seed in range(4)]
+    with pytest.raises(ModelError, match="layer 'l3': up to here windows look at 2304 places"):
+        lowered(n.network(layers, SMALL), trains=True)
 
 
 def differentiated(message: Any) -> None:  # noqa: ANN401 - a model

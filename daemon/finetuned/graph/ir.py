@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from finetuned.errors import ModelError
 from finetuned.graph.ops import PRIMITIVES
 from finetuned.graph.values import Node, Value
@@ -18,16 +20,22 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 28
 """Numbers of one sample in one value (1 GiB): a file that asks for more is broken, or means harm."""
+MOST_PLACES = 1 << 26
+"""Entries of all tables of positions together (256 MiB): the emitted model holds them, and is copied a few times."""
 
 
 @dataclass(slots=True)
 class Graph:
-    """A graph under construction: `add` appends a primitive of `ops.PRIMITIVES` and returns its value."""
+    """A graph under construction: `add` appends a primitive of `ops.PRIMITIVES` and returns its value.
+
+    `places` counts the entries of the nodes' tables.
+    """
 
     inputs: list[Value] = field(default_factory=list)
     constants: dict[Value, Array] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outputs: dict[str, Value] = field(default_factory=dict)
+    places: int = 0
 
     def input(self, name: str, shape: Shape, dtype: str = "float32") -> Value:
         """Declare something that is fed."""
@@ -49,7 +57,7 @@ class Graph:
         """Append the primitive `op` and return its output.
 
         Raises:
-            ModelError: the shapes do not fit; the message names the layer.
+            ModelError: the shapes do not fit, or it is all too much; the message names the layer.
         """
         try:
             shape = PRIMITIVES[op].shape(*(v.shape for v in inputs), **attributes)
@@ -60,6 +68,11 @@ class Graph:
         if prod(value.sizes) > LARGEST:
             raise ModelError(
                 f"layer {origin!r}: {op} makes {list(shape)}, more than {LARGEST} numbers a sample"
+            )
+        self.places += sum(each.size for each in attributes.values() if isinstance(each, np.ndarray))
+        if self.places > MOST_PLACES:
+            raise ModelError(
+                f"layer {origin!r}: up to here windows look at {self.places} places, more than {MOST_PLACES}"
             )
         self.nodes.append(Node(op=op, inputs=inputs, attributes=attributes, output=value, origin=origin))
         return value
