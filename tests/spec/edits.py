@@ -167,7 +167,7 @@ FILLED: dict[str, Callable[[pb.NeuralNetworkLayer], object]] = {
     "scale": lambda layer: one_number(layer.scale.shapeScale, layer.scale.scale),
     "padding": lambda layer: layer.padding.constant.SetInParent(),
     "reshape": lambda layer: layer.reshape.targetShape.extend([4, 1, 1]),
-    "lrn": lambda layer: assign(layer.lrn, localSize=1),
+    "lrn": lambda layer: assign(layer.lrn, localSize=1, alpha=1e-4, beta=0.75),
     "batchnorm": lambda layer: normalize(layer.batchnorm),
 }
 ACTIVATIONS = frozenset(pb.ActivationParams.DESCRIPTOR.fields_by_name)

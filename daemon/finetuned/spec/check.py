@@ -53,6 +53,7 @@ UPDATE_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
 
 LAYER_RULES: tuple[Callable[[Case], Iterable[Reason]], ...] = (
     layers.there,
+    layers.ends,
     layers.wiring,
     layers.outputs,
     weights.complete,

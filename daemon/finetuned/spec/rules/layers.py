@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.spec.names import quoted
 from finetuned.spec.rules.case import Reason
+from finetuned.spec.rules.extents import KEEPING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from finetuned.spec.rules.case import Case
 
 TRAINABLE = frozenset({"innerProduct", "convolution"})
+ON_ONE = (
+    KEEPING | TRAINABLE | {"flatten", "pooling", "reshape", "permute", "padding", "upsample", "embedding"}
+)
+"""A convolution that takes its weights from a second blob (with EXACT shapes, unknown to update) is not run."""
 
 
 def there(case: Case) -> Iterator[Reason]:
@@ -24,6 +29,19 @@ def there(case: Case) -> Iterator[Reason]:
             message="the network has no layers; at least one is needed",
             remedy="export the model again; the file is empty",
         )
+
+
+def ends(case: Case) -> Iterator[Reason]:
+    """A layer that works on one blob has one input and one output."""
+    for layer in case.network.layers:
+        if layer.type in ON_ONE and (len(layer.inputs), len(layer.outputs)) != (1, 1):
+            yield Reason(
+                rule="layerEnds",
+                layer=layer.name,
+                message=f"the layer {quoted(layer.name)} ({layer.type}) has {len(layer.inputs)} inputs and "
+                f"{len(layer.outputs)} outputs; one of each is needed",
+                remedy="export the model again; the file contradicts itself",
+            )
 
 
 def wiring(case: Case) -> Iterator[Reason]:
