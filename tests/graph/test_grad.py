@@ -113,6 +113,13 @@ CHAINS: dict[str, tuple[tuple[int, ...], list[n.Layer]]] = {
             n.dense(2, 3),
         ],
     ),
+    **{
+        f"the greatest of a {kind}": (
+            IMAGE,
+            [n.convolution(3, 2), n.activation(kind), n.pooling("MAX"), n.dense(2, 6)],
+        )
+        for kind in ("ReLU", "sigmoid", "tanh")
+    },
     "a convolution's pixels pooled in another order": (
         IMAGE,
         [n.convolution(4, 2, groups=2, padding=SAME), n.pooling("MAX", kernel=(3, 2), stride=(3, 3))],
