@@ -11,11 +11,13 @@ import pytest
 import networks as n
 import pytorch
 import reference
+from finetuned.graph.program import compile_inference
 from finetuned.spec import codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.update.features import Encoded
 from finetuned.update.network import MiniBatch, NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
+from finetuned.update.session import Session
 from shared import oracle, shared
 
 if TYPE_CHECKING:
@@ -159,6 +161,21 @@ def test_a_convolutional_networks_training_follows_the_float64_reference(optimiz
     assert losses[-3] < 0.6 * losses[0], "the training moved something"
     np.testing.assert_allclose(losses, wanted, rtol=1e-3, atol=1e-4)
     assert_as_close_as_float32(found, exact, rounded)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_saved_model_runs_with_the_weights_that_were_trained(name: str) -> None:
+    layers = [n.Layer.FromString(layer.SerializeToString()) for layer in TRAININGS[name]]
+    message, data = n.trainable(layers, (2, 10, 9), learningRate=RATE["sgdOptimizer"]), samples(name)
+    message.description.trainingInput[1].type.multiArrayType.shape[:] = data.targets.shape[1:] or [1]
+    found, _ = ours(n.decoded(message), data)
+    before, after = (
+        Session(compile_inference(model)).run({n.INPUT: np.asarray(data.features)})[layers[-1].output[0]]
+        for model in (found.model, codec.decode(found.encode()))
+    )
+    predicted, _ = found.predict(np.asarray(data.features), np.asarray(data.targets))
+    np.testing.assert_allclose(after.reshape(predicted.shape), predicted, rtol=1e-4, atol=1e-5)
+    assert np.abs(after - before).max() > 1e-2
 
 
 # ── digits ──────────────────────────────────────────────────────────────────────────────────────
