@@ -62,10 +62,13 @@ def say(**what: object) -> None:
 
 
 def serve(name: str, arguments: dict[str, Any], cores: list[int], seconds: float) -> None:
-    """Get ready, then make a burst for each line."""
+    """Get ready, then answer each line: the first with what there is to compare, every other with a burst."""
     os.sched_setaffinity(0, cores)
     try:
         contender = made(name, arguments)
+        say(made=name)
+        next(sys.stdin)
+        contender.prepare()
         losses = contender.show()
         steps = calibrated(contender, seconds)
     except ModuleNotFoundError as error:

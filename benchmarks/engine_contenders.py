@@ -38,6 +38,9 @@ class Contender(Protocol):
 
     variant: str
 
+    def prepare(self) -> None:
+        """Find out what has to be found out by measuring, alone on its cores."""
+
     def reset(self) -> None:
         """Go back to the weights of the file."""
 
@@ -52,6 +55,9 @@ class Trainer:
     """What those who train have in common."""
 
     variant = ""
+
+    def prepare(self) -> None:
+        """There is nothing to be found out."""
 
     def reset(self) -> None:
         """Go back to the weights of the file."""
@@ -161,16 +167,14 @@ class Products:
     def __init__(self, setting: Setting) -> None:
         model = setting.whole.make(setting.optimizer)
         found = products(model, setting.whole.shape, setting.batch)
-        turned = [
-            replace(each, a=each.b, b=each.a) if each.transposed_b and each.forward else each
-            for each in found
-        ]
-        tried = [
-            (bound, _seconds(bound)) for bound in (_bound(each, setting.threads) for each in (found, turned))
-        ]
-        self._bound = min(tried, key=lambda pair: pair[1])[0]
+        turned = [replace(each, a=each.b, b=each.a) if each.forward else each for each in found]
+        self._tried = [_bound(each, setting.threads) for each in (found, turned)]
         multiplied = sum(each.a[0] * each.a[1] * each.b[not each.transposed_b] for each in found)
         self.variant = f"{2 * multiplied / 1e6:,.1f} MFLOP"
+
+    def prepare(self) -> None:
+        """Take the faster."""
+        self._bound = min(self._tried, key=_seconds)
 
     def reset(self) -> None:
         """Nothing changes."""

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -50,22 +50,30 @@ class Runner:
     times: list[float] = field(default_factory=list)
     """Seconds a step, by round."""
 
+    def made(self) -> None:
+        """Wait until it is there."""
+        self.absent = self._line().get("absent", "")
+
     def ready(self) -> None:
-        """Wait until it can run."""
-        said = self._line()
-        self.absent = said.get("absent", "")
-        self.losses, self.variant = said.get("losses", []), said.get("variant", "")
+        """Let it find out what it must, and show its losses, while the others wait."""
+        if not self.absent:
+            said = self._asked()
+            self.absent = said.get("absent", "")
+            self.losses, self.variant = said.get("losses", []), said.get("variant", "")
 
     def burst(self) -> None:
         """Let it run for a while."""
-        assert self.process.stdin is not None  # noqa: S101 - a pipe
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        said = self._line()
-        if "steps" in said:
+        said = self._asked()
+        self.absent = said.get("absent", "")
+        if not self.absent:
             self.times.append(said["seconds"] / said["steps"])
-        else:
-            self.absent = said["absent"]
+
+    def _asked(self) -> dict[str, Any]:
+        assert self.process.stdin is not None  # noqa: S101 - a pipe
+        with suppress(BrokenPipeError):  # then it has ended, and there is no line
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        return self._line()
 
     def _line(self) -> dict[str, Any]:
         assert self.process.stdout is not None  # noqa: S101 - a pipe
@@ -109,6 +117,8 @@ def duel(setting: Setting, contenders: Sequence[str], pace: Pace) -> Outcome:
     """
     with ExitStack() as stack:
         runners = [stack.enter_context(_started(name, setting, pace)) for name in contenders]
+        for runner in runners:
+            runner.made()
         for runner in runners:
             runner.ready()
         first, *others = runners
@@ -162,7 +172,8 @@ def _started(name: str, setting: Setting, pace: Pace) -> Iterator[Runner]:
     try:
         yield Runner(name=name, process=process)
     finally:
-        process.stdin.close()  # type: ignore[union-attr]
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:

@@ -35,6 +35,9 @@ class Frozen:
         self._pictures = np.random.default_rng(SEED).integers(0, 256, shape).astype(np.uint8)
         self._features = features
 
+    def prepare(self) -> None:
+        """There is nothing to be found out."""
+
     def reset(self) -> None:
         """Nothing changes."""
 

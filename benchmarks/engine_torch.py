@@ -143,19 +143,27 @@ VARIANTS: dict[str, dict[str, bool]] = {
 """Of the optimizer (`foreach`, `fused`), the memory format, and `torch.compile` over network and loss, forward and backward."""
 
 
-def fastest(setting: Setting, variants: dict[str, dict[str, bool]]) -> Variant:
-    """Return the fastest of these variants, found by trials of each in turns before the duel."""
-    torch.set_num_threads(setting.threads)
-    flat = len(setting.whole.shape) == 1
-    there = [
-        variant
-        for name, options in variants.items()
-        if not (flat and options["last"]) and (variant := _made(setting, name, options)) is not None
-    ]
-    for _ in range(TRIALS if len(there) > 1 else 0):
-        for variant in there:
-            variant.fastest = min(variant.fastest, _trial(variant))
-    return min(there, key=lambda variant: variant.fastest)
+class Fastest(Trainer):
+    """The fastest of these variants, found by trials of each in turns before the duel."""
+
+    def __init__(self, setting: Setting, variants: dict[str, dict[str, bool]]) -> None:
+        torch.set_num_threads(setting.threads)
+        flat = len(setting.whole.shape) == 1
+        made = [
+            _made(setting, name, options)
+            for name, options in variants.items()
+            if not (flat and options["last"])
+        ]
+        self._there = [variant for variant in made if variant is not None]
+
+    def prepare(self) -> None:
+        """Try them, and keep the fastest."""
+        for _ in range(TRIALS if len(self._there) > 1 else 0):
+            for variant in self._there:
+                variant.fastest = min(variant.fastest, _trial(variant))
+        best = min(self._there, key=lambda variant: variant.fastest)
+        self.variant, self.reset, self.run = best.variant, best.reset, best.run  # type: ignore[method-assign]
+        self._there = [best]
 
 
 def _made(setting: Setting, name: str, options: dict[str, bool]) -> Variant | None:
@@ -178,14 +186,14 @@ def _trial(variant: Variant) -> float:
     return spent / steps
 
 
-def eager(setting: Setting) -> Variant:
+def eager(setting: Setting) -> Fastest:
     """Return PyTorch as it comes."""
-    return fastest(setting, {AS_IT_COMES: VARIANTS[AS_IT_COMES]})
+    return Fastest(setting, {AS_IT_COMES: VARIANTS[AS_IT_COMES]})
 
 
-def best(setting: Setting) -> Variant:
+def best(setting: Setting) -> Fastest:
     """Return PyTorch's fastest variant."""
-    return fastest(setting, VARIANTS)
+    return Fastest(setting, VARIANTS)
 
 
 # ── ExecuTorch ──────────────────────────────────────────────────────────────────────────────────
