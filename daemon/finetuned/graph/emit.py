@@ -6,6 +6,7 @@ finetuned allows.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def emit(graph: Graph) -> bytes:
     for name, value in graph.outputs.items():
         renamed.setdefault(value, name)
     nodes, used = _needed(graph.nodes, graph.outputs.values())
-    body = [made for node in nodes for made in _emitted(node, renamed)]
+    body = _shared(made for node in nodes for made in _emitted(node, renamed))
     body += [
         helper.make_node("Identity", [renamed[value]], [name])
         for name, value in graph.outputs.items()
@@ -80,6 +81,22 @@ def _emitted(node: Node, names: dict[Value, str]) -> list[Any]:
     if custom is not None:
         return custom(node, inputs, output)
     return [helper.make_node(node.op, inputs, [output], **node.attributes)]
+
+
+def _shared(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Keep one of several nodes that make the same constant: layers alike have the same tables."""
+    kept: list[onnx.NodeProto] = []
+    first: dict[bytes, str] = {}
+    names: dict[str, str] = {}
+    for node in nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        if node.op_type == "Constant":
+            content = sha256(node.attribute[0].SerializeToString()).digest()
+            names[node.output[0]] = first.setdefault(content, node.output[0])
+            if first[content] != node.output[0]:
+                continue
+        kept.append(node)
+    return kept
 
 
 def _name(value: Value, names: dict[Value, str]) -> str:
