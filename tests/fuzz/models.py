@@ -41,7 +41,7 @@ def main(seconds: int, seed: int, folder: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(survival.small_models()):
         (corpus / f"built-{number}").write_bytes(data)
-    times = [f"-max_total_time={seconds}", f"-seed={seed}", "-timeout=20"]
+    times = [f"-max_total_time={seconds}", f"-seed={seed}", "-timeout=60"]
     limits = ["-max_len=8192", "-rss_limit_mb=2048", f"-artifact_prefix={folder}/"]
     command = [sys.argv[0], *times, *limits, str(corpus)]
     fuzzer.Setup(command, survival.endure, custom_mutator=change)
