@@ -58,7 +58,8 @@ def page(results: Results) -> str:
 
 
 _VARIED = """\
-One thread. ExecuTorch's training module (`executorch.extension.training`) has no other optimizer than SGD, and its wheel runs a joint graph by portable kernels, in one thread."""
+One thread. ExecuTorch's training module (`executorch.extension.training`) has no other optimizer than SGD, and its wheel runs the joint graph by portable kernels, in one thread. Through
+convolutions and dense layers its gradients are PyTorch's; below a max pooling they are others, or its process ends, which keeps it out of the convnet."""
 
 
 # ── training ────────────────────────────────────────────────────────────────────────────────────
