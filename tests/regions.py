@@ -117,7 +117,8 @@ NETWORKS: dict[str, Callable[[], pb.Model]] = {
 # ── trainings ───────────────────────────────────────────────────────────────────────────────────
 def samples(message: pb.Model, count: int) -> dict[str, Any]:
     """Return random samples for a model, by feature name."""
-    data = {n.INPUT: n.numbers(count, *IMAGE, seed=count)}
+    shape = message.description.input[0].type.multiArrayType.shape
+    data = {n.INPUT: n.numbers(count, *shape, seed=count)}
     for loss in message.neuralNetwork.updateParams.lossLayers:
         if loss.HasField("categoricalCrossEntropyLossLayer"):
             data[loss.categoricalCrossEntropyLossLayer.target] = np.arange(count) % CLASSES
@@ -195,4 +196,4 @@ def gradients(
         for name, array in found.items()
     }
     loss(message, data, tensors, weights).backward()
-    return {name: tensor.grad.numpy() for name, tensor in tensors.items()}
+    return {name: tensor.grad.numpy() for name, tensor in tensors.items() if tensor.grad is not None}

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import kinds as k
 import networks as n
 import reference
 import regions
@@ -15,6 +18,8 @@ from finetuned.update.features import one_hot
 from finetuned.update.session import Session
 
 if TYPE_CHECKING:
+    from random import Random
+
     from finetuned.spec import coreml_pb2 as pb
     from finetuned.update.network import NetworkUpdate
 
@@ -136,3 +141,42 @@ def test_a_softmax_that_something_else_reads_too_is_there_once() -> None:
     message.neuralNetwork.layers[4].name = "l4"
     message.neuralNetwork.layers[4].input[:], message.neuralNetwork.layers[4].output[:] = ["l3"], ["l4"]
     assert set(regions.update(message).training.head.outputs) == {PREDICTION, LOSSES}
+
+
+# ── any wiring ──────────────────────────────────────────────────────────────────────────────────
+WIDTH = 4
+MERGES = ("add", "multiply", "concat")
+
+
+def wired(random: Random) -> pb.Model:
+    """Return vectors that branch and merge at random, some layers of them trained, and a trained layer at the end."""
+    layers: list[n.Layer] = []
+    blobs = {n.INPUT: WIDTH}
+    for number in range(random.randint(1, 9)):
+        first, second = random.choices(list(blobs), k=2)
+        kind = random.choice(("dense", "activation", *MERGES))
+        if kind == "dense":
+            layer, width = n.dense(WIDTH, blobs[first], updatable=random.random() < 0.6, seed=number), WIDTH
+        elif kind == "activation":
+            layer, width = n.activation(random.choice(("tanh", "sigmoid"))), blobs[first]
+        elif kind == "concat" or blobs[first] == blobs[second]:
+            layer, width = k.merge(kind, first, second), blobs[first]
+            width += blobs[second] if kind == "concat" else 0
+        else:
+            continue
+        layer.input[:] = layer.input or [first]
+        layer.name, layer.output[:] = f"n{number}", [f"n{number}"]
+        layers.append(layer)
+        blobs[f"n{number}"] = width
+    last, width = list(blobs.items())[-1]
+    return n.trainable([*layers, regions.reading(n.dense(2, width, updatable=True), last)], (WIDTH,))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_gradients_of_any_wiring_agree_with_pytorch(random: Random) -> None:
+    message = wired(random)
+    chosen = regions.update(message)
+    wanted = regions.gradients(message, regions.samples(message, 3), {})
+    found = {name: array for name, array in wanted.items() if name in chosen.training.parameters}
+    assert_close(computed(chosen, message, 3), found)
