@@ -16,15 +16,13 @@ class Goal:
     """What one loss asks of a sample.
 
     `source` is the training input that holds the target; `labels`, in order, are those that stand for class indices;
-    `shape` is that of a target as it is fed: one number per class for cross entropy, else the prediction's; `weight` is
-    the loss's in the sum that is trained.
+    `shape` is that of a target as it is fed: one number per class for cross entropy, else the prediction's.
     """
 
     loss: Loss
     source: str
     labels: tuple[str | int, ...]
     shape: tuple[int, ...]
-    weight: float = 1.0
 
     @property
     def has_classes(self) -> bool:

@@ -54,11 +54,6 @@ class Term:
     weight: float = 1.0
 
 
-def losses(graph: Graph, loss: Loss, prediction: Value) -> Value:
-    """Append the loss of each sample, shape [N]; the target is fed as `target` (see `total`)."""
-    return total(graph, [Term(loss=loss, prediction=judged(graph, loss, prediction))])
-
-
 def judged(graph: Graph, loss: Loss, prediction: Value) -> Value:
     """Return what is compared with the target, [N, …]: cross entropy takes a row of logits."""
     if loss.kind == SQUARED_ERROR or len(prediction.shape) != IMAGE_RANK:

@@ -204,7 +204,6 @@ class _Region:
             source=source_of(self.model, term.loss),
             labels=labels_of(self.model, term.loss),
             shape=term.prediction.sizes,
-            weight=term.weight,
         )
 
 
