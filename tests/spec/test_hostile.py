@@ -84,6 +84,17 @@ def test_a_network_of_many_layers_is_judged_layer_by_layer() -> None:
     assert check.reasons(model) == ()
 
 
+def test_a_rule_that_is_broken_in_every_layer_is_told_a_hundred_times() -> None:
+    def spoil(model: pb.Model) -> None:
+        for _ in range(5000):
+            model.neuralNetworkClassifier.layers.add(isUpdatable=True)
+
+    found = check.reasons(codec.decode(edited(dense_classifier(), spoil)))
+    told = [reason.message for reason in found if reason.rule == "layerType"]
+    assert len(told) == 101
+    assert told[-1] == "the rule 'layerType' is broken in more places than the 100 that are told"
+
+
 # ── what may be printed ─────────────────────────────────────────────────────────────────────────
 TERMINAL = "\x1b[31mred\x07\u202e"
 

@@ -8,6 +8,8 @@ and says all.  `rules.later` holds what Core ML can do and this version cannot.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from finetuned.spec.names import quoted
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from finetuned.spec.neighbors import Neighbors
 
 __all__ = ["Reason", "departures", "reasons"]
+
+MOST_REASONS = 100
+"""Of one rule."""
 
 FILE_RULES: tuple[Callable[[Model], Iterable[Reason]], ...] = (
     container.specification_version,
@@ -118,36 +123,30 @@ def reasons(model: Model, *, beyond_coreml: bool = False) -> tuple[Reason, ...]:
 
 def _updated(model: Model, *, beyond_coreml: bool) -> Iterator[Reason]:
     """Yield what is wrong with a model that shall be updated."""
-    yield from _of(model, *FILE_RULES, *UPDATE_RULES)
-    network, found = model.network, model.neighbors
+    yield from _broken((*FILE_RULES, *UPDATE_RULES), model)
+    network = model.network
     if network is not None and (
         model.updatable or network.update or any(layer.updatable for layer in network.layers)
     ):
-        judged = case(model, network, beyond_coreml=beyond_coreml)
-        yield from (reason for rule in NETWORK_RULES for reason in rule(judged))
-    if found is not None:
-        rules = (*NEIGHBOR_RULES, neighbors.training_inputs)
-        yield from (reason for rule in rules for reason in rule(model, found))
+        yield from _broken(NETWORK_RULES, case(model, network, beyond_coreml=beyond_coreml))
+    if model.neighbors is not None:
+        yield from _broken((*NEIGHBOR_RULES, neighbors.training_inputs), model, model.neighbors)
     if model.kind in container.PIPELINES:
-        yield from _of(model, *PIPELINE_RULES)
-        yield from _inside(model, beyond_coreml=beyond_coreml)
+        yield from _broken((*PIPELINE_RULES, partial(_inside, beyond_coreml=beyond_coreml)), model)
 
 
 def _frozen(model: Model) -> Iterator[Reason]:
     """Yield what is wrong with a model inside a pipeline that is only run: its update data do not count."""
-    yield from _of(model, *FILE_RULES)
-    network, found = model.network, model.neighbors
-    if network is not None:
-        judged = case(model, network)
-        yield from (reason for rule in LAYER_RULES for reason in rule(judged))
-    if found is not None:
-        yield from (reason for rule in NEIGHBOR_RULES for reason in rule(model, found))
+    yield from _broken(FILE_RULES, model)
+    if model.network is not None:
+        yield from _broken(LAYER_RULES, case(model, model.network))
+    if model.neighbors is not None:
+        yield from _broken(NEIGHBOR_RULES, model, model.neighbors)
     if model.kind in container.PIPELINES:
-        yield from _of(model, *PIPELINE_RULES)
-        yield from _inside(model, beyond_coreml=False)
+        yield from _broken((*PIPELINE_RULES, _inside), model)
 
 
-def _inside(model: Model, *, beyond_coreml: bool) -> Iterator[Reason]:
+def _inside(model: Model, *, beyond_coreml: bool = False) -> Iterator[Reason]:
     """Yield what is wrong with each model of a pipeline; its name is put before the layer's, as Core ML scopes names."""
     for scope, inner in zip(pipelines.scopes(model), model.models, strict=True):
         for reason in _updated(inner, beyond_coreml=beyond_coreml) if inner.updatable else _frozen(inner):
@@ -155,8 +154,16 @@ def _inside(model: Model, *, beyond_coreml: bool) -> Iterator[Reason]:
             yield replace(reason, layer=layer, message=f"in {quoted(scope)}: {reason.message}")
 
 
-def _of(model: Model, *rules: Callable[[Model], Iterable[Reason]]) -> Iterator[Reason]:
-    return (reason for rule in rules for reason in rule(model))
+def _broken(rules: Iterable[Callable[..., Iterable[Reason]]], *judged: object) -> Iterator[Reason]:
+    """Yield what the rules find, of each the first few: a file may be made to break one of them in every layer."""
+    for rule in rules:
+        found = list(islice(rule(*judged), MOST_REASONS + 1))
+        yield from found[:MOST_REASONS]
+        if len(found) > MOST_REASONS:
+            more = (
+                f"the rule {found[-1].rule!r} is broken in more places than the {MOST_REASONS} that are told"
+            )
+            yield replace(found[-1], layer="", message=more)
 
 
 def departures(model: Model) -> tuple[Reason, ...]:
@@ -164,4 +171,4 @@ def departures(model: Model) -> tuple[Reason, ...]:
     if model.network is None:
         return ()
     judged = case(model, model.network, beyond_coreml=True)
-    return tuple(reason for rule in DEPARTURES for reason in rule(judged))
+    return tuple(_broken(DEPARTURES, judged))
