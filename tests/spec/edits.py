@@ -288,3 +288,13 @@ def as_regressor(model: pb.Model, predicted: str = "", kind: str = "multiArrayTy
     model.description.predictedFeatureName = predicted
     if kind != "multiArrayType":
         getattr(model.description.output[0].type, kind).SetInParent()
+
+
+def halved_batchnorm(model: pb.Model) -> None:
+    """Let a frozen layer that is never trained hold float16."""
+    norm = fill(network(model).layers[1], "batchnorm").batchnorm
+    assign(norm.gamma, floatValue=b"", float16Value=bytes(8))
+
+
+def short_batchnorm(model: pb.Model) -> None:
+    fill(network(model).layers[1], "batchnorm").batchnorm.mean.floatValue = bytes(12)

@@ -67,6 +67,9 @@ LAYERS = [
     Row(rule="weightsNotMarked", layer="hidden", change=lambda m: assign(e.hidden(m).weights, isUpdatable=False), words=("'hidden', has weights not marked",)),
     Row(rule="quantizedWeights", layer="hidden", change=e.quantize_hidden, words=("'hidden' has quantized weights", "not supported for update")),
     Row(rule="float16", layer="hidden", change=e.halve_hidden, words=("the weights of the layer 'hidden' are float16",), apple="cannot train it"),
+    Row(rule="float16", layer="hidden", change=e.both(e.halve_hidden, e.unmark), words=("an updatable network may hold none",), apple="cannot train it"),
+    Row(rule="float16", layer="activation", change=e.halved_batchnorm, words=("the gamma of the layer 'activation' are float16",), apple="cannot train it"),
+    Row(rule="weights", layer="activation", change=e.short_batchnorm, words=("the mean of the layer 'activation' cannot be read: weights hold 3 numbers where the layer needs 4",)),
     Row(rule="nameCollision", layer="hidden", change=lambda m: assign(e.network(m).updateParams.lossLayers[0], name="hidden"), words=("name collision for 'hidden'", "2 layers or losses")),
     Row(rule="nameCollision", layer="output", change=lambda m: assign(e.network(m).layers[1], name="output"), words=("name collision for 'output'",)),
 ]  # fmt: skip
