@@ -192,17 +192,15 @@ def _growth(found: dict[str, list[Point]]) -> str:
             f"{p.classes:,}",
             f"{p.epochs:,}",
             f"{p.micros:.2f} µs",
-            f"{p.own_mb:.0f} MB",
-            f"{p.peak_mb:.0f} MB",
+            f"{p.memory_mb:.0f} MB",
         ]
         for what, points in found.items()
         for p in points
     ]
     words = """\
-A head on 1280 numbers, Adam, batch 10, one thread, `UpdateTask` on what `load_samples` finds in an .npz; each in a fresh process. What is more than
-16 MB stays in the file, whose pages are mapped: Linux counts those that are in its cache as the process's (*at its peak*) and takes them away where memory is short. *Its own* is the
-rest, libraries' data included."""
-    heads = ["with", "samples", "classes", "epochs", "a sample in an epoch", "its own memory", "at its peak"]
+A head on 1280 numbers, Adam, batch 10, one thread; each figure of a fresh process. The time for one sample in one epoch is that of `UpdateTask`; the memory that of `finetuned update`
+on the same .npz, at its peak, libraries included: what is more than 16 MB goes through a file."""
+    heads = ["with", "samples", "classes", "epochs", "a sample in an epoch", "memory"]
     return f"## How cost grows\n\n{words}\n\n{_table(heads, rows)}"
 
 
