@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -191,6 +192,28 @@ async def test_rules_beyond_core_ml_hold_where_the_request_or_the_configuration_
         await place.models.register("named", place.file(b"2"), beyond_coreml=True)
         await place.models.register("configured", place.file(b"3"))
         assert asked == [False, True, True]
+
+
+async def test_what_the_configuration_no_longer_allows_is_refused_though_it_is_registered(
+    tmp_path: Path,
+) -> None:
+    beyond = msgspec.structs.replace(INFO, departures=("the model has 2 losses",))
+    async with a_place(tmp_path, hands=Entry()) as place:
+        row = ModelRow(name="hands", digest=hashlib.sha256(ONE).hexdigest(), info=beyond, added_at=at(0))
+        await place.desk.ledger.run(add_model, row)
+        with pytest.raises(ModelError, match=r"has 2 losses.*\[models.hands\].*set beyond_coreml = true"):
+            await place.models.register("hands", place.file(ONE))
+        assert place.executor.described == []
+
+
+async def test_a_command_does_not_outvote_the_configuration(tmp_path: Path) -> None:
+    async with a_place(tmp_path, hands=Entry()) as place:
+        place.executor.info = msgspec.structs.replace(INFO, departures=("the model has 2 losses",))
+        with pytest.raises(ModelError, match="set beyond_coreml = true"):
+            await place.models.register("hands", place.file(ONE), beyond_coreml=True)
+        assert await place.names() == []
+        await place.models.register("others", place.file(ONE), beyond_coreml=True)
+        assert await place.names() == ["others"]
 
 
 # ── the inbox ───────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from finetuned.service.desk import Desk
     from finetuned.service.executor import Describer
-    from finetuned.service.messages import InputSpec
+    from finetuned.service.messages import InputSpec, ModelInfo
     from finetuned.service.watch import Found
 
 MAX_BYTES = 512 * 2**20  # what a machine at the edge may be asked to hold several times in memory
@@ -87,7 +87,8 @@ class Models:
 
         Raises:
             RequestError: the name is not allowed, or another model has it.
-            ModelError: the file is no model, or one that cannot be updated: the message holds every reason.
+            ModelError: the file is no model, or one that cannot be updated: the message holds every reason; or it leaves
+                Core ML, and the configuration has the model without `beyond_coreml`.
             HostError: it cannot be read, or the disk refuses it.
         """
         model_name(name)
@@ -99,8 +100,11 @@ class Models:
             info = await self._describer.describe(path, beyond_coreml=beyond_coreml or entry.beyond_coreml)
             if not info.updatable:
                 raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
+            self._heed(name, info)
             baseline = Baseline(name=name, data=await asyncio.to_thread(read, path), info=info)
             await self._desk.ledger.run(register_model, self._desk.store, baseline, at=self._desk.now())
+        else:
+            self._heed(name, there.info)
         await self.refresh()
         return await self._desk.ledger.run(get_model, name)
 
@@ -129,6 +133,15 @@ class Models:
             await asyncio.to_thread(claimed.copy.unlink, missing_ok=True)
         await asyncio.to_thread(remove_original, self._inbox, found)
         return row
+
+    def _heed(self, name: str, info: ModelInfo) -> None:
+        """Refuse what leaves Core ML where the configuration has the model, and not so: its word is the last."""
+        entry = self._entries.get(name)
+        if entry is not None and not entry.beyond_coreml and info.departures:
+            raise ModelError(
+                f"{name} leaves Core ML ({info.departures[0]}), and [models.{name}] of the configuration does not allow it; "
+                f"set beyond_coreml = true there, or train another model under another name"
+            )
 
     def _reject(self, found: Found, copy: Path, error: FinetunedError) -> None:
         target = self._desk.store.rejected / file_name(found.path.name, "", spare=SPARE)
