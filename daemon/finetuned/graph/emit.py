@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8
 
+_INNER = ":"
+"""What the names of inner values begin with; repeated until no name of a model's begins so."""
+
 _ELEMENT = {
     "float32": onnx.TensorProto.FLOAT,
     "uint8": onnx.TensorProto.UINT8,
@@ -32,16 +35,14 @@ _ELEMENT = {
 
 def emit(graph: Graph) -> bytes:
     """Return the graph as a serialized ONNX model; inputs and outputs carry their own names."""
-    # What is fed, or a constant, keeps its own name; and a value that is an output twice has one name.
-    renamed = {value: value.name for value in (*graph.inputs, *graph.constants)}
-    for name, value in graph.outputs.items():
-        renamed.setdefault(value, name)
+    names = _names(graph)
     nodes, used = _needed(graph.nodes, graph.outputs.values())
-    body = _shared(made for node in nodes for made in _emitted(node, renamed))
+    wanted = _wanted(graph, names)
+    body = _shared((made for node in nodes for made in _emitted(node, names)), wanted)
     body += [
-        helper.make_node("Identity", [renamed[value]], [name])
+        helper.make_node("Identity", [wanted.get(names[value], names[value])], [name])
         for name, value in graph.outputs.items()
-        if renamed[value] != name
+        if wanted.get(names[value]) != name
     ]
     proto = helper.make_graph(
         body,
@@ -49,13 +50,34 @@ def emit(graph: Graph) -> bytes:
         [_declared(value.name, value) for value in used_inputs(graph)],
         [_declared(name, value) for name, value in graph.outputs.items()],
         [
-            numpy_helper.from_array(array, value.name)
+            numpy_helper.from_array(array, names[value])
             for value, array in graph.constants.items()
             if value in used
         ],
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     return bytes(model.SerializeToString())
+
+
+def _names(graph: Graph) -> dict[Value, str]:
+    """Name every value: what is fed by its own name, anything else as nothing that is fed or wanted is called."""
+    names = {value: value.name for value in graph.inputs}
+    inner = _INNER
+    while any(name.startswith(inner) for name in (*names.values(), *graph.outputs)):
+        inner += _INNER
+    return names | {
+        value: f"{inner}{value.name}" for value in (*graph.constants, *(node.output for node in graph.nodes))
+    }
+
+
+def _wanted(graph: Graph, names: dict[Value, str]) -> dict[str, str]:
+    """Return what is to be called otherwise: values that nodes make and somebody wants, the first time that he does."""
+    made = {node.output for node in graph.nodes}
+    wanted: dict[str, str] = {}
+    for name, value in graph.outputs.items():
+        if value in made:
+            wanted.setdefault(names[value], name)
+    return wanted
 
 
 def used_inputs(graph: Graph) -> list[Value]:
@@ -75,21 +97,22 @@ def _needed(nodes: list[Node], outputs: Iterable[Value]) -> tuple[list[Node], se
 
 
 def _emitted(node: Node, names: dict[Value, str]) -> list[Any]:
-    inputs = [_name(value, names) for value in node.inputs]
-    output = _name(node.output, names)
+    inputs = [names[value] for value in node.inputs]
+    output = names[node.output]
     custom = PRIMITIVES[node.op].emit
     if custom is not None:
         return custom(node, inputs, output)
     return [helper.make_node(node.op, inputs, [output], **node.attributes)]
 
 
-def _shared(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Keep one of several nodes that make the same constant: layers alike have the same tables."""
+def _shared(nodes: Iterable[onnx.NodeProto], wanted: dict[str, str]) -> list[onnx.NodeProto]:
+    """Keep one of several nodes that make the same constant (layers alike have the same tables), and call what is wanted so."""
     kept: list[onnx.NodeProto] = []
     first: dict[bytes, str] = {}
-    names: dict[str, str] = {}
+    names = dict(wanted)
     for node in nodes:
         node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [wanted.get(name, name) for name in node.output]
         if node.op_type == "Constant":
             content = sha256(node.attribute[0].SerializeToString()).digest()
             names[node.output[0]] = first.setdefault(content, node.output[0])
@@ -97,10 +120,6 @@ def _shared(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
                 continue
         kept.append(node)
     return kept
-
-
-def _name(value: Value, names: dict[Value, str]) -> str:
-    return names.get(value, value.name)
 
 
 def _declared(name: str, value: Value) -> Any:  # noqa: ANN401 - onnx has no usable types

@@ -84,6 +84,20 @@ class Frame:
         rows, columns = (axis.places(clamped=clamped) for axis in (self.rows, self.columns))
         return tables.windows(rows, columns, self.columns.size)
 
+    def stages(self) -> tuple[Frame, ...]:
+        """Return frames that look at the same windows one after the other: along the rows first, where that is less.
+
+        The first of the greatest in row order stays the first: that of the first row whose greatest is the window's.
+        """
+        rows, columns = self.rows, self.columns
+        at_once = prod((*self.each("kernel"), *self.each("out")))
+        if at_once <= columns.out * (columns.kernel * rows.size + rows.kernel * rows.out):
+            return (self,)
+        return (
+            Frame(rows=Axis(size=rows.size, out=rows.size, kernel=1), columns=columns),
+            Frame(rows=rows, columns=Axis(size=columns.out, out=columns.out, kernel=1)),
+        )
+
     def within(self, padding: Pair) -> NDArray[np.float32]:
         """Return float32 [oH, oW]: how many places of each window lie in the image and `padding` around it.
 

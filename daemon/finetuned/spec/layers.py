@@ -6,6 +6,7 @@ Defaults: kernel 3 × 3, stride and dilation 1, nGroups 0 means 1, padding `vali
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
@@ -140,7 +141,10 @@ def _activation(message: pb.NeuralNetworkLayer) -> Activation:
         return Activation(type=kind, alphas=weights.read(params.alpha))
     if isinstance(params, pb.ActivationParametricSoftplus):
         return Activation(type=kind, alphas=weights.read(params.alpha), betas=weights.read(params.beta))
-    return Activation(type=kind, alpha=getattr(params, "alpha", 0.0), beta=getattr(params, "beta", 0.0))
+    alpha, beta = (getattr(params, name, 0.0) for name in ("alpha", "beta"))
+    if not (math.isfinite(alpha) and math.isfinite(beta)):
+        raise ModelError(f"the activation {kind} has alpha {alpha} and beta {beta}; numbers are needed")
+    return Activation(type=kind, alpha=alpha, beta=beta)
 
 
 def _flatten(message: pb.NeuralNetworkLayer) -> Flatten:
@@ -149,7 +153,10 @@ def _flatten(message: pb.NeuralNetworkLayer) -> Flatten:
 
 
 def _clip(message: pb.NeuralNetworkLayer) -> Clip:
-    return Clip(minimum=message.clip.minVal, maximum=message.clip.maxVal)
+    minimum, maximum = message.clip.minVal, message.clip.maxVal
+    if math.isnan(minimum) or math.isnan(maximum):
+        raise ModelError(f"it clips to between {minimum} and {maximum}; numbers are needed")
+    return Clip(minimum=minimum, maximum=maximum)
 
 
 READERS: Mapping[str, Callable[[pb.NeuralNetworkLayer], LayerParameters]] = {

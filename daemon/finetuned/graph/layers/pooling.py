@@ -79,12 +79,18 @@ def _run(context: Context, layer: Layer, frame: Frame, x: Value, operator: str, 
 
 # ── training: tables of positions ───────────────────────────────────────────────────────────────
 def _trained_max(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
+    below = fusion.before_relu(context.graph, x)
+    greatest = below
+    for stage in frame.stages():
+        greatest = _greatest(context, layer, stage, greatest)
+    return greatest if below is x else context.graph.add("Relu", greatest, origin=layer.name)
+
+
+def _greatest(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
     """A place in the padding repeats a pixel of its window, which changes neither the greatest nor which comes first."""
-    graph, table = context.graph, frame.table(clamped=True)
-    below = fusion.before_relu(graph, x)
-    places = fusion.places(graph, below, table, frame.each("out"), layer.name)
-    greatest = graph.add("WindowMax", places, window=table.shape[1], origin=layer.name)
-    return greatest if below is x else graph.add("Relu", greatest, origin=layer.name)
+    table = frame.table(clamped=True)
+    places = fusion.places(context.graph, x, table, frame.each("out"), layer.name)
+    return context.graph.add("WindowMax", places, window=table.shape[1], origin=layer.name)
 
 
 def _trained_mean(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
@@ -102,8 +108,10 @@ def _trained_l2(context: Context, layer: Layer, frame: Frame, x: Value) -> Value
 
 
 def _total(context: Context, layer: Layer, frame: Frame, x: Value) -> Value:
-    table = tables.summed(frame.table())
-    return context.graph.add("Collect", x, table=table, size=frame.each("out"), origin=layer.name)
+    for stage in frame.stages():
+        table = tables.summed(stage.table())
+        x = context.graph.add("Collect", x, table=table, size=stage.each("out"), origin=layer.name)
+    return x
 
 
 _RUN = {"MAX": _run_max, "AVERAGE": _run_mean, "L2": _run_l2}

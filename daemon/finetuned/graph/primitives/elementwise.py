@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _NOTHING = 2e-38
 """Nearly the smallest normal float32: to add it changes nothing."""
 
-_SMALL, _LARGE = 1e-30, 3e38
+_SMALL, _LARGE = 1e-19, 3e38
+"""The root of the smallest normal float32, below which a square is not to be trusted; nearly the largest one."""
 
 
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────
@@ -183,6 +184,18 @@ def _hard_sigmoid(inputs: Sequence[str], output: str, *, alpha: float, beta: flo
     )
 
 
+def _emit_sigmoid(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
+    """1 / (1 + e^-x): onnxruntime's own is right to 1e-7 of 1 only, so that the slope of what is small was mostly wrong."""
+    negative, power, one, below = (f"{output}.{part}" for part in ("negative", "power", "one", "below"))
+    return [
+        helper.make_node("Neg", list(inputs), [negative]),
+        helper.make_node("Exp", [negative], [power]),
+        constant(scalar(1.0), one),
+        helper.make_node("Add", [power, one], [below]),
+        helper.make_node("Reciprocal", [below], [output]),
+    ]
+
+
 def _emit_thresholded_relu(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
     """Return x where x >= alpha, else 0; ONNX's own operator says > (NeuralNetwork.proto says >=)."""
     alpha, zero, kept = (f"{output}.{part}" for part in ("alpha", "zero", "kept"))
@@ -209,7 +222,7 @@ def _emit_cast(_: Node, inputs: Sequence[str], output: str) -> list[Any]:
 
 PRIMITIVES: dict[str, Primitive] = {
     "Relu": Primitive(shape=same, gradient=_relu_gradient),
-    "Sigmoid": Primitive(shape=same, gradient=_sigmoid_gradient),
+    "Sigmoid": Primitive(shape=same, gradient=_sigmoid_gradient, emit=_emit_sigmoid),
     "Tanh": Primitive(shape=same, gradient=_tanh_gradient),
     "Step": Primitive(shape=same, emit=_emit_step),
     "Add": Primitive(shape=_broadcast, gradient=_add_gradient),
