@@ -11,6 +11,7 @@ from finetuned import rows
 from finetuned.errors import ModelError, SampleError
 from finetuned.rows import FiledRows
 from finetuned.spec import author, codec
+from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.model import Color
 from finetuned.update.features import encoded, inputs_of, label_indices, target_name, targets_of
 from finetuned.update.network import NetworkUpdate
@@ -196,3 +197,20 @@ def test_nothing_is_encoded_to_nothing() -> None:
     found = encoded(updating(PICTURE), {"image": np.zeros((0, 3, 2, 3), np.uint8), "label": []})
     assert len(found) == 0
     assert found.features.shape == (0, 18)
+
+
+def test_a_classifier_whose_training_input_is_the_class_index_takes_numbers_for_indices_and_texts_for_labels() -> (
+    None
+):
+    """COREML.md §2.6: the loss's own target is an index, though the labels are numbers, too."""
+    message = pb.Model.FromString(builders.dense_classifier(labels=[3, 2, 1]))
+    target = message.description.trainingInput[1]
+    target.name = message.neuralNetworkClassifier.updateParams.lossLayers[
+        0
+    ].categoricalCrossEntropyLossLayer.target
+    target.type.multiArrayType.shape[:] = [1]
+    update = updating(codec.decode(message.SerializeToString()))
+    rows = np.zeros((2, 4))
+    for given in ([1, 2], ["2", "1"]):
+        found = encoded(update, {"features": rows, target.name: given}).targets
+        assert found[:].tolist() == [1, 2], given

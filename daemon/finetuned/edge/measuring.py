@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from finetuned.errors import ModelError
+from finetuned.graph.goals import is_indexed, losses_of
 from finetuned.service.work import finite
-from finetuned.update.features import label_indices
+from finetuned.update.features import classes_of
 from finetuned.update.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ def measure(model: Model, inputs: Mapping[str, Array], targets: Any, *, threads:
     predictor = Predictor(model, threads=threads)
     if predictor.labels:
         labels = [str(label) for label in predictor.labels]
-        return classifier_report(
-            predictor.probabilities(inputs), label_indices(predictor.labels, targets), labels
-        )
+        losses = losses_of(model)
+        indexed = len(losses) == 1 and is_indexed(model, losses[0])
+        classes = classes_of(targets, len(labels), predictor.labels, indexed=indexed)
+        return classifier_report(predictor.probabilities(inputs), classes, labels)
     outputs = predictor.outputs(inputs)
     if len(outputs) != 1:
         raise ModelError(

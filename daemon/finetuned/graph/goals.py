@@ -16,6 +16,7 @@ class Goal:
     """What one loss asks of a sample.
 
     `source` is the training input that holds the target; `labels`, in order, are those that stand for class indices;
+    `indexed`: the training input holds the indices themselves, as numbers (COREML.md §2.6);
     `shape` is that of a target as it is fed: one number per class for cross entropy, else the prediction's.
     """
 
@@ -23,6 +24,7 @@ class Goal:
     source: str
     labels: tuple[str | int, ...]
     shape: tuple[int, ...]
+    indexed: bool = False
 
     @property
     def has_classes(self) -> bool:
@@ -50,3 +52,8 @@ def labels_of(model: Model, loss: Loss) -> tuple[str | int, ...]:
     only = len(losses_of(model)) == 1
     is_label = only or source_of(model, loss) == model.description.predicted_feature
     return model.network.class_labels if is_label else ()
+
+
+def is_indexed(model: Model, loss: Loss) -> bool:
+    """Tell whether a loss's training input holds class indices: it is not the classifier's label."""
+    return source_of(model, loss) != model.description.predicted_feature

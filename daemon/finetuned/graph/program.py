@@ -18,7 +18,7 @@ from finetuned.graph import packing
 from finetuned.graph.context import Context, batch_first, is_batch_last
 from finetuned.graph.cut import find_cut, needed
 from finetuned.graph.emit import emit, used_inputs
-from finetuned.graph.goals import Goal, labels_of, source_of
+from finetuned.graph.goals import Goal, is_indexed, labels_of, source_of
 from finetuned.graph.grad import gradients
 from finetuned.graph.inputs import declare
 from finetuned.graph.ir import Graph
@@ -204,6 +204,7 @@ class _Region:
             source=source_of(self.model, term.loss),
             labels=labels_of(self.model, term.loss),
             shape=term.prediction.sizes,
+            indexed=is_indexed(self.model, term.loss),
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetuned.errors import ModelError, SampleError
-from finetuned.graph.goals import labels_of, losses_of, source_of
+from finetuned.graph.goals import is_indexed, labels_of, losses_of, source_of
 from finetuned.rows import Gathering
 from finetuned.service import dataset
 from finetuned.service.decoder import Decoders
@@ -137,17 +137,20 @@ def _parts(  # noqa: PLR0913, PLR0917 - what `dataset.parts` takes, out of a mod
         path,
         (*sample_inputs(model), *further),
         target=target_of(model),
-        labels=list(map(str, _labels(model))),
+        labels=list(map(str, _labels(path, model))),
         mapping=labels,
         decoders=decoders,
         progress=progress,
     )
 
 
-def _labels(model: Model) -> tuple[str | int, ...]:
-    """Return the labels that the target is one of; none where it holds numbers."""
-    several = len(losses_of(model)) > 1
-    if several and not any(labels_of(model, loss) for loss in losses_of(model)):
+def _labels(path: str | PathLike[str], model: Model) -> tuple[str | int, ...]:
+    """Return the labels that the target is one of; none where it holds numbers, which a folder never does."""
+    found = losses_of(model)
+    several = len(found) > 1
+    if several and not any(labels_of(model, loss) for loss in found):
+        return ()
+    if len(found) == 1 and is_indexed(model, found[0]) and not Path(path).is_dir():
         return ()
     return model.network.class_labels if model.network else ()
 

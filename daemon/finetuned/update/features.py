@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from finetuned.errors import ModelError, SampleError
 from finetuned.graph import packing
-from finetuned.graph.goals import Goal, labels_of, losses_of, source_of
+from finetuned.graph.goals import Goal, is_indexed, labels_of, losses_of, source_of
 from finetuned.rows import Gathering, slices
 from finetuned.spec.model import ArrayType, Feature, ImageType, Model
 
@@ -149,7 +149,13 @@ def targets_of(
     found = losses_of(model)
     if len(found) != 1:
         raise ModelError(f"the model has {len(found)} losses; their targets are not one column")
-    goal = Goal(loss=found[0], source=target_name(model), labels=labels_of(model, found[0]), shape=shape)
+    goal = Goal(
+        loss=found[0],
+        source=target_name(model),
+        labels=labels_of(model, found[0]),
+        shape=shape,
+        indexed=is_indexed(model, found[0]),
+    )
     return _targets(goal, values, folder)
 
 
@@ -171,9 +177,7 @@ def targets_for(goals: Sequence[Goal], data: Mapping[str, Any], folder: Path | N
 def _targets(goal: Goal, values: Sequence[Any] | Array, folder: Path | None) -> Rows:
     if not goal.has_classes:
         return _regression_targets(_array("the target", values), goal.shape, folder)
-    if goal.labels:
-        return label_indices(goal.labels, values)
-    return _class_indices(_column(values), goal.shape[0])
+    return classes_of(values, goal.shape[0], goal.labels, indexed=goal.indexed)
 
 
 def _packed(goals: Sequence[Goal], each: Sequence[Rows], folder: Path | None) -> Rows:
@@ -195,6 +199,20 @@ def one_hot(targets: Array, shape: tuple[int, ...]) -> Array:
     rows = np.zeros((len(targets), *shape), dtype=np.float32)
     rows[np.arange(len(targets)), targets] = 1.0
     return rows
+
+
+def classes_of(
+    values: Sequence[Any] | Array, count: int, labels: Sequence[str | int] = (), *, indexed: bool = False
+) -> Array:
+    """Return the class index of each value: that of its label, or the number itself where the model has it so.
+
+    Raises:
+        SampleError: a label that there is not, or an index that is not one of `count`.
+    """
+    column = _column(values)
+    if labels and not (indexed and column.dtype.kind in _REAL):
+        return label_indices(labels, column)
+    return _class_indices(column, count)
 
 
 def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) -> Array:
