@@ -173,12 +173,22 @@ def odd_kernel(layer: pb.NeuralNetworkLayer) -> None:
     (odd_kernel, r"kernelSize is \[3\]; two positive numbers"),
     (lambda layer: layer.activation.SetInParent(), "no known type"),
     (lambda layer: layer.pooling.stride.extend([0, 1]), r"stride is \[0, 1\]"),
+    (lambda layer: setattr(layer.activation.leakyReLU, "alpha", float("inf")), "leakyReLU has alpha inf"),
+    (lambda layer: setattr(layer.clip, "maxVal", float("nan")), "between 0.0 and nan"),
 ])  # fmt: skip
 def test_an_impossible_layer_is_refused_by_name(
     fill: Callable[[pb.NeuralNetworkLayer], object], complaint: str
 ) -> None:
     with pytest.raises(ModelError, match=rf"layer 'layer' \(.*\): .*{complaint}"):
         first_layer(fill)
+
+
+def test_a_scale_of_pixels_that_is_no_number_is_refused() -> None:
+    message = pb.Model.FromString(dense_classifier())
+    scaler = message.neuralNetworkClassifier.preprocessing.add(featureName="features").scaler
+    scaler.channelScale = float("nan")
+    with pytest.raises(ModelError, match="'features' has the channelScale nan; a number is needed"):
+        codec.decode(message.SerializeToString())
 
 
 @pytest.mark.parametrize(("data", "complaint"), [

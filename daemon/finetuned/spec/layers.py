@@ -56,6 +56,11 @@ def preprocessing(message: pb.NeuralNetworkPreprocessing) -> Preprocessing:
         mean = weights.floats(message.meanImage, "meanImage")
         return Preprocessing(feature=message.featureName, mean_image=mean)
     scaler = message.scaler
+    numbers = {field.name: value for field, value in scaler.ListFields()}
+    if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
+        raise ModelError(
+            f"the preprocessing of {message.featureName!r} has the {wrong[0]} {numbers[wrong[0]]}; a number is needed"
+        )
     return Preprocessing(
         feature=message.featureName,
         scale=scaler.channelScale if message.HasField("scaler") else 1.0,
