@@ -11,6 +11,7 @@ from builders import dense_classifier, dense_regressor, edited, random_weights
 from finetuned.errors import ModelError
 from finetuned.parameters import Parameter
 from finetuned.spec import codec
+from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.author import ImageInput
 from finetuned.spec.codec import LayerWeights
 from finetuned.spec.model import (
@@ -29,7 +30,6 @@ from shared import FOLDER, shared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from finetuned.spec import coreml_pb2 as pb
     from finetuned.spec.model import Layer, Model
 
 UPDATABLE_NETWORKS = [
