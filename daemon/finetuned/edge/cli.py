@@ -196,7 +196,7 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures or .npy files; for a model of several inputs .npz, .csv or .jsonl.",
+            help="Pictures or .npy files; for a model of arrays or of several inputs .npz, .csv or .jsonl.",
             show_default=False,
         ),
     ],

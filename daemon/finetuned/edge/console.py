@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 from finetuned.edge.exits import DONE, INTERRUPTED, NO, USAGE, exit_code
-from finetuned.errors import FinetunedError
+from finetuned.edge.wording import harmless
+from finetuned.errors import ConfigurationError, FinetunedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,15 +24,22 @@ __all__ = [
     "INTERRUPTED",
     "NO",
     "USAGE",
+    "Part",
     "line",
     "person",
     "plain",
     "refuse",
+    "say",
     "table",
     "told",
     "without_logs",
 ]
 
+
+Part = str | tuple[str, str]
+"""Some words of a line, alone or with their style."""
+
+MOST_SAID, MOST_IN_CELL = 1 << 20, 500  # characters
 
 OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Beyond what JSON escapes anyway; none of these stands outside of its strings."""
@@ -51,16 +59,29 @@ def person() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say(*parts: Part) -> None:
+    """Print one line for people, of texts and (text, style).
+
+    The one way in which what strangers named may be said: nothing is read as markup, nothing reaches the terminal that it
+    would obey.
+    """
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    each = ((part, "") if isinstance(part, str) else part for part in parts)
+    person().print(Text.assemble(*((harmless(text, MOST_SAID), style) for text, style in each)))
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table for people."""
+    """Print a table for people; what stands in it may be strangers', as in `say`."""
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    named = Text(harmless(title), style="table.title") if title else None
+    drawn = Table(title=named, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
         drawn.add_column(column, no_wrap=place == 0, overflow="fold")  # the first is what is copied
     for row in rows:
-        drawn.add_row(*(Text(str(cell)) for cell in row))
+        drawn.add_row(*(Text(harmless(cell, MOST_IN_CELL)) for cell in row))
     person().print(drawn)
 
 
@@ -84,9 +105,11 @@ def refuse(error: FinetunedError, *, json: bool) -> NoReturn:
     if json:
         line({"error": str(error), "fault": error.fault})
     else:
-        from rich.markup import escape  # noqa: PLC0415 - as above
-
-        person().print(f"[bold red]{error.fault}:[/] {escape(str(error))}", soft_wrap=True)
+        # Only what is wrong with a configuration is said on several lines.
+        first, *more = str(error).split("\n") if isinstance(error, ConfigurationError) else [str(error)]
+        say((f"{error.fault}:", "bold red"), " ", first)
+        for each in more:
+            say(each)
     raise typer.Exit(exit_code(error)) from None
 
 

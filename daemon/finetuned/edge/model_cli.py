@@ -12,7 +12,7 @@ from finetuned.edge import console
 from finetuned.edge.measuring import ClassifierReport, measure
 from finetuned.edge.pairs import pairs
 from finetuned.edge.threads import threads_of
-from finetuned.edge.wording import figure
+from finetuned.edge.wording import counted, figure, harmless
 from finetuned.errors import ModelError, SampleError
 from finetuned.service import tables, training_data
 from finetuned.service.decoder import Decoders
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from finetuned.edge.measuring import Report
     from finetuned.service.dataset import Dataset
-    from finetuned.service.messages import FeatureInfo, InputSpec, ModelInfo, ParameterInfo
+    from finetuned.service.messages import InputSpec, ModelInfo, ParameterInfo
     from finetuned.service.training_data import Prepared
     from finetuned.spec.model import Model
     from finetuned.update.network import NetworkUpdate
@@ -53,30 +53,25 @@ def check(path: Path, *, beyond_coreml: bool, json: bool) -> bool:
 
 
 def _show(path: Path, info: ModelInfo) -> None:
-    person = console.person()
-    word = "[bold green]can be updated[/]" if info.updatable else "[bold red]cannot be updated[/]"
-    person.print(f"{path.name}: {info.kind}, specification version {info.specification_version}: {word}")
+    word = ("can be updated", "bold green") if info.updatable else ("cannot be updated", "bold red")
+    console.say(f"{path.name}: {info.kind}, specification version {info.specification_version}: ", word)
     for reason in info.reasons:
-        person.print(f"  [red]●[/] {reason}", markup=True, soft_wrap=True)
+        console.say("  ", ("●", "red"), f" {reason}")
     for departure in info.departures:
-        person.print(f"  [yellow]leaves Core ML:[/] {departure}", markup=True, soft_wrap=True)
-    for word, features in (
+        console.say("  ", ("leaves Core ML:", "yellow"), f" {departure}")
+    for what, features in (
         ("input", info.inputs),
         ("output", info.outputs),
         ("training input", info.training_inputs),
     ):
         for feature in features:
-            person.print(f"  {word} {_feature(feature)}")
+            console.say(f"  {what} {feature.name}: {feature.type}")
     for loss in info.losses:
-        person.print(f"  loss {loss['type']} on {loss['input']}")
+        console.say(f"  loss {loss['type']} on {loss['input']}")
     if info.class_labels:
         more = " …" if len(info.class_labels) > SHOWN_LABELS else ""
-        person.print(f"  labels {', '.join(map(str, info.class_labels[:SHOWN_LABELS]))}{more}")
-    rows = [
-        (layer.name, layer.type, "trained" if layer.trainable else "", layer.parameters or "")
-        for layer in info.layers
-    ]
-    console.table("layers", ("name", "type", "", "numbers"), rows)
+        console.say(f"  labels {', '.join(map(str, info.class_labels[:SHOWN_LABELS]))}{more}")
+    _show_inside(info)
     if info.parameters:
         console.table(
             f"parameters ({info.optimizer})",
@@ -85,8 +80,18 @@ def _show(path: Path, info: ModelInfo) -> None:
         )
 
 
-def _feature(feature: FeatureInfo) -> str:
-    return f"{feature.name}: {feature.type}"
+def _show_inside(info: ModelInfo) -> None:
+    """Tell what the model is made of: layers, models one after the other, or samples."""
+    if info.samples is not None:
+        console.say(f"  {counted(info.samples, 'sample')} of {counted(info.dimensions or 0, 'dimension')}")
+    for inner in info.models:
+        console.say(f"  model {inner.name}: {inner.kind}")
+    if info.layers:
+        rows = [
+            (layer.name, layer.type, "trained" if layer.trainable else "", layer.parameters or "")
+            for layer in info.layers
+        ]
+        console.table("layers", ("name", "type", "", "numbers"), rows)
 
 
 def _parameter(name: str, row: ParameterInfo) -> tuple[object, ...]:
@@ -99,79 +104,78 @@ def _parameter(name: str, row: ParameterInfo) -> tuple[object, ...]:
 def predict(path: Path, files: list[Path], threads: int, *, json: bool) -> int:
     """Run the model on each file; a file that cannot be decoded is told and makes the status 1.
 
-    A model of several inputs takes tables (`.npz`, `.csv`, `.jsonl`): every sample of each.
+    A table (`.npz`, `.csv`, `.jsonl`) holds samples, each of them with all inputs; any other file is one, of a model
+    of one input.
     """
     model = load(path)
     specs = sample_inputs(model)
     predictor = Predictor(model, threads=threads_of(threads))
     if not specs:
         raise ModelError("the model has no input that a file could hold")
-    if len(specs) > 1:
-        return _predict_tables(predictor, files, specs, json=json)
 
     async def each() -> int:
         failed = 0
-        async for file, raw in _decoded(files, specs[0]):
-            if isinstance(raw, Undecodable):
-                failed += 1
-                _tell(json, {"input": str(file), "error": raw.reason}, f"[red]{file}: {raw.reason}[/]")
-            else:
-                array = np.frombuffer(raw, specs[0].dtype).reshape(1, *specs[0].shape)
-                _tell_prediction(json, file, predictor, {specs[0].name: array})
+        async with Decoders() as decoders:
+            for file in files:
+                try:
+                    async for name, inputs in _samples(file, specs, decoders):
+                        _tell_prediction(name, predictor, inputs, json=json)
+                except SampleError as error:
+                    failed += 1
+                    value = {"input": str(file), "error": str(error)}
+                    _tell(value, (f"{file}: {error}", "red"), json=json)
         return failed
 
     return console.NO if asyncio.run(each()) else console.DONE
 
 
-def _predict_tables(
-    predictor: Predictor, files: list[Path], specs: Sequence[InputSpec], *, json: bool
-) -> int:
-    """Run a model of several inputs on each sample of tables, which hold them by name."""
-    # No target is wanted: an input's numbers stand for it.
-    wanted = tables.Wanted(inputs=tuple(specs), target=specs[0].name, labels=(), mapping={})
-    failed = 0
-    for file in files:
-        try:
-            for table in tables.parts(file, wanted):
-                for row, name in enumerate(table.names):
-                    inputs = {key: array[row : row + 1] for key, array in table.inputs.items()}
-                    _tell_prediction(json, name, predictor, inputs)
-        except SampleError as error:
-            failed += 1
-            _tell(json, {"input": str(file), "error": str(error)}, f"[red]{file}: {error}[/]")
-    return console.NO if failed else console.DONE
+async def _samples(
+    file: Path, specs: Sequence[InputSpec], decoders: Decoders
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Yield the samples of a file, each with where it stands; SampleError where there are none."""
+    if len(specs) > 1 or (not specs[0].color and file.suffix.lower() in tables.READERS):
+        # No target is wanted: an input's numbers stand for it.
+        wanted = tables.Wanted(inputs=tuple(specs), target=specs[0].name, labels=(), mapping={})
+        for table in tables.parts(file, wanted):
+            for row, name in enumerate(table.names):
+                yield name, {key: array[row : row + 1] for key, array in table.inputs.items()}
+        return
+    raw = await decoders.decode(_there(file), file.name, specs[0])
+    if isinstance(raw, Undecodable):
+        raise SampleError(raw.reason)
+    yield str(file), {specs[0].name: np.frombuffer(raw, specs[0].dtype).reshape(1, *specs[0].shape)}
 
 
-async def _decoded(files: list[Path], want: InputSpec) -> AsyncIterator[tuple[Path, bytes | Undecodable]]:
-    async with Decoders() as decoders:
-        for file in files:
-            if not file.is_file():
-                yield file, Undecodable(reason="there is no such file")
-            else:
-                yield file, await decoders.decode(file.absolute(), file.name, want)
+def _there(file: Path) -> Path:
+    """Return where the file is, whatever the folder."""
+    if not file.is_file():
+        raise SampleError("there is no such file")
+    return file.absolute()
 
 
-def _tell_prediction(json: bool, file: Path | str, predictor: Predictor, inputs: dict[str, Any]) -> None:  # noqa: FBT001 - passed on
+def _tell_prediction(name: str, predictor: Predictor, inputs: dict[str, Any], *, json: bool) -> None:
     if predictor.labels:
         label, probabilities = next(predictor.classify(inputs))
         best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
-        shown = ", ".join(f"{name} {share:.1%}" for name, share in best)
-        named = {str(name): share for name, share in probabilities.items()}
-        _tell(
-            json,
-            {"input": str(file), "label": label, "probabilities": named},
-            f"{file}: [bold]{label}[/] ({shown})",
-        )
+        shown = ", ".join(f"{each} {share:.1%}" for each, share in best)
+        named = {str(each): share for each, share in probabilities.items()}
+        said: tuple[console.Part, ...] = (f"{name}: ", (str(label), "bold"), f" ({shown})")
+        if not np.isfinite(list(probabilities.values())).all():
+            said = (f"{name}: ", ("no label: the model's probabilities are infinite or NaN", "red"))
+        _tell({"input": name, "label": label, "probabilities": named}, *said, json=json)
         return
-    outputs = {name: array[0].ravel().tolist() for name, array in predictor.outputs(inputs).items()}
-    _tell(json, {"input": str(file), "outputs": outputs}, f"{file}: {outputs}")
+    found = predictor.outputs(inputs)
+    outputs = {key: array[0].ravel().tolist() for key, array in found.items()}
+    broken = [key for key, array in found.items() if not np.isfinite(array).all()]
+    odd = f"; {', '.join(broken)}: numbers that are infinite or NaN" if broken else ""
+    _tell({"input": name, "outputs": outputs}, f"{name}: {outputs}", (odd, "red"), json=json)
 
 
-def _tell(json: bool, value: dict[str, Any], words: str) -> None:  # noqa: FBT001 - passed on
+def _tell(value: dict[str, Any], *words: console.Part, json: bool) -> None:
     if json:
         console.line(value)
     else:
-        console.person().print(words, soft_wrap=True)
+        console.say(*words)
 
 
 # ── evaluate ────────────────────────────────────────────────────────────────────────────────────
@@ -187,17 +191,19 @@ def evaluate(path: Path, data: Path, labels: list[str] | None, threads: int, *, 
 
 
 def _show_report(path: Path, report: Report) -> None:
-    person = console.person()
+    on = f" on {report.samples} samples"
     if not isinstance(report, ClassifierReport):
-        person.print(
-            f"{path.name}: mean squared error [bold]{figure(report.mean_squared_error, '.6g')}[/], mean absolute "
-            f"error [bold]{figure(report.mean_absolute_error, '.6g')}[/] on {report.samples} samples"
+        squared, absolute = report.mean_squared_error, report.mean_absolute_error
+        console.say(
+            f"{path.name}: mean squared error ",
+            (figure(squared, ".6g"), "bold"),
+            ", mean absolute error ",
+            (figure(absolute, ".6g"), "bold"),
+            on,
         )
         return
-    person.print(
-        f"{path.name}: accuracy [bold]{report.accuracy:.1%}[/], loss {figure(report.loss, '.4f')} "
-        f"on {report.samples} samples"
-    )
+    loss = f", loss {figure(report.loss, '.4f')}"
+    console.say(f"{path.name}: accuracy ", (f"{report.accuracy:.1%}", "bold"), loss, on)
     rows = [
         (label, row.samples, _share(row.precision), _share(row.recall))
         for label, row in report.per_label.items()
@@ -212,7 +218,7 @@ def _share(share: float | None) -> str:
 # ── data ────────────────────────────────────────────────────────────────────────────────────────
 def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -> Dataset:
     """Read DATA with a progress bar; what was rejected is told."""
-    with _bar(f"reading {data.name}", hidden=json) as progress:
+    with _bar(data, hidden=json) as progress:
         samples = asyncio.run(training_data.read(data, model, labels, progress, trains=False))
     _tell_rejected(samples.rejected)
     return samples
@@ -220,7 +226,7 @@ def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -
 
 def prepare_data(data: Path, update: NetworkUpdate, labels: dict[str, str], *, json: bool) -> Prepared:
     """Read and encode DATA, as `read_data` does; it may be larger than memory."""
-    with _bar(f"reading {data.name}", hidden=json) as progress:
+    with _bar(data, hidden=json) as progress:
         prepared = asyncio.run(training_data.prepare(data, update, labels, progress))
     _tell_rejected(prepared.rejected)
     return prepared
@@ -228,14 +234,15 @@ def prepare_data(data: Path, update: NetworkUpdate, labels: dict[str, str], *, j
 
 def _tell_rejected(rejected: Mapping[str, str]) -> None:
     for name, reason in rejected.items():
-        console.person().print(f"[yellow]left out:[/] {name}: {reason}", soft_wrap=True)
+        console.say(("left out:", "yellow"), f" {name}: {reason}")
 
 
 @contextmanager
-def _bar(title: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    from rich.progress import Progress  # noqa: PLC0415 - for people only
+def _bar(data: Path, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    from rich.markup import escape  # noqa: PLC0415 - for people only
+    from rich.progress import Progress  # noqa: PLC0415 - as above
 
     person = console.person()
     with Progress(console=person, transient=True, disable=hidden or not person.is_terminal) as bars:
-        bar = bars.add_task(title, total=None)
+        bar = bars.add_task(f"reading {escape(harmless(data.name))}", total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -49,15 +49,14 @@ def add(path: Path, name: str | None, config: Path | None, *, beyond_coreml: boo
     if json:
         console.line({"model": known_as, "inbox": str(inbox), "info": row.info})
         return
-    person = console.person()
-    person.print(f"[green]{known_as}[/] is registered")
+    console.say((known_as, "green"), " is registered")
     for departure in row.info.departures:
-        person.print(f"[yellow]leaves Core ML:[/] {departure}", soft_wrap=True)
+        console.say(("leaves Core ML:", "yellow"), " ", departure)
     taken = intake(row.info, {})
     if isinstance(taken, str):
-        person.print(f"[yellow]it takes no samples from its inbox:[/] {taken}", soft_wrap=True)
+        console.say(("it takes no samples from its inbox:", "yellow"), " ", taken)
     else:
-        person.print(f"drop samples into {inbox}/<label>/")
+        console.say(f"drop samples into {inbox}/<label>/")
 
 
 @asynccontextmanager

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from finetuned import files
 from finetuned.edge import console
 from finetuned.edge.budgeted import guard
@@ -86,14 +84,14 @@ class Teller:
             fields |= {"attempt": 1, "step": self.step}
         console.line(kind(**self.about, **fields))
 
-    def sentence(self, words: str) -> None:
-        """Print a sentence, for people."""
+    def sentence(self, *parts: console.Part) -> None:
+        """Print a sentence, for people, of texts and (text, style)."""
         if not self.json:
-            console.person().print(words, soft_wrap=True)
+            console.say(*parts)
 
     def warning(self, words: str) -> None:
         """Print what a person should know, though machines are listening on stdout."""
-        console.person().print(f"[yellow]{escape(words)}[/]", soft_wrap=True)
+        console.say((words, "yellow"))
 
     def budget(self, verdict: Verdict) -> None:
         """Tell that the budget holds the task, or lets it go on."""
@@ -105,7 +103,7 @@ class Teller:
             kind, pace=verdict.pace, duty=verdict.duty, reasons=verdict.reasons, reading=reading, trip=trip
         )
         why = f" ({', '.join(verdict.reasons)}: {reading})" if cause else ""
-        self.sentence(f"[yellow]{'paused' if held else 'goes on'}[/]{why}")
+        self.sentence(("paused" if held else "goes on", "yellow"), why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +243,7 @@ def _keep(run: Run) -> None:
 
 def _leave(run: Run, why: str) -> None:
     """Leave a checkpoint, unless nothing was done yet or a mini-batch was torn: then the one before is the newest."""
-    said = f"[yellow]{why}[/]; no model was saved"
+    said = "; no model was saved"
     if run.task.position.step and not run.interruption.torn:
         try:
             with run.interruption.writing():
@@ -253,8 +251,8 @@ def _leave(run: Run, why: str) -> None:
         except HostError as error:
             run.teller.warning(f"no new checkpoint could be left: {error}")
     if run.keeper.path.exists():
-        said += f"; --resume goes on from {escape(str(run.keeper.path))}"
-    run.teller.sentence(said)
+        said += f"; --resume goes on from {run.keeper.path}"
+    run.teller.sentence((why, "yellow"), said)
 
 
 # ── training ────────────────────────────────────────────────────────────────────────────────────
@@ -306,8 +304,10 @@ def _completed(run: Run, before: Metrics, after: Metrics, seconds: float) -> Non
         duration_seconds=round(seconds, 3),
     )
     where = "validation" if run.validation is not None else "training"
-    run.teller.sentence(f"{where} samples: {_shown(before)} before, [bold green]{_shown(after)}[/] after")
-    run.teller.sentence(f"saved {escape(str(run.job.out))}")
+    run.teller.sentence(
+        f"{where} samples: {_shown(before)} before, ", (_shown(after), "bold green"), " after"
+    )
+    run.teller.sentence(f"saved {run.job.out}")
 
 
 def _run(run: Run, steps: Iterator[MiniBatch | Epoch], total: int) -> None:

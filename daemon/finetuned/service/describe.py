@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
 from finetuned.graph.program import compile_inference, compile_training
-from finetuned.service.messages import FeatureInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
+from finetuned.service.messages import FeatureInfo, InnerInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
 from finetuned.spec import check
 from finetuned.spec.model import (
     ArrayType,
@@ -38,7 +38,7 @@ def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:
     `beyond_coreml`: what only Apple's validator forbids is no reason against an update, but told as a departure.
     """
     reasons = list(why_not(model, beyond_coreml=beyond_coreml))
-    network = model.network
+    network, neighbors = model.network, model.neighbors
     update = network.update if network else None
     return ModelInfo(
         updatable=not reasons,
@@ -50,6 +50,9 @@ def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:
         outputs=_features(model.description.outputs),
         training_inputs=_features(model.description.training_inputs),
         layers=tuple(_layer(layer) for layer in network.layers) if network else (),
+        samples=len(neighbors.lengths) if neighbors else None,
+        dimensions=neighbors.dimensions if neighbors else None,
+        models=_models(model),
         losses=tuple(
             {"name": x.name, "type": x.kind, "input": x.input, "target": x.target} for x in update.losses
         )
@@ -57,7 +60,7 @@ def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:
         else (),
         optimizer=update.optimizer if update else "",
         parameters={name: _parameter(row) for name, row in allowed(update).items()} if update else {},
-        class_labels=network.class_labels if network else (),
+        class_labels=_labels(model),
         metadata=dict(model.description.metadata),
         sample_inputs=sample_inputs(model),
         target=target_name(model) if not reasons else "",
@@ -103,6 +106,21 @@ def _shape(type_: FeatureType) -> tuple[int, ...]:
 
 def _layer(layer: Layer) -> LayerInfo:
     return LayerInfo(name=layer.name, type=layer.type, trainable=layer.updatable, parameters=_count(layer))
+
+
+def _models(model: Model) -> tuple[InnerInfo, ...]:
+    """Return a pipeline's models; one that has no name is called after its place."""
+    names = (*model.names, *(f"model{place}" for place in range(len(model.names), len(model.models))))
+    return tuple(
+        InnerInfo(name=name, kind=inner.kind) for name, inner in zip(names, model.models, strict=False)
+    )
+
+
+def _labels(model: Model) -> tuple[str | int, ...]:
+    """Return the labels; nearest neighbours have those of their samples."""
+    if model.neighbors is not None:
+        return tuple(dict.fromkeys(model.neighbors.labels))
+    return model.network.class_labels if model.network else ()
 
 
 def _count(layer: Layer) -> int:

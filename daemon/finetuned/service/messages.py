@@ -80,10 +80,18 @@ class FeatureInfo(Value, frozen=True, kw_only=True):
     shape: tuple[int, ...] = ()
 
 
+class InnerInfo(Value, frozen=True, kw_only=True):
+    """A model of a pipeline."""
+
+    name: str
+    kind: str
+
+
 class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md).
 
     `departures` says in what ways it leaves Core ML, where it was asked for that; else such a model is not updatable.
+    `samples` and their `dimensions` are those of nearest neighbours, `models` those of a pipeline.
     """
 
     updatable: bool
@@ -95,6 +103,9 @@ class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
     outputs: tuple[FeatureInfo, ...] = ()
     training_inputs: tuple[FeatureInfo, ...] = ()
     layers: tuple[LayerInfo, ...] = ()
+    samples: int | None = None
+    dimensions: int | None = None
+    models: tuple[InnerInfo, ...] = ()
     losses: tuple[dict[str, str], ...] = ()
     optimizer: str = ""
     parameters: dict[str, ParameterInfo] = {}
