@@ -88,7 +88,9 @@ CASES: dict[str, list[tuple[tuple[Shape, ...], dict[str, Any], Callable[..., Any
     "Transpose": [((I,), {"perm": (0, 2, 3, 1)}, lambda x: np.moveaxis(x, 1, 3))],
     "Concat": [((I, (BATCH, 3, 5, 6)), {"axis": 1}, lambda a, b: np.concatenate([a, b], axis=1))],
     "Slice": [((I,), {"axis": 3, "start": 1, "stop": 6, "step": 2}, lambda x: x[..., 1:6:2])],
-    "Lookup": [(((BATCH,), (4, 2)), {}, lambda x, rows: rows[np.trunc(np.clip(x, -1, 2) + 1).astype(int)])],
+    "Lookup": [
+        (((BATCH,), (4, 2)), {}, lambda x, rows: rows[np.where(np.isin(x, [0, 1, 2]), x + 1, 0).astype(int)])
+    ],
     "Pad": [
         ((I,), {"mode": "constant", "amounts": ((1, 0), (2, 3)), "value": 2.5}, None),
         ((I,), {"mode": "reflection", "amounts": ((0, 4), (1, 0)), "value": 0.0}, None),

@@ -98,11 +98,14 @@ def test_nothing_speaks_against_an_update_and_its_first_step_is_exact(name: str)
     assert_weights(update.encode(), stepped(name, data(), 1), 1e-7)
 
 
-def test_a_category_that_the_embedding_does_not_know_is_the_samples_fault_and_is_not_told() -> None:
+@pytest.mark.parametrize("category", [9, 1.5])
+def test_a_category_that_the_embedding_does_not_know_is_the_samples_fault_and_is_not_told(
+    category: float,
+) -> None:
     model = codec.decode(path_of(UPDATABLE[0]).read_bytes())
     update = NetworkUpdate(model, resolve(update_of(model), {}, seed=0))
     chosen = data()
-    chosen["categoricalInput2"][7] = 9
+    chosen["categoricalInput2"][7] = category
     with pytest.raises(SampleError, match=r"an embedding the whole numbers from 0 to its last$"):
         list(update.steps(encoded(update, chosen)))
 

@@ -89,7 +89,7 @@ def _embedding(context: Context, layer: Layer, inputs: list[Value]) -> Value:
     if p.bias is not None:
         rows = rows + stored(layer, p.bias, (p.output_channels,))
     nothing = np.full((1, p.output_channels), np.nan, dtype=np.float32)
-    table = context.graph.constant(f"{layer.name}.rows", np.concatenate([nothing, rows, nothing]))
+    table = context.graph.constant(f"{layer.name}.rows", np.concatenate([nothing, rows]))
     index = batch_first(context, x, (steps,), layer.name)
     found = context.graph.add("Lookup", index, table, origin=layer.name)
     return closed(context, _reshaped(context, layer, found, (steps, p.output_channels, 1, 1)), layer)

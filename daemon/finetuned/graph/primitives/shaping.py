@@ -145,17 +145,26 @@ def _emit_reduce_max(node: Node, inputs: Sequence[str], output: str) -> list[Any
 
 
 def _emit_lookup(node: Node, inputs: Sequence[str], output: str) -> list[Any]:
-    """Row x + 1, of which the first and the last stand for every x that is none."""
-    names = {part: f"{output}.{part}" for part in ("low", "high", "one", "held", "next", "index")}
-    words = int(node.inputs[1].shape[0]) - 2
+    """Row x + 1; the first one, of what is nothing, for every x that is not a whole number of a row.
+
+    Whatever the cast makes of a fraction, of what is too large or of NaN: it is then another number than x.
+    """
+    x, last = inputs[0], int(node.inputs[1].shape[0]) - 2
+    bounds = {f"{output}.{name}": at for name, at in (("first", 0), ("last", last), ("one", 1))}
+    low, high, one = bounds
+    whole, held, again, same, known, after, row = (
+        f"{output}.{name}" for name in ("whole", "held", "again", "same", "known", "after", "row")
+    )
     return [
-        constant(scalar(-1), names["low"]),
-        constant(scalar(words), names["high"]),
-        constant(scalar(1), names["one"]),
-        helper.make_node("Clip", [inputs[0], names["low"], names["high"]], [names["held"]]),
-        helper.make_node("Add", [names["held"], names["one"]], [names["next"]]),
-        helper.make_node("Cast", [names["next"]], [names["index"]], to=TensorProto.INT64),
-        helper.make_node("Gather", [inputs[1], names["index"]], [output], axis=0),
+        *(constant(np.array(at, dtype=np.int64), name) for name, at in bounds.items()),
+        helper.make_node("Cast", [x], [whole], to=TensorProto.INT64),
+        helper.make_node("Clip", [whole, low, high], [held]),
+        helper.make_node("Cast", [held], [again], to=TensorProto.FLOAT),
+        helper.make_node("Equal", [again, x], [same]),
+        helper.make_node("Cast", [same], [known], to=TensorProto.INT64),
+        helper.make_node("Add", [held, one], [after]),
+        helper.make_node("Mul", [after, known], [row]),
+        helper.make_node("Gather", [inputs[1], row], [output], axis=0),
     ]
 
 
