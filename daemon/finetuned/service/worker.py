@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finetuned.errors import FinetunedError, HostError
+from finetuned.service.bounds import bounded
 from finetuned.service.channel import SyncChannel
 from finetuned.service.describe import describe
 from finetuned.service.groups import JOINS, join
@@ -113,7 +114,7 @@ class Worker:
 
     def _describe(self, asked: Describe) -> None:
         model = codec.decode(Path(asked.path).read_bytes())
-        self._say(Described(info=describe(model, beyond_coreml=asked.beyond_coreml)))
+        self._say(Described(info=bounded(describe(model, beyond_coreml=asked.beyond_coreml))))
 
     def _run(self, start: Start) -> None:
         self._work = Work(start.spec, start.attempt, start.resume_from)
