@@ -30,9 +30,9 @@ MOST_NAME = 80
 """Characters."""
 
 
-def bounded(info: ModelInfo) -> ModelInfo:
-    """Return the description cut to what the daemon holds; `updatable` is false where that is not enough of it."""
-    cut = msgspec.structs.replace(
+def cut(info: ModelInfo) -> ModelInfo:
+    """Return the description with tables, texts and names cut to what somebody looks at."""
+    return msgspec.structs.replace(
         info,
         reasons=_sentences(info.reasons),
         departures=_sentences(info.departures),
@@ -43,15 +43,19 @@ def bounded(info: ModelInfo) -> ModelInfo:
         losses=tuple({key: _short(text) for key, text in loss.items()} for loss in info.losses),
         metadata=_texts(info.metadata),
     )
-    if len(info.class_labels) > MOST_LABELS:
-        return _refused(cut, f"it has {len(info.class_labels)} labels, and the daemon takes {MOST_LABELS}")
-    size = len(msgspec.json.encode(cut))
-    if size > MOST_BYTES:
+
+
+def bounded(info: ModelInfo) -> ModelInfo:
+    """Return the description cut to what the daemon holds; `updatable` is false where that is not enough of it."""
+    held = cut(info)
+    if len(held.class_labels) > MOST_LABELS:
+        return _refused(held, f"it has {len(held.class_labels)} labels, and the daemon takes {MOST_LABELS}")
+    if (size := len(msgspec.json.encode(held))) > MOST_BYTES:
         what = "labels, parameters and inputs"
         return _refused(
-            cut, f"its {what} are {size} bytes of names and numbers; the daemon takes {MOST_BYTES}"
+            held, f"its {what} are {size} bytes of names and numbers; the daemon takes {MOST_BYTES}"
         )
-    return cut
+    return held
 
 
 def _refused(info: ModelInfo, why: str) -> ModelInfo:
@@ -69,10 +73,10 @@ def _sentences(sentences: tuple[str, ...]) -> tuple[str, ...]:
 
 def _rows(rows: tuple[Row, ...], more: Callable[[tuple[Row, ...]], Row]) -> tuple[Row, ...]:
     """Return the first rows, with short names, and one in place of all others."""
-    told: tuple[Row, ...] = tuple(
-        msgspec.structs.replace(row, name=_short(row.name)) for row in rows[:MOST_ROWS]
-    )
-    return (*told, more(rows[MOST_ROWS:])) if len(rows) > MOST_ROWS else told
+    told: list[Row] = [msgspec.structs.replace(row, name=_short(row.name)) for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        told.append(more(rows[MOST_ROWS:]))
+    return tuple(told)
 
 
 def _more_layers(rest: tuple[LayerInfo, ...]) -> LayerInfo:
