@@ -6,6 +6,7 @@ It lies below both the engine and the daemon: the daemon refuses a wrong value a
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -38,15 +39,17 @@ class Kind:
 
 
 def _double(name: str, value: object) -> float:
-    number = _number(value)
+    number = number_of(value)
     if not math.isfinite(number):
         raise ParameterError(f"{name}={_short(value)} is not a finite number")
     return number
 
 
-def _number(value: object) -> float:
-    """Read a number of any library, or text, but no bool; NaN stands for anything else."""
+def number_of(value: object) -> float:
+    """Read a number of any library, or ASCII text of a decimal one, but no bool; NaN stands for anything else."""
     if isinstance(value, bool) or not isinstance(value, Real | str):
+        return math.nan
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
         return math.nan
     try:
         return float(value)
@@ -66,10 +69,10 @@ def _whole(value: object) -> int | None:
     """Digits are read as they stand: a float has no room for the last ones of a long seed."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, Integral) or (isinstance(value, str) and value.lstrip("+-").isdigit()):
+    if isinstance(value, Integral) or (isinstance(value, str) and _DIGITS.fullmatch(value)):
         with suppress(ValueError):
             return int(value)
-    number = _number(value)
+    number = number_of(value)
     return int(number) if number.is_integer() else None
 
 
@@ -118,6 +121,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 """What the arithmetic allows, whatever the model does: both ends included."""
 
 _SHOWN = 40
+_DIGITS = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
@@ -144,6 +149,8 @@ def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
 
 def check_limits(name: str, number: Number) -> None:
     """Raise `ParameterError` where no model may have this value, not even as its default."""
+    if not math.isfinite(number):
+        raise ParameterError(f"{name}={number} is not a finite number; choose one with -p {name}=…")
     low, high = _LIMITS.get(name, (-math.inf, math.inf))
     if not low <= number <= high:
         ends = f"at least {low:g}" if high == math.inf else f"{low:g} to below 1"

@@ -90,6 +90,9 @@ def test_update_refuses_without_the_flag_and_a_weight_that_is_for_nothing(
     wrong = typed("update", model, data, "-o", out, "--beyond-coreml", "--loss-weight", "shape=2")
     assert wrong.exit_code == 2
     assert "'labelLoss' (target 'label'), 'boxLoss' (target 'box')" in wrong.stderr
+    for number in ("1_0", "٣", "nan", "0"):
+        odd = typed("update", model, data, "-o", out, "--beyond-coreml", "--loss-weight", f"box={number}")
+        assert (odd.exit_code, "a finite number above 0" in odd.stderr) == (2, True)
     assert not out.exists()
 
 

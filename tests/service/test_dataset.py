@@ -233,7 +233,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "csv without column": (lambda p: text(p, "d.csv", "x[0],x[1],y\n"), r"no x\[0\] to x\[2\]; it has"),
     "csv with text": (
         lambda p: text(p, "d.csv", "x[0],x[1],x[2],y\n1,b,3,rock\n"),
-        r"d.csv:2: 'b' in column x\[1\]",
+        r"d.csv:2: the column x\[1\] holds no number$",
+    ),
+    "csv without header": (
+        lambda p: text(p, "d.csv", "31337,2,3,rock\n1,2,3,rock\n"),
+        "it holds numbers, where names are expected$",
     ),
     "csv with short row": (lambda p: text(p, "d.csv", "x[0],x[1],x[2],y\n1,2\n"), "d.csv:2: 2 cells"),
     "csv without rows": (lambda p: text(p, "d.csv", "x[0],x[1],x[2],y\n"), "holds no samples"),

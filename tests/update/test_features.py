@@ -111,7 +111,7 @@ def test_labels_become_their_position_whether_text_or_number() -> None:
         (INDICES, (3,), [0.5], "class index"),
         (INDICES, (3,), [np.nan], "class index"),
         (INDICES, (3,), ["a"], "class index"),
-        (INDICES, (3,), [0, 3], "0 to 2"),
+        (INDICES, (3,), [0, 3], "target of sample 1 .* no class index; allowed: 0 to 2"),
         (INDICES, (3,), [-1], "0 to 2"),
         (INDICES, (3,), [np.inf], "0 to 2"),
         (INDICES, (3,), np.eye(3), "one value per sample"),

@@ -85,7 +85,7 @@ def _show_inside(info: ModelInfo) -> None:
     if info.samples is not None:
         console.say(f"  {counted(info.samples, 'sample')} of {counted(info.dimensions or 0, 'dimension')}")
     for inner in info.models:
-        console.say(f"  model {inner.name}: {inner.kind}")
+        console.say(f"  model {inner['name']}: {inner['kind']}")
     if info.layers:
         rows = [
             (layer.name, layer.type, "trained" if layer.trainable else "", layer.parameters or "")

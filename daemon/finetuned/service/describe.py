@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
 from finetuned.graph.program import compile_inference, compile_training
-from finetuned.service.messages import FeatureInfo, InnerInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
+from finetuned.service.messages import FeatureInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
 from finetuned.spec import check
 from finetuned.spec.model import (
     ArrayType,
@@ -108,12 +108,11 @@ def _layer(layer: Layer) -> LayerInfo:
     return LayerInfo(name=layer.name, type=layer.type, trainable=layer.updatable, parameters=_count(layer))
 
 
-def _models(model: Model) -> tuple[InnerInfo, ...]:
+def _models(model: Model) -> tuple[dict[str, str], ...]:
     """Return a pipeline's models; one that has no name is called after its place."""
     names = (*model.names, *(f"model{place}" for place in range(len(model.names), len(model.models))))
-    return tuple(
-        InnerInfo(name=name, kind=inner.kind) for name, inner in zip(names, model.models, strict=False)
-    )
+    pairs = zip(names, model.models, strict=False)
+    return tuple({"name": name, "kind": inner.kind} for name, inner in pairs)
 
 
 def _labels(model: Model) -> tuple[str | int, ...]:

@@ -1,8 +1,7 @@
 """What the daemon and its worker and decoder processes say to each other.
 
-JSON lines over an inherited socket (`Channel` in `service/channel.py`); a worker elsewhere, say on a
-cluster, will get and send the very same.  Keys are camelCase as in every payload.  A decoder's answer is
-one line followed by `size` raw bytes.
+JSON lines over an inherited socket (`service/channel.py`); a worker elsewhere, say on a cluster, will get and send the
+same.  Keys are camelCase as in every payload.  A decoder's answer is one line followed by `size` raw bytes.
 
 Whatever a worker reports carries `task`, `attempt` and `seq` (counted from 1 in each attempt), so that a late word of an
 older attempt, or one that comes twice, can be told from the present one's.
@@ -35,8 +34,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class InputSpec(Value, frozen=True, kw_only=True):
     """One input of a model, as far as a decoder must know it.
 
-    An image: `shape` is [C, H, W], `color` RGB, BGR or GRAYSCALE, decoded to uint8.  An array: `shape` is
-    the file's, decoded to float32, `color` is empty.  `fit` is `stretch` (Core ML's scaleFill) or `crop`.
+    An image: `shape` is [C, H, W], it becomes uint8.  An array: `shape` is the file's, it becomes float32.  `fit` is
+    `stretch` (Core ML's scaleFill) or `crop`.
     """
 
     name: str
@@ -80,18 +79,11 @@ class FeatureInfo(Value, frozen=True, kw_only=True):
     shape: tuple[int, ...] = ()
 
 
-class InnerInfo(Value, frozen=True, kw_only=True):
-    """A model of a pipeline."""
-
-    name: str
-    kind: str
-
-
 class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon, and a person who types `check`, may know of a model (the JSON of CLI.md).
 
-    `departures` says in what ways it leaves Core ML, where it was asked for that; else such a model is not updatable.
-    `samples` and their `dimensions` are those of nearest neighbours, `models` those of a pipeline.
+    `departures`, where it was asked for them: the ways in which it leaves Core ML; else it is not updatable.
+    `samples` of `dimensions` numbers are those of nearest neighbours, `models` (`name`, `kind`) those of a pipeline.
     """
 
     updatable: bool
@@ -105,7 +97,7 @@ class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
     layers: tuple[LayerInfo, ...] = ()
     samples: int | None = None
     dimensions: int | None = None
-    models: tuple[InnerInfo, ...] = ()
+    models: tuple[dict[str, str], ...] = ()
     losses: tuple[dict[str, str], ...] = ()
     optimizer: str = ""
     parameters: dict[str, ParameterInfo] = {}
@@ -143,11 +135,11 @@ class TaskSpec(Value, frozen=True, kw_only=True):
 
     `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the decoded
     samples, `folder` the task's own: an attempt writes into `folder/<attempt>/` and nowhere else.  `seed` is used where
-    neither model nor parameters have one; `threads` never changes within a task.  `devices`
-    are where it computes, the most wanted first, in onnxruntime's words (`cuda`, `openvino`, `cpu`).  `adjustments`, in order, are the
-    learning rates that were asked for on the way.  `beyond_coreml`: somebody asked by name for what Apple's validator
-    refuses.  A checkpoint is written every `checkpoint_s`, and at the end of an
-    epoch.  `report_interval_s` is the least time between two miniBatchEnd reports; negative: none.
+    neither model nor parameters have one; `threads` never changes within a task.  `devices` are where it computes, the
+    most wanted first, in onnxruntime's words (`cuda`, `openvino`, `cpu`).  `adjustments`, in order, are the learning
+    rates that were asked for on the way.  `beyond_coreml`: somebody asked by name for what Apple's validator refuses.
+    A checkpoint is written every `checkpoint_s`, and at the end of an epoch.  `report_interval_s` is the least time
+    between two miniBatchEnd reports; negative: none.
     """
 
     task: str
@@ -171,10 +163,7 @@ class TaskSpec(Value, frozen=True, kw_only=True):
 
 
 class Metrics(Value, frozen=True, kw_only=True):
-    """How good a model is on a set of samples; the fields that its kind has.
-
-    What is not a finite number, as where a sample is too large for the model, is null.
-    """
+    """How good a model is on samples: the fields of its kind.  What is not finite (a sample is too large) is null."""
 
     samples: int
     loss_value: float | None
@@ -329,8 +318,7 @@ class Heartbeat(Report, tag=tag, frozen=True, kw_only=True):
 class Completed(Report, tag=tag, frozen=True, kw_only=True):
     """The updated model lies at `result_path`, fsynced.
 
-    `before` and `after` were measured on the same samples: the held-out ones, or, where there were none, those
-    trained on (`held_out` tells which).
+    `before` and `after` were measured on the same samples: those held out, or else trained on (`held_out` tells).
     """
 
     sha256: str

@@ -73,7 +73,7 @@ def parts(path: Path, wanted: Wanted) -> Iterator[Table]:
     except OSError as error:
         raise SampleError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise SampleError(f"{path} is no UTF-8 text: {error}") from error
+        raise SampleError(f"{path} is no UTF-8 text") from error
     if not found:
         raise SampleError(f"{path} holds no samples")
 
@@ -170,10 +170,23 @@ def _columns(path: Path, header: list[str], name: str, count: int | None) -> lis
     found = [places[f"{name}[{index}]"] for index in range(len(header)) if f"{name}[{index}]" in places]
     if not found or (count is not None and len(found) != count):
         expected = f"{name}[0] to {name}[{count - 1}]" if count and count > 1 else name
-        raise SampleError(
-            f"{path.name}: the header has no {expected}; it has {', '.join(header[:10]) or 'nothing'}"
-        )
+        raise SampleError(f"{path.name}: the header has no {expected}; it {_said(header)}")
     return found
+
+
+def _said(header: list[str]) -> str:
+    """Say which columns there are; of a sample that stands in the header's place nothing is told."""
+    if any(_is_number(cell) for cell in header):
+        return "holds numbers, where names are expected"
+    return f"has {', '.join(header[:10]) or 'nothing'}"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _csv_target(cells: list[str], wanted: Wanted, where: str) -> object:
@@ -186,7 +199,7 @@ def _number(cell: str, where: str, column: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise SampleError(f"{where}: {cell!r} in column {column} is no number") from None
+        raise SampleError(f"{where}: the column {column} holds no number") from None
 
 
 def _jsonl_rows(path: Path, wanted: Wanted) -> Iterator[_Row]:
@@ -219,7 +232,7 @@ def _array(row: _Row, name: str) -> NDArray[Any]:
     try:
         return np.asarray(row.values[name])
     except (ValueError, OverflowError) as error:
-        raise SampleError(f"{row.where}: {name} is no array: {error}") from error
+        raise SampleError(f"{row.where}: {name} is no array of numbers of one shape") from error
 
 
 def _fitted(array: NDArray[Any], spec: InputSpec, shape: tuple[int, ...], where: str) -> NDArray[Any]:
@@ -262,7 +275,7 @@ def _targets(values: Any, wanted: Wanted, names: list[str]) -> list[str] | NDArr
         with np.errstate(over="ignore"):
             targets = np.asarray(values, np.float32)
     except (TypeError, ValueError) as error:
-        raise SampleError(f"the target {wanted.target} is not numbers of one shape: {error}") from error
+        raise SampleError(f"the target {wanted.target} is not numbers of one shape") from error
     if not np.isfinite(targets).all():
         raise SampleError(f"the target {wanted.target} holds numbers that are not finite")
     return targets

@@ -111,7 +111,8 @@ class _Encoding:
             return
         update = self._update
         arrays = {**part.inputs, target_of(update.model): part.targets}
-        targets = targets_for(update.training.goals, arrays)[:]
+        before = 0 if self._targets is None else len(self._targets)
+        targets = targets_for(update.training.goals, arrays, first=before)[:]
         if self._targets is None:
             self._targets = Gathering(targets.shape[1:], targets.dtype.type)
         self._targets.add(targets)

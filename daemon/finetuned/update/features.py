@@ -159,8 +159,12 @@ def targets_of(
     return _targets(goal, values, folder)
 
 
-def targets_for(goals: Sequence[Goal], data: Mapping[str, Any], folder: Path | None = None) -> Rows:
+def targets_for(
+    goals: Sequence[Goal], data: Mapping[str, Any], folder: Path | None = None, *, first: int = 0
+) -> Rows:
     """Return the targets of all losses as `Encoded` has them, out of arrays and lists by feature name.
+
+    `first` is the number of the first sample, as an error calls it, where these are not all.
 
     Raises:
         SampleError: as `targets_of`, or one is missing.
@@ -170,14 +174,14 @@ def targets_for(goals: Sequence[Goal], data: Mapping[str, Any], folder: Path | N
             raise SampleError(
                 f"the target {goal.source!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
             )
-    each = [_targets(goal, data[goal.source], folder) for goal in goals]
+    each = [_targets(goal, data[goal.source], folder, first) for goal in goals]
     return each[0] if len(each) == 1 else _packed(goals, each, folder)
 
 
-def _targets(goal: Goal, values: Sequence[Any] | Array, folder: Path | None) -> Rows:
+def _targets(goal: Goal, values: Sequence[Any] | Array, folder: Path | None, first: int = 0) -> Rows:
     if not goal.has_classes:
         return _regression_targets(_array("the target", values), goal.shape, folder)
-    return classes_of(values, goal.shape[0], goal.labels, indexed=goal.indexed)
+    return classes_of(values, goal.shape[0], goal.labels, indexed=goal.indexed, first=first)
 
 
 def _packed(goals: Sequence[Goal], each: Sequence[Rows], folder: Path | None) -> Rows:
@@ -202,9 +206,16 @@ def one_hot(targets: Array, shape: tuple[int, ...]) -> Array:
 
 
 def classes_of(
-    values: Sequence[Any] | Array, count: int, labels: Sequence[str | int] = (), *, indexed: bool = False
+    values: Sequence[Any] | Array,
+    count: int,
+    labels: Sequence[str | int] = (),
+    *,
+    indexed: bool = False,
+    first: int = 0,
 ) -> Array:
     """Return the class index of each value: that of its label, or the number itself where the model has it so.
+
+    `first` is the number of the first sample, as an error calls it.
 
     Raises:
         SampleError: a label that there is not, or an index that is not one of `count`.
@@ -212,7 +223,7 @@ def classes_of(
     column = _column(values)
     if labels and not (indexed and column.dtype.kind in _REAL):
         return label_indices(labels, column)
-    return _class_indices(column, count)
+    return _class_indices(column, count, first)
 
 
 def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) -> Array:
@@ -235,12 +246,14 @@ def _column(values: Sequence[Any] | Array) -> Array:
     return array.reshape(len(array))
 
 
-def _class_indices(indices: Array, classes: int) -> Array:
-    if indices.dtype.kind not in _REAL or np.any(indices != np.floor(indices)):
+def _class_indices(indices: Array, classes: int, first: int) -> Array:
+    """Return the indices; of those that are none only the place is told, for they are what a sample holds."""
+    if indices.dtype.kind not in _REAL:
         raise SampleError("the target of a cross entropy loss is a class index")
-    if len(indices) and (indices.min() < 0 or indices.max() >= classes):
+    wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 0) | (indices >= classes))
+    if len(wrong):
         raise SampleError(
-            f"the class indices reach from {indices.min()} to {indices.max()}; allowed: 0 to {classes - 1}"
+            f"the target of sample {first + wrong[0]} (counted from 0) is no class index; allowed: 0 to {classes - 1}"
         )
     return indices.astype(np.int64)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from finetuned.errors import ParameterError
 from finetuned.graph.goals import losses_of, source_of
+from finetuned.parameters import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,8 @@ def weights_of(model: Model, asked: Mapping[str, object]) -> dict[str, float]:
     if len(found) < 2:  # noqa: PLR2004 - several
         if asked:
             raise ParameterError(
-                f"the model has {len(found)} losses; weights are for several: set the learningRate instead"
+                f"the model has {'one loss' if found else 'no loss'}, and weights are for several; "
+                "set the learningRate instead"
             )
         return {}
     weights = {loss.name: 1.0 for loss in found}
@@ -57,11 +59,8 @@ def _named(model: Model, losses: tuple[Loss, ...], name: str) -> Loss:
 
 def _weight(name: str, value: object) -> float:
     """Return the number that the graph computes with, a float32."""
-    try:
-        with np.errstate(over="ignore", under="ignore"):
-            weight = float(np.float32(float(str(value))))
-    except ValueError:
-        weight = 0.0
+    with np.errstate(over="ignore", under="ignore"):
+        weight = float(np.float32(number_of(value)))
     if not 0 < weight < float("inf"):
         raise ParameterError(
             f"the weight of the loss {name!r} is {value!r}; allowed: a finite number above 0"

@@ -30,7 +30,9 @@ def specification_version(model: Model) -> Iterator[Reason]:
         yield Reason(
             rule="specificationVersion",
             message=f"the specification version is {model.specification_version}; 1 to {NEWEST_VERSION} are known",
-            remedy="save the model for an older system, or get a newer finetuned",
+            remedy="save the model for an older system, or get a newer finetuned"
+            if model.specification_version > NEWEST_VERSION
+            else f"set specificationVersion to {UPDATABLE_VERSION}",
         )
 
 

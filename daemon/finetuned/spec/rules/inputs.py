@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from finetuned.spec.model import ArrayType
 from finetuned.spec.names import few, quoted
 from finetuned.spec.rules.case import CROSS_ENTROPY, Case, Reason
+from finetuned.spec.rules.interface import in_words
 from finetuned.spec.rules.paths import needed_inputs
 
 if TYPE_CHECKING:
@@ -77,11 +78,12 @@ def _target(case: Case, loss: Loss, own: dict[str, Feature]) -> Iterator[Reason]
 
 
 def _label_type(case: Case, feature: Feature) -> Iterator[Reason]:
-    outputs = [output.type for output in case.model.description.outputs if output.name == feature.name]
-    if feature.type not in outputs:
+    outputs = [output for output in case.model.description.outputs if output.name == feature.name]
+    if feature.type not in [output.type for output in outputs]:
+        expected = in_words(outputs[0]) if outputs else "no such output"
         yield _reason(
-            f"the type of the training input {quoted(feature.name)}: {feature.type} doesn't match the expected type "
-            f"of the classifier: {outputs[0] if outputs else 'no such output'}",
+            f"the type of the training input {quoted(feature.name)}, {in_words(feature)}, doesn't match the expected type "
+            f"of the classifier: {expected}",
             "give label and prediction the same type",
         )
 
