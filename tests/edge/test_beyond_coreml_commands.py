@@ -96,6 +96,14 @@ def test_update_refuses_without_the_flag_and_a_weight_that_is_for_nothing(
     assert not out.exists()
 
 
+def test_a_weight_for_the_only_loss_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.mlmodel"
+    path.write_bytes(regions.residual().SerializeToString())
+    odd = typed("update", path, path, "-o", tmp_path / "o", "--beyond-coreml", "--loss-weight", "loss=2")
+    assert odd.exit_code == 2
+    assert "the model has one loss, and weights are for several" in odd.stderr
+
+
 def test_add_registers_it_where_the_flag_is_given(model: Path, tmp_path: Path) -> None:
     # As systemd names them: as root, XDG's would be the system's own.
     environ = {f"{kind}_DIRECTORY": str(tmp_path / kind) for kind in ("STATE", "CONFIGURATION", "RUNTIME")}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import builders
 import networks as n
 from finetuned.errors import ModelError, ParameterError
+from finetuned.parameters import Parameter
 from finetuned.spec import author, codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.update.parameters import ParameterKey, adjusted, allowed, resolve, update_of
@@ -106,6 +109,15 @@ def test_anything_else_is_refused_with_what_is_allowed(
         resolve(update(optimizer), {name: value}, seed=0)
     assert name in str(refused.value)
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("default", [math.nan, math.inf])
+def test_a_default_that_is_not_finite_is_refused_unless_another_is_chosen(default: float) -> None:
+    parameters = {"learningRate": Parameter(default=default)}
+    odd = dataclasses.replace(update(SGD), parameters=parameters)
+    with pytest.raises(ParameterError, match=f"learningRate={default} is not a finite number"):
+        resolve(odd, {}, seed=0)
+    assert resolve(odd, {"learningRate": "0.5"}, seed=0)["learningRate"] == 0.5
 
 
 LIMITS = {

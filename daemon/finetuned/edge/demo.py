@@ -99,7 +99,7 @@ async def _tell(folder: Path, began: float) -> dict[str, Any]:
     person.print("[bold]finetuned demo[/]: a model that reads digits meets a camera mounted on its side\n")
     async with _daemon(file, folder / "run") as address:
         person.print(f"broker   amqtt, embedded, on {address.host}:{address.port} (random password)")
-        person.print(f"daemon   {address.node}, state folder {state}", soft_wrap=True)
+        console.say(f"daemon   {address.node}, state folder {state}")
         dropped = await asyncio.to_thread(_drop, state / "inbox" / NAME)
         person.print(
             f"dropped  {dropped} pictures into inbox/{NAME}/<digit>/: one is corrupt, one a duplicate\n"
@@ -328,7 +328,7 @@ def _show(summary: dict[str, Any], *, kept: bool) -> None:
     )
     where = summary["model"] if kept else f"{summary['model']} (gone now; --keep DIR keeps it)"
     person.print(f"version   {summary['version']}, {summary['promotion']}: {summary['promotionReason']}")
-    person.print(f"model     {where}", soft_wrap=True)
+    console.say(f"model     {where}")
     person.print("topics    " + "\n          ".join(summary["topics"]))
     person.print(
         f"time      {summary['trainingSeconds']:.1f} s for the task, {summary['seconds']:.0f} s in all"

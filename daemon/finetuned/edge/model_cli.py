@@ -155,14 +155,16 @@ def _there(file: Path) -> Path:
 
 def _tell_prediction(name: str, predictor: Predictor, inputs: dict[str, Any], *, json: bool) -> None:
     if predictor.labels:
+        label: str | int | None
         label, probabilities = next(predictor.classify(inputs))
         best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
         shown = ", ".join(f"{each} {share:.1%}" for each, share in best)
         named = {str(each): share for each, share in probabilities.items()}
-        said: tuple[console.Part, ...] = (f"{name}: ", (str(label), "bold"), f" ({shown})")
+        said: tuple[console.Part, ...] = ((str(label), "bold"), f" ({shown})")
         if not np.isfinite(list(probabilities.values())).all():
-            said = (f"{name}: ", ("no label: the model's probabilities are infinite or NaN", "red"))
-        _tell({"input": name, "label": label, "probabilities": named}, *said, json=json)
+            label, said = None, (("no label: the model's probabilities are infinite or NaN", "red"),)
+        value = {"input": name, "label": label, "probabilities": named}
+        _tell(value, f"{name}: ", *said, json=json)
         return
     found = predictor.outputs(inputs)
     outputs = {key: array[0].ravel().tolist() for key, array in found.items()}
