@@ -150,7 +150,7 @@ def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:
 def check_limits(name: str, number: Number) -> None:
     """Raise `ParameterError` where no model may have this value, not even as its default."""
     if not math.isfinite(number):
-        raise ParameterError(f"{name}={number} is not a finite number; choose one with -p {name}=…")
+        raise ParameterError(f"{name}={number} is not a finite number; choose one that is")
     low, high = _LIMITS.get(name, (-math.inf, math.inf))
     if not low <= number <= high:
         ends = f"at least {low:g}" if high == math.inf else f"{low:g} to below 1"

@@ -217,6 +217,13 @@ def cut_off() -> bytes:
     return stream.getvalue()
 
 
+def zipped(path: Path, name: str, content: str) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(name, content)
+        file.writestr("y.npy", content)
+    return path
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing file": (lambda p: p / "none.csv", "No such file"),
     "other suffix": (lambda p: text(p, "data.txt", ""), "neither a folder nor one of .npz, .csv, .jsonl"),
@@ -224,6 +231,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "npz of objects": (lambda p: npz(p, x=np.array([{}]), y=np.array([1])), "without objects"),
     "npz that is none": (lambda p: text(p, "data.npz", "hello"), "no readable .npz"),
     "npz of two lengths": (lambda p: npz(p, x=np.eye(3), y=np.array(["rock"])), "first axes"),
+    "npz of something else": (lambda p: zipped(p / "data.npz", "x.npy", "SECRET"), "has no sound header$"),
+    "npz with fractions": (
+        lambda p: npz(p, x=np.eye(3), y=np.full(3, 0.5)),
+        "a fraction, which is no label$",
+    ),
     "npz that is cut off": (lambda p: raw(p / "data.npz", cut_off()), "no readable .npz"),
     "npz of another shape": (
         lambda p: npz(p, x=np.zeros((1, 4)), y=np.array(["rock"])),

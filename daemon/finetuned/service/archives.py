@@ -25,9 +25,13 @@ class Column:
     def __init__(self, file: IO[bytes]) -> None:
         from numpy.lib import format as npy  # noqa: PLC0415 - the daemon imports this room
 
-        version = npy.read_magic(file)
-        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        self.shape, fortran, self.dtype = header(file)
+        try:
+            version = npy.read_magic(file)
+            header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            self.shape, fortran, self.dtype = header(file)
+        except ValueError:
+            # NumPy's own words quote what it read.
+            raise ValueError("an array in it has no sound header") from None
         if self.dtype.hasobject:
             raise ValueError("it holds objects")
         self._file = _in_order(file, self.shape, self.dtype) if fortran else file

@@ -287,10 +287,13 @@ def _label(value: Any, wanted: Wanted, where: str) -> str:  # noqa: ANN401 - wha
         if len(value) != 1:
             raise SampleError(f"{where}: the target {wanted.target} is one label, not {len(value)} values")
         value = value[0]
-    whole = getattr(value, "is_integer", lambda: False)()
+    number = hasattr(value, "is_integer")
+    whole = number and value.is_integer()
     text = str(int(value)) if whole else str(value)
     label = wanted.mapping.get(text, text)
     if label not in wanted.labels:
+        if number and not whole:
+            raise SampleError(f"{where}: the target {wanted.target} is a fraction, which is no label")
         raise SampleError(
             f"{where}: {text!r} is no label of the model; its labels are {', '.join(wanted.labels[:20])}; "
             f"map it with --label {text}={wanted.labels[0]}"
