@@ -72,7 +72,8 @@ class Graph:
         self.places += sum(each.size for each in attributes.values() if isinstance(each, np.ndarray))
         if self.places > MOST_PLACES:
             raise ModelError(
-                f"layer {origin!r}: up to here windows look at {self.places} places, more than {MOST_PLACES}"
+                f"layer {origin!r}: up to here windows look at {self.places} places, more than {MOST_PLACES}; "
+                "take a smaller input, or freeze the layers with windows"
             )
         self.nodes.append(Node(op=op, inputs=inputs, attributes=attributes, output=value, origin=origin))
         return value

@@ -65,4 +65,6 @@ def summed(table: Table) -> Table:
 def check(entries: int) -> None:
     """Refuse, by a ValueError, a table of more than `LARGEST` entries."""
     if entries > LARGEST:
-        raise ValueError(f"a table of {entries} positions is needed; {LARGEST} are allowed")
+        raise ValueError(
+            f"a table of {entries} positions is needed; {LARGEST} are allowed: take a smaller input, or freeze the layer"
+        )
