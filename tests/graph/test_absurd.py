@@ -99,7 +99,7 @@ def test_tables_that_are_too_many_together_are_refused_at_the_layer_that_is_one_
     monkeypatch.setattr(ir, "MOST_PLACES", 3 * 9 * 64)
     layers = [n.convolution(1, 1, padding=SAME, seed=seed) for seed in range(4)]
     with pytest.raises(
-        ModelError, match="layer 'l3': up to here windows look at 2304 places.*smaller input, or freeze"
+        ModelError, match=r"layer 'l3': up to here windows look at 2304 places.*smaller input, or freeze"
     ):
         lowered(n.network(layers, SMALL), trains=True)
 
