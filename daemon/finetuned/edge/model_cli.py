@@ -15,6 +15,7 @@ from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import counted, figure, harmless
 from finetuned.errors import ModelError, SampleError
 from finetuned.service import tables, training_data
+from finetuned.service.bounds import cut
 from finetuned.service.decoder import Decoders
 from finetuned.service.describe import describe, sample_inputs
 from finetuned.service.messages import Undecodable
@@ -44,7 +45,7 @@ def load(path: Path) -> Model:
 # ── check ───────────────────────────────────────────────────────────────────────────────────────
 def check(path: Path, *, beyond_coreml: bool, json: bool) -> bool:
     """Show what the model is and whether it can be updated; return that."""
-    info = describe(load(path), beyond_coreml=beyond_coreml)
+    info = cut(describe(load(path), beyond_coreml=beyond_coreml))
     if json:
         console.line(info)
     else:
