@@ -82,15 +82,19 @@ def measure(model: Model, inputs: Mapping[str, Array], targets: Any, *, threads:
 
 
 def classifier_report(probabilities: Array, targets: Array, labels: list[str]) -> ClassifierReport:
-    """Count; the loss of a sample is -log of what its label was given, at least the smallest float32."""
+    """Count; the loss of a sample is -log of what its label was given, at least the smallest float32.
+
+    Probabilities that are no numbers are no answer: they are right about nothing, and stand in no line of the confusion.
+    """
     chosen = probabilities.argmax(axis=1)
+    answered = np.isfinite(probabilities).all(axis=1)
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(confusion, (targets, chosen), 1)
+    np.add.at(confusion, (targets[answered], chosen[answered]), 1)
     given = probabilities[np.arange(len(targets)), targets].astype(np.float64)
     seen = [index for index in range(len(labels)) if confusion[index].any() or confusion[:, index].any()]
     return ClassifierReport(
         samples=len(targets),
-        accuracy=float((chosen == targets).mean()),
+        accuracy=float(((chosen == targets) & answered).mean()),
         loss=finite(float(-np.log(np.maximum(given, _SMALLEST)).mean())),
         per_label={labels[index]: _label_report(confusion, index) for index in seen},
         confusion={

@@ -46,8 +46,9 @@ class Tally:
         self.loss += float(losses.sum(dtype=np.float64))
         said, true = predictions.reshape(count, -1), targets.reshape(count, -1)
         if self._classes is not None:
-            hit = said[:, self._classes].argmax(axis=1) == true[:, self._classes].argmax(axis=1)
-            self.hits += int(hit.sum())
+            chances = said[:, self._classes]
+            hit = chances.argmax(axis=1) == true[:, self._classes].argmax(axis=1)
+            self.hits += int((hit & np.isfinite(chances).all(axis=1)).sum())  # what is no number is no answer
         if numbers := self._numbers:
             with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is told, as it is
                 distances = np.concatenate([np.abs(said[:, n] - true[:, n]) for n in numbers], axis=1)
