@@ -92,6 +92,8 @@ def test_the_authored_model_of_the_documents_can_be_updated(tmp_path: Path) -> N
     assert reasons(decode((tmp_path / "steps.mlmodel").read_bytes())) == ()
 
 
+# Where executorch is installed, coremltools imports it, and that warns of all that it imports.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_coremltools_example_makes_a_model_that_can_be_updated(tmp_path: Path) -> None:
     oracle("coremltools")
     head = author.Dense(weights=np.ones((2, 3), np.float32), bias=np.zeros(2, np.float32), name="head")
