@@ -35,7 +35,7 @@ demo: .venv/.installed-demo
 	@$(BIN)/finetuned demo
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TESTS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check

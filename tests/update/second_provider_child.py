@@ -22,7 +22,7 @@ from update.trainings import blobs, moved_model, update  # noqa: E402
 
 MOVES = {7: False, 15: True}
 """After so many steps it is accelerated or not."""
-NOT_THERE = {"openvino": "not GlobalLpPool and not (L2 and everywhere)"}
+NOT_THERE = {"openvino": "not GlobalLpPool and not (L2 and (everywhere or whole))"}
 """What a provider refuses, and says so: of OpenVINO's the one primitive that it does not have for a batch of any size."""
 
 
