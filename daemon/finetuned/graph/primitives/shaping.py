@@ -80,10 +80,8 @@ def _transpose_gradient(graph: Graph, node: Node, dy: Value, _: frozenset[Value]
 
 def _concat_gradient(graph: Graph, node: Node, dy: Value, wanted: frozenset[Value]) -> Gradients:
     """Each input gets its own piece."""
-    axis, ends = (
-        node.attributes["axis"],
-        accumulate((int(x.shape[node.attributes["axis"]]) for x in node.inputs), initial=0),
-    )
+    axis = node.attributes["axis"]
+    ends = accumulate((int(x.shape[axis]) for x in node.inputs), initial=0)
     return tuple(
         graph.add("Slice", dy, axis=axis, start=start, stop=stop, origin=node.origin) if x in wanted else None
         for x, (start, stop) in zip(node.inputs, pairwise(ends), strict=True)

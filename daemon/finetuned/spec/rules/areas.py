@@ -97,6 +97,3 @@ def _channel_reason(layer: Layer, what: str) -> Reason:
         message=f"the layer {quoted(layer.name)} {what}",
         remedy="export the model again; the file contradicts itself",
     )
-
-
-# ── marks ───────────────────────────────────────────────────────────────────────────────────────
