@@ -93,6 +93,14 @@ def chained() -> pb.Model:
     return n.trainable([*layers, n.dense(2, 100, updatable=True)], IMAGE)
 
 
+def frozen_between() -> pb.Model:
+    """Return two frozen square products, one after the other, between trained ones."""
+    layers = [
+        n.dense(4, 4, updatable=trained, seed=seed) for seed, trained in enumerate((True, False, False))
+    ]
+    return n.trainable([*layers, n.dense(2, 4, updatable=True)], (4,))
+
+
 def label_and_box() -> pb.Model:
     """Return a trunk with two heads: a label by cross entropy, and the four numbers of a box by the squared error."""
     heads = [n.dense(CLASSES, 32, updatable=True), n.softmax(), n.dense(4, 32, updatable=True, seed=1)]
@@ -110,7 +118,8 @@ def label_and_box() -> pb.Model:
 
 
 NETWORKS: dict[str, Callable[[], pb.Model]] = {
-    each.__name__: each for each in (residual, pooled_twice, entered_twice, gated, chained, label_and_box)
+    each.__name__: each
+    for each in (residual, pooled_twice, entered_twice, gated, chained, frozen_between, label_and_box)
 }
 
 
