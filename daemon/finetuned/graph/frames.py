@@ -1,8 +1,8 @@
 """How windows lie over an image: sizes and padding of convolutions and poolings (NeuralNetwork.proto).
 
-`same`: out = ⌈in / stride⌉; of an odd amount of padding the bigger half lies at the bottom right, or at the top left where
-the file says so (SamePadding).  `includeLastPixel`: out = ⌈(in + 2 pad - kernel) / stride⌉ + 1, less one where the last
-window would start in the padding.  A deconvolution is the frame of the convolution that leads from its output to its input.
+How many there are along an axis says `spec.windows`.  `same`: of an odd amount of padding the bigger half lies at the
+bottom right, or at the top left where the file says so (SamePadding).  A deconvolution is the frame of the convolution that
+leads from its output to its input.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetuned.graph import tables
+from finetuned.spec import windows
 from finetuned.spec.model import Convolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from finetuned.graph.tables import Table
-    from finetuned.spec.model import Padding, Pooling
+    from finetuned.spec.model import Pooling
 
 Pair = tuple[int, int]
 
@@ -112,11 +111,7 @@ class Frame:
 # ── of a layer ──────────────────────────────────────────────────────────────────────────────────
 def convolution(p: Convolution | Pooling, size: Pair) -> Frame:
     """Return the windows of a convolution, or of a pooling, over an image of `size`; ValueError where none fits."""
-    dilation = p.dilation if isinstance(p, Convolution) else (1, 1)
-    rows, columns = (
-        _axis(p.padding, axis, *one)
-        for axis, one in enumerate(zip(size, p.kernel, p.stride, dilation, strict=True))
-    )
+    rows, columns = (_axis(p, axis, each) for axis, each in enumerate(size))
     return Frame(rows=rows, columns=columns)
 
 
@@ -148,18 +143,25 @@ def deconvolution(p: Convolution, size: Pair) -> Frame:
 
 
 def _transposed(p: Convolution, axis: int, size: int) -> Axis:
-    kernel, stride, dilation = p.kernel[axis], p.stride[axis], p.dilation[axis]
-    whole = (size - 1) * stride + (kernel - 1) * dilation + 1
+    stride, whole = p.stride[axis], windows.whole(p, axis, size)
+    out = p.output_shape[axis] if p.output_shape else windows.spread(p, axis, size)
     if p.output_shape:
-        begin, end = _halves(whole - p.output_shape[axis])
+        begin, end = _halves(whole - out)
     elif p.padding.mode == "same":
-        begin, end = _halves(whole - size * stride, top_left_heavy=p.padding.top_left_heavy)
+        begin, end = _halves(whole - out, top_left_heavy=p.padding.top_left_heavy)
     else:
         begin, end = p.padding.amounts[axis]
-    out = whole - begin - end
     if not 0 < out < whole + stride:
         raise ValueError(f"an output of {out} cannot be made from {size}: 1 to {whole + stride - 1} can")
-    return Axis(size=out, out=size, kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end)
+    return Axis(
+        size=out,
+        out=size,
+        kernel=p.kernel[axis],
+        stride=stride,
+        dilation=p.dilation[axis],
+        begin=begin,
+        end=end,
+    )
 
 
 def _halves(total: int, *, top_left_heavy: bool = False) -> Pair:
@@ -168,34 +170,20 @@ def _halves(total: int, *, top_left_heavy: bool = False) -> Pair:
     return (total - small, small) if top_left_heavy and total > 0 else (small, total - small)
 
 
-# ── padding ─────────────────────────────────────────────────────────────────────────────────────
-def _axis(padding: Padding, axis: int, size: int, kernel: int, stride: int, dilation: int) -> Axis:  # noqa: PLR0913, PLR0917 - an axis
-    extent = (kernel - 1) * dilation + 1
-    begin, end = _PADS[padding.mode](padding, axis, size, extent, stride)
-    out = (size + begin + end - extent) // stride + 1
+# ── along an axis ───────────────────────────────────────────────────────────────────────────────
+def _axis(p: Convolution | Pooling, axis: int, size: int) -> Axis:
+    out, extent, stride = windows.count(p, axis, size), windows.span(p, axis), p.stride[axis]
+    begin, end = p.padding.amounts[axis]
     if out < 1:
-        raise ValueError(f"a kernel of {kernel} does not fit into {size} with {begin + end} of padding")
+        raise ValueError(
+            f"a kernel of {p.kernel[axis]} does not fit into {size} with {begin + end} of padding"
+        )
+    reach = (out - 1) * stride + extent
+    if p.padding.mode == "same":
+        begin, _ = _halves(max(reach - size, 0), top_left_heavy=p.padding.top_left_heavy)
     # Padding that no window reaches is none: onnxruntime would complain of some.
-    end = max((out - 1) * stride + extent - size - begin, 0)
-    return Axis(size=size, out=out, kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end)
-
-
-def _same(padding: Padding, _: int, size: int, extent: int, stride: int) -> Pair:
-    out = -(-size // stride)
-    total = max((out - 1) * stride + extent - size, 0)
-    return _halves(total, top_left_heavy=padding.top_left_heavy)
-
-
-def _valid(padding: Padding, axis: int, *_: int) -> Pair:
-    return padding.amounts[axis]
-
-
-def _last_pixel(padding: Padding, axis: int, size: int, extent: int, stride: int) -> Pair:
-    pad = padding.amounts[axis][0]
-    out = -(-(size + 2 * pad - extent) // stride) + 1
-    if any(amount for amount, _ in padding.amounts) and (out - 1) * stride >= size + pad:
-        out -= 1
-    return pad, max((out - 1) * stride + extent - size - pad, 0)
-
-
-_PADS: dict[str, Callable[..., Pair]] = {"valid": _valid, "same": _same, "includeLastPixel": _last_pixel}
+    end = max(reach - size - begin, 0)
+    dilation = p.dilation[axis] if isinstance(p, Convolution) else 1
+    return Axis(
+        size=size, out=out, kernel=p.kernel[axis], stride=stride, dilation=dilation, begin=begin, end=end
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from finetuned.spec import windows
 from finetuned.spec.model import Convolution, InnerProduct, Pooling
 from finetuned.spec.names import quoted
 from finetuned.spec.rules import extents
@@ -83,7 +84,7 @@ def _area_faults(layer: Layer, before: Extent) -> Iterator[str]:
 
 
 def _spans(parameters: Convolution | Pooling) -> str:
-    return _times((extents.span(parameters, 0), extents.span(parameters, 1)))
+    return _times((windows.span(parameters, 0), windows.span(parameters, 1)))
 
 
 def _times(pair: tuple[int, ...]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from finetuned.spec import windows
 from finetuned.spec.model import ArrayType, Convolution, Flatten, ImageType, InnerProduct, Pooling
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _possible(found: Pair | None) -> Pair | None:
     return found if found is not None and min(found) >= 1 else None
 
 
+# ── areas ─────────────────────────────────────────────────────────────────────────────────────
 # ── areas ───────────────────────────────────────────────────────────────────────────────────────
 def area(parameters: Convolution | Pooling, before: Pair | None) -> Pair | None:
     """Return the height and width that come out, below 1 where the kernel does not fit; None where they are not known."""
@@ -88,22 +90,8 @@ def area(parameters: Convolution | Pooling, before: Pair | None) -> Pair | None:
     if isinstance(parameters, Convolution) and parameters.deconvolution:
         if parameters.output_shape:
             return (parameters.output_shape[0], parameters.output_shape[1])
-        return (_spread(parameters, 0, before[0]), _spread(parameters, 1, before[1]))
-    return (windows(parameters, 0, before[0]), windows(parameters, 1, before[1]))
-
-
-def windows(parameters: Convolution | Pooling, axis: int, size: int) -> int:
-    """Return at how many places along an axis the kernel stands."""
-    padding, stride = parameters.padding, parameters.stride[axis]
-    spare = size + sum(padding.amounts[axis]) - span(parameters, axis)
-    if padding.mode == "same":
-        return -(-size // stride)
-    if padding.mode != "includeLastPixel":
-        return spare // stride + 1
-    begin = padding.amounts[axis][0]
-    count = -(-spare // stride) + 1
-    padded = any(amount for amount, _ in padding.amounts)
-    return count - 1 if padded and (count - 1) * stride >= size + begin else count
+        return (windows.spread(parameters, 0, before[0]), windows.spread(parameters, 1, before[1]))
+    return (windows.count(parameters, 0, before[0]), windows.count(parameters, 1, before[1]))
 
 
 def is_beside(parameters: Pooling, before: Pair) -> bool:
@@ -112,33 +100,16 @@ def is_beside(parameters: Pooling, before: Pair) -> bool:
         return False
     for axis, size in enumerate(before):
         begin = parameters.padding.amounts[axis][0]
-        last = (windows(parameters, axis, size) - 1) * parameters.stride[axis] - begin
+        last = (windows.count(parameters, axis, size) - 1) * parameters.stride[axis] - begin
         if begin >= parameters.kernel[axis] or last >= size:
             return True
     return False
 
 
-def _spread(parameters: Convolution, axis: int, size: int) -> int:
-    """Return how long an axis is after a deconvolution without an output shape."""
-    if parameters.padding.mode == "same":
-        return size * parameters.stride[axis]
-    return _whole(parameters, axis, size) - sum(parameters.padding.amounts[axis])
-
-
 def most_spread(parameters: Convolution, before: Pair) -> Pair:
     """Return the largest output shape: a stride more would leave whole rows or columns to nobody."""
     rows, columns = (
-        _whole(parameters, axis, size) + parameters.stride[axis] - 1 for axis, size in enumerate(before)
+        windows.whole(parameters, axis, size) + parameters.stride[axis] - 1
+        for axis, size in enumerate(before)
     )
     return rows, columns
-
-
-def _whole(parameters: Convolution, axis: int, size: int) -> int:
-    """Return how far the kernels reach that are put at each position of the input."""
-    return (size - 1) * parameters.stride[axis] + span(parameters, axis)
-
-
-def span(parameters: Convolution | Pooling, axis: int) -> int:
-    """Return how many positions the kernel reaches over."""
-    dilation = parameters.dilation[axis] if isinstance(parameters, Convolution) else 1
-    return (parameters.kernel[axis] - 1) * dilation + 1
