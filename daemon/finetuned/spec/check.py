@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from finetuned.spec.model import Model
     from finetuned.spec.neighbors import Neighbors
 
-__all__ = ["Reason", "departures", "reasons"]
+__all__ = ["Reason", "departures", "faults", "reasons"]
 
 MOST_REASONS = 100
 """Of one rule."""
@@ -119,6 +119,11 @@ def reasons(model: Model, *, beyond_coreml: bool = False) -> tuple[Reason, ...]:
     A network without any trace of update data is only told that it is not marked: Core ML ignores the rest.
     """
     return (*later.model_type(model), *_updated(model, beyond_coreml=beyond_coreml))
+
+
+def faults(model: Model) -> tuple[Reason, ...]:
+    """Return what is wrong with a model that is only run; empty where it is sound, be it updatable or not."""
+    return tuple(_frozen(model))
 
 
 def _updated(model: Model, *, beyond_coreml: bool) -> Iterator[Reason]:
