@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from finetuned.errors import SampleError
 from finetuned.service import tables
 from finetuned.service.messages import Undecodable
+from finetuned.service.names import LABELS
 from finetuned.service.places import Intake, is_unfinished
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ async def parts(  # noqa: PLR0913 - what a model wants has these parts, and each
     mapping: Mapping[str, str],
     decoders: Decoding,
     progress: Callable[[int, int], None] | None = None,
+    new_labels: str = "",
 ) -> AsyncIterator[Dataset]:
     """Yield DATA in parts, each small enough for memory; the last may hold nothing but what was rejected.
 
@@ -75,13 +77,20 @@ async def parts(  # noqa: PLR0913 - what a model wants has these parts, and each
         mapping: folder name, or label in a table, → the model's label.
         decoders: decode the files of a folder.
         progress: told (done, total) after each file of a folder.
+        new_labels: the kind of labels that the model takes beside its own (`string`, `int64`); "": none.
 
     Raises:
         SampleError: DATA does not fit the model; the message says what is expected.
         HostError: there is no decoder.
     """
     path = Path(path)
-    wanted = tables.Wanted(inputs=tuple(inputs), target=target, labels=tuple(labels), mapping=mapping)
+    wanted = tables.Wanted(
+        inputs=tuple(inputs),
+        target=target,
+        labels=tuple(labels),
+        mapping=mapping,
+        new_labels=new_labels,
+    )
     if await asyncio.to_thread(path.is_dir):
         async for part in _folder(path, wanted, decoders, progress or (lambda _done, _total: None)):
             yield part
@@ -173,7 +182,7 @@ class _Part:
 
 def _only_input(root: Path, wanted: tables.Wanted) -> InputSpec:
     """Return the one input that files can fill; `SampleError` where a folder cannot hold the model's samples."""
-    if not wanted.labels:
+    if not wanted.is_labelled:
         raise SampleError(
             f"{root} is a folder, but the model has no class labels; give it one .npz, .csv or .jsonl"
         )
@@ -187,19 +196,17 @@ def _only_input(root: Path, wanted: tables.Wanted) -> InputSpec:
 
 def _labelled(root: Path, wanted: tables.Wanted, want: InputSpec) -> Iterator[tuple[str, str]]:
     """Yield each file's path below the root, and its label."""
-    intake = Intake(want=want, labels=wanted.labels, mapping=wanted.mapping)
+    intake = Intake(want=want, labels=wanted.labels, mapping=wanted.mapping, new_labels=wanted.new_labels)
     folders = sorted(
         folder for folder in root.iterdir() if folder.is_dir() and not is_unfinished(folder.name)
     )
     if not folders:
-        raise SampleError(
-            f"{root} holds no folders; DATA is a folder of label folders ({_shown(wanted.labels)})"
-        )
+        raise SampleError(f"{root} holds no folders; DATA is a folder of label folders ({_allowed(wanted)})")
     known = {folder: intake.label_of(folder.name) for folder in folders}
     if unknown := [folder.name for folder, label in known.items() if label is None]:
         raise SampleError(
-            f"{root} has folders that are no labels of the model: {', '.join(unknown)}; its labels are "
-            f"{_shown(wanted.labels)}; map them with --label {unknown[0]}={wanted.labels[0]}"
+            f"{root} has folders that are no labels of the model: {_shown(unknown)}; its labels are "
+            f"{_allowed(wanted)}; map them with --label {unknown[0]}={tables.example(wanted)}"
         )
     for folder, label in known.items():
         for name in _files(folder, folder.name):
@@ -221,6 +228,11 @@ def _first_of(rejected: dict[str, str]) -> str:
     return next(
         (f"; {name}: {reason}" for name, reason in rejected.items()), "; there are no files in its folders"
     )
+
+
+def _allowed(wanted: tables.Wanted) -> str:
+    """Say which labels there are, or may be."""
+    return LABELS.get(wanted.new_labels) or _shown(wanted.labels)
 
 
 def _shown(labels: Sequence[str]) -> str:

@@ -84,6 +84,8 @@ class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
 
     `departures`, where it was asked for them: the ways in which it leaves Core ML; else it is not updatable.
     `samples` of `dimensions` numbers are those of nearest neighbours, `models` (`name`, `kind`) those of a pipeline.
+    `open_labels`: it takes new labels, of the kind `label_kind` (`string` or `int64`), and holds the very samples that it
+    has learnt from; `class_labels` are those that it knows.
     """
 
     updatable: bool
@@ -102,6 +104,8 @@ class ModelInfo(Value, frozen=True, kw_only=True, omit_defaults=False):
     optimizer: str = ""
     parameters: dict[str, ParameterInfo] = {}
     class_labels: tuple[str | int, ...] = ()
+    label_kind: str = ""
+    open_labels: bool = False
     metadata: dict[str, str] = {}
     sample_inputs: tuple[InputSpec, ...] = ()
     target: str = ""
@@ -130,10 +134,22 @@ class Adjustment(Value, frozen=True, kw_only=True):
     step: int | None = None
 
 
+class Growth(Value, frozen=True, kw_only=True):
+    """How a model grows that holds its samples: `most` of them (0: any number), and what goes `when_full`.
+
+    `duplicates`: the same sample twice is held twice.
+    """
+
+    most: int = 0
+    when_full: Literal["oldest", "balanced"] = "oldest"
+    duplicates: bool = False
+
+
 class TaskSpec(Value, frozen=True, kw_only=True):
     """Everything that a worker needs to know of a task: the same for every attempt, but for `adjustments`.
 
-    `model_path` is what is trained (the current version or the base), `inputs_path` the inputs.db with the decoded
+    `model_path` is what is trained (the current version or the base), `base_path` the base where the task begins with that
+    and `model_path` is only measured, `growth` how such a model grows; `inputs_path` is the inputs.db with the decoded
     samples, `folder` the task's own: an attempt writes into `folder/<attempt>/` and nowhere else.  `seed` is used where
     neither model nor parameters have one; `threads` never changes within a task.  `devices` are where it computes, the
     most wanted first, in onnxruntime's words (`cuda`, `openvino`, `cpu`).  `adjustments`, in order, are the learning
@@ -148,6 +164,8 @@ class TaskSpec(Value, frozen=True, kw_only=True):
     model_path: str
     model_digest: str
     base_digest: str
+    base_path: str = ""
+    growth: Growth = Growth()
     inputs_path: str
     input_signature: str
     samples: tuple[SampleRef, ...]

@@ -158,9 +158,13 @@ class Models:
 
 
 def folders(row: ModelRow, mapping: Mapping[str, str]) -> list[str]:
-    """Return the names of a model's label folders: a mapped label's folder is the configuration's."""
+    """Return the names of a model's label folders: a mapped label's folder is the configuration's.
+
+    A model that takes new labels has a folder for each that the configuration maps, too.
+    """
     back = {label: folder for folder, label in mapping.items()}
-    return [back.get(str(label), str(label)) for label in row.info.class_labels]
+    labels = [*map(str, row.info.class_labels), *(back if row.info.open_labels else ())]
+    return [back.get(label, label) for label in dict.fromkeys(labels)]
 
 
 def read(path: Path) -> bytes:

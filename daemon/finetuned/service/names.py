@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 from finetuned.errors import RequestError
@@ -18,6 +19,13 @@ NO_USER = "_"
 BASE = "base.mlmodel"
 
 ALLOWED = f"a name may be 1 to {MAX_BYTES} bytes of any printable characters, but may not hold / nor begin with a dot"
+LABELS = {
+    "string": f"1 to {MAX_BYTES} bytes of any printable characters",
+    "int64": "whole numbers of 64 bits",
+}
+"""What a label may be in a model that takes new ones, by the kind of its labels."""
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+
 ALLOWED_IN_TOPICS = f"{ALLOWED}, and names of models and users may hold neither + nor #"
 
 
@@ -26,6 +34,15 @@ def folder_name(name: str, what: str = "label") -> str:
     if not _is_safe(name):
         raise RequestError(f"the {what} {_shown(name)} cannot be a folder's name: {ALLOWED}")
     return name
+
+
+def new_label(text: str, kind: str) -> str | None:
+    """Return `text` as a label of a model that takes new ones of this kind, spelt in the one way; None where it is none."""
+    text = unicodedata.normalize("NFC", text)
+    if kind == "int64":
+        number = int(text) if _WHOLE.fullmatch(text) else None
+        return str(number) if number is not None and -(1 << 63) <= number < 1 << 63 else None
+    return text if _is_printable(text) else None
 
 
 def label_folder(label: str) -> str:
@@ -69,9 +86,11 @@ def file_name(name: str, prefix: str, *, spare: int = 0) -> str:
 
 
 def _is_safe(name: str) -> bool:
-    if not name or name.startswith(".") or "/" in name or any(map(_is_unprintable, name)):
-        return False
-    return len(name.encode()) <= MAX_BYTES
+    return not name.startswith(".") and "/" not in name and _is_printable(name)
+
+
+def _is_printable(text: str) -> bool:
+    return bool(text) and not any(map(_is_unprintable, text)) and len(text.encode()) <= MAX_BYTES
 
 
 def _is_wildcard(name: str) -> bool:

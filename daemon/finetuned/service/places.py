@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from finetuned.errors import RequestError
-from finetuned.service.names import file_name, folder_name, model_name, user_name
+from finetuned.service.names import LABELS, file_name, folder_name, model_name, new_label, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,17 +26,30 @@ SHOWN_LABELS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """What a model takes: samples decoded to `want`, under its `labels`; `mapping` is folder name → label."""
+    """What a model takes: samples decoded to `want`, under its `labels`; `mapping` is folder name → label.
+
+    `new_labels`: the kind of those that it takes beside these (`string`, `int64`; nearest neighbours do), "": none.
+    """
 
     want: InputSpec
     labels: tuple[str, ...]
     mapping: Mapping[str, str] = field(default_factory=dict)
+    new_labels: str = ""
 
     def label_of(self, folder: str) -> str | None:
-        """Return the model's label for a folder, None where it is none; both spellings of an umlaut will do."""
+        """Return the model's label for a folder, a new one where it takes such; None where it is none.
+
+        Both spellings of an umlaut will do.
+        """
         folder = _composed(folder)
         mapped = {_composed(key): label for key, label in self.mapping.items()}.get(folder, folder)
-        return next((label for label in self.labels if _composed(label) == _composed(mapped)), None)
+        known = next((label for label in self.labels if _composed(label) == _composed(mapped)), None)
+        return new_label(mapped, self.new_labels) if known is None and self.new_labels else known
+
+    @property
+    def known(self) -> str:
+        """Say which labels there are, or may be."""
+        return LABELS.get(self.new_labels) or ", ".join(self.labels[:SHOWN_LABELS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +91,7 @@ def intake(
     """Return what a model takes from its inbox, or why it takes nothing."""
     if not info.updatable:
         return f"it cannot be updated: {'; '.join(info.reasons)}"
-    if not info.class_labels:
+    if not (info.class_labels or info.open_labels):
         return "it has no class labels, so a folder cannot tell the target; use finetuned update with DATA"
     if len(info.losses) > 1:
         return (
@@ -87,7 +100,9 @@ def intake(
     if len(info.sample_inputs) != 1:
         return f"it has {len(info.sample_inputs)} inputs and a file holds one; use finetuned update with DATA"
     want = with_fit(info.sample_inputs[0], fit)
-    return Intake(want=want, labels=tuple(map(str, info.class_labels)), mapping=mapping)
+    labels = tuple(map(str, info.class_labels))
+    kind = info.label_kind if info.open_labels else ""
+    return Intake(want=want, labels=labels, mapping=mapping, new_labels=kind)
 
 
 def with_fit(want: InputSpec, fit: Literal["stretch", "crop"]) -> InputSpec:
@@ -102,7 +117,7 @@ def classify(relative: PurePath, intakes: Mapping[str, Intake | str], *, users: 
     reason = _objection(model, user if users else None, folder, intakes)
     taken = intakes.get(model)
     if reason or not isinstance(taken, Intake) or not (label := taken.label_of(folder)):
-        known = ", ".join(taken.labels[:SHOWN_LABELS]) if isinstance(taken, Intake) else ""
+        known = taken.known if isinstance(taken, Intake) else ""
         reason = reason or f"{file_name(folder, '')} is no label of {model}; its labels are {known}"
         return Waiting(
             model=file_name(model, ""),

@@ -9,12 +9,14 @@ import csv
 import math
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from finetuned.errors import SampleError
 from finetuned.service.archives import opened
+from finetuned.service.names import LABELS, new_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,16 +30,27 @@ if TYPE_CHECKING:
 BYTE = 255
 AT_ONCE, MOST = 1 << 16, 256
 """So many bytes, and so many samples, make a part."""
+SHOWN, LONGEST = 20, 200
+"""So many labels are told, and so many characters of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a model wants of a table; `mapping` is a label of the table → the model's."""
+    """What a model wants of a table; `mapping` is a label of the table → the model's.
+
+    `new_labels` is the kind of those that it takes beside its own, "" where it takes none.
+    """
 
     inputs: tuple[InputSpec, ...]
     target: str
     labels: tuple[str, ...]
     mapping: Mapping[str, str]
+    new_labels: str = ""
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the target is a label, and not numbers."""
+        return bool(self.labels or self.new_labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +203,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _csv_target(cells: list[str], wanted: Wanted, where: str) -> object:
-    if wanted.labels:
+    if wanted.is_labelled:
         return cells[0]
     return [_number(cell, where, wanted.target) for cell in cells]
 
@@ -269,7 +282,7 @@ def _targets(values: Any, wanted: Wanted, names: list[str]) -> list[str] | NDArr
     """Return the labels of a classifier, or the numbers of anything else."""
     import numpy as np  # noqa: PLC0415 - the daemon imports this room
 
-    if wanted.labels:
+    if wanted.is_labelled:
         return [_label(value, wanted, where) for value, where in zip(values, names, strict=True)]
     try:
         with np.errstate(over="ignore"):
@@ -291,11 +304,21 @@ def _label(value: Any, wanted: Wanted, where: str) -> str:  # noqa: ANN401 - wha
     whole = number and value.is_integer()
     text = str(int(value)) if whole else str(value)
     label = wanted.mapping.get(text, text)
-    if label not in wanted.labels:
-        if number and not whole:
-            raise SampleError(f"{where}: the target {wanted.target} is a fraction, which is no label")
+    if label in wanted.labels:
+        return label
+    if number and not whole:
+        raise SampleError(f"{where}: the target {wanted.target} is a fraction, which is no label")
+    named = not isinstance(value, bool) and (whole or isinstance(value, str | Integral))
+    added = new_label(label, wanted.new_labels) if named and wanted.new_labels else None
+    if added is None:
+        known = LABELS.get(wanted.new_labels) or ", ".join(wanted.labels[:SHOWN])
         raise SampleError(
-            f"{where}: {text!r} is no label of the model; its labels are {', '.join(wanted.labels[:20])}; "
-            f"map it with --label {text}={wanted.labels[0]}"
+            f"{where}: {text!r:.{LONGEST}} is no label of the model; its labels are {known}; "
+            f"map it with --label {text:.{LONGEST}}={example(wanted)}"
         )
-    return label
+    return added
+
+
+def example(wanted: Wanted) -> str:
+    """Return a label that the model has, or may have, to show how one is written."""
+    return (*wanted.labels, "7" if wanted.new_labels == "int64" else "rock")[0]
