@@ -7,6 +7,7 @@ This decides about tasks that nobody asked for; a person's `train` is not asked 
               |<------- max_wait_s ------>| due: … but the oldest has waited for long enough
     failed    ×|<------ max_wait_s ------>| due: the machine failed a task; it tries again by itself
     failed    ×     ×     ×|                   never: the circuit breaker is open, a person must look
+    lost      |                                at once: what was learnt from them was forgotten with others
 
 Less than `min_per_label` samples of any label hold all of them back: to train on what lacks a class does harm.
 """
@@ -42,7 +43,8 @@ class New:
     `least` is how many samples there are, new or not, of the label that has the fewest, over all labels of the
     model (infinite: it has none).  `failures` is how many tasks have failed since one completed; the last of them ended
     `failed_s` seconds ago where the machine is to blame (None: it is not, and to try again would be in vain).  An age
-    that nobody knows (NaN) counts as a long one.
+    that nobody knows (NaN) counts as a long one.  `lost`: versions that held these samples, and others that are forgotten,
+    are gone; it learns what is left again, however little that is.
     """
 
     count: int
@@ -51,11 +53,16 @@ class New:
     least: float = math.inf
     failures: int = 0
     failed_s: float | None = None
+    lost: bool = False
 
 
 def next_look(rule: Rule, new: New) -> float:
     """Return the seconds until a task is due if nothing else happens; 0: now; infinite: never.  Never NaN."""
-    if new.failures >= BREAKER or new.least < rule.min_per_label:
+    if new.failures >= BREAKER:
+        return math.inf
+    if new.lost:
+        return 0.0
+    if new.least < rule.min_per_label:
         return math.inf
     waits = [math.inf]
     if new.count > 0:

@@ -7,6 +7,9 @@
 
 A row that is deleted is overwritten where it stands (`secure_delete`), but not where it stood before SQLite balanced its
 trees: pages keep what was moved out of them until the whole file is written anew.  That it is due stands in `residue`.
+
+A version that has learnt from a sample stays when the sample is forgotten, unless it holds the very sample (nearest
+neighbours do): then all versions of the (model, user) go with it, and what is left counts as new again (`making`).
 """
 
 from __future__ import annotations
@@ -89,8 +92,9 @@ def _replaced(statement: str, written: Sequence[tuple[str, str]]) -> str:
     return statement
 
 
-COUNT_SAMPLES, COUNT_VERSIONS, COUNT_TASKS, COUNT_EVENTS, LIST_SAMPLES, LIST_TASKS = _spelt(
+COUNT_SAMPLES, COUNT_SEEN, COUNT_VERSIONS, COUNT_TASKS, COUNT_EVENTS, LIST_SAMPLES, LIST_TASKS = _spelt(
     "SELECT count(*) FROM samples WHERE THESE",
+    "SELECT count(*) FROM samples WHERE THESE AND seen",
     "SELECT count(*) FROM versions WHERE MINE AND NOT dropped",
     "SELECT count(*) FROM tasks WHERE MINE",
     "SELECT count(*) FROM outcomes WHERE EVENT AND type != 'forgotten'",
@@ -111,6 +115,11 @@ SAMPLES = _spelt(
     " AND (payload ->> '$.label' = :label OR payload ->> '$.name' IN (SELECT name FROM samples WHERE THESE))",
     "DELETE FROM task_samples WHERE sample IN (SELECT id FROM samples WHERE THESE)",
     "DELETE FROM samples WHERE THESE",
+)
+HOLDING = _spelt(
+    "DELETE FROM current WHERE MINE",
+    "DELETE FROM versions WHERE MINE",
+    "UPDATE samples SET task = NULL WHERE MINE",
 )
 # An answer stays as the mark that its request was obeyed: one that comes twice is not obeyed again.
 ANSWERS = (
@@ -175,9 +184,11 @@ def decide(db: sqlite3.Connection, store: Store, wish: Wish, *, rejected: Sequen
     check_wish(db, store, wish)
     if any(wish.concerns(task.model, task.user) for task in alive_tasks(db)):
         raise AliveError(f"a task of model {wish.model} is alive")
-    versions = _count(db, COUNT_VERSIONS, wish) if wish.whole else 0
+    held = _is_held(db, wish)
+    versions = _count(db, COUNT_VERSIONS, wish) if wish.whole or held else 0
     gone = Gone(wish=wish, samples=_count(db, COUNT_SAMPLES, wish), versions=versions)
-    paths = [str(path.relative_to(store.root)) for path in _places(db, store, wish)] + [*rejected]
+    places = [*_places(db, store, wish), *(_holders(db, store, wish) if held else ())]
+    paths = [str(path.relative_to(store.root)) for path in places] + [*rejected]
     db.execute(
         "INSERT INTO forgotten (model, user, label, sample, samples, versions, paths)"
         " VALUES (:model, :user, :label, :sample, :samples, :versions, :paths)",
@@ -185,10 +196,22 @@ def decide(db: sqlite3.Connection, store: Store, wish: Wish, *, rejected: Sequen
     )
     if not wish.sample:
         db.execute(ANSWERS, _asked(wish))
-    for statement in WHOLE if wish.whole else SAMPLES:
+    for statement in WHOLE if wish.whole else (*SAMPLES, *(HOLDING if held else ())):
         db.execute(statement, _asked(wish))
     note_residue(db)
     return gone
+
+
+def _is_held(db: sqlite3.Connection, wish: Wish) -> bool:
+    """Say whether versions hold the very samples of this wish; one that no task has seen is in none."""
+    return not wish.whole and get_model(db, wish.model).info.open_labels and _count(db, COUNT_SEEN, wish) > 0
+
+
+def _holders(db: sqlite3.Connection, store: Store, wish: Wish) -> Iterator[Path]:
+    """Yield where versions lie, and what tasks have left of them."""
+    yield store.current(wish.model, wish.user)
+    yield store.versions(wish.model, wish.user)
+    yield from (store.task(row["id"]) for row in db.execute(LIST_TASKS, _asked(wish)))
 
 
 def _places(db: sqlite3.Connection, store: Store, wish: Wish) -> Iterator[Path]:
@@ -231,6 +254,8 @@ def _known(db: sqlite3.Connection, store: Store, model: str) -> Iterator[Path]:
         yield store.root / row["path"]
     for row in db.execute("SELECT user, version FROM versions WHERE model = ?", (model,)):
         yield store.version(model, row["user"], row["version"])
+    for row in db.execute("SELECT user FROM current WHERE model = ?", (model,)):
+        yield store.current(model, row["user"])
 
 
 def scrub(db: sqlite3.Connection) -> None:

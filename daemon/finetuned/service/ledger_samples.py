@@ -78,11 +78,15 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSamples:
-    """What is new for a (model, user): how many per label, and between which lived seconds it was accepted."""
+    """What is new for a (model, user): how many per label, and between which lived seconds it was accepted.
+
+    `seen`: a task has taken some of them before.
+    """
 
     model: str
     user: str
     labels: dict[str, int]
+    seen: bool
     oldest_s: float
     newest_s: float
 
@@ -168,7 +172,8 @@ def new_samples(db: sqlite3.Connection) -> tuple[NewSamples, ...]:
     """Return, for every (model, user) that has samples which no task has seen, what is new."""
     pairs: dict[tuple[str, str], list[sqlite3.Row]] = {}
     for row in db.execute(
-        "SELECT model, user, label, count(*) AS count, min(accepted_s) AS oldest, max(accepted_s) AS newest"
+        "SELECT model, user, label, count(*) AS count, min(accepted_s) AS oldest, max(accepted_s) AS newest,"
+        " max(seen) AS seen"
         " FROM samples WHERE task IS NULL GROUP BY model, user, label"
     ):
         pairs.setdefault((row["model"], row["user"]), []).append(row)
@@ -180,6 +185,7 @@ def _summary(model: str, user: str, rows: list[sqlite3.Row]) -> NewSamples:
         model=model,
         user=user,
         labels={row["label"]: row["count"] for row in rows},
+        seen=any(row["seen"] for row in rows),
         oldest_s=min(row["oldest"] for row in rows),
         newest_s=max(row["newest"] for row in rows),
     )

@@ -55,11 +55,22 @@ class Change:
 
 
 def next_version(db: sqlite3.Connection, model: str, user: str) -> int:
-    """Return the number that the next version of (model, user) gets; the first is 1."""
+    """Return the number that the next version of (model, user) gets; the first is 1, and none is given again.
+
+    Of versions that went with a forgotten sample, only their tasks remember the numbers.
+    """
     (last,) = db.execute(
-        "SELECT coalesce(max(version), 0) FROM versions WHERE (model, user) = (?, ?)", (model, user)
+        "SELECT max(coalesce((SELECT max(version) FROM versions WHERE (model, user) = (?1, ?2)), 0),"
+        " coalesce((SELECT max(version) FROM tasks WHERE (model, user) = (?1, ?2)), 0))",
+        (model, user),
     ).fetchone()
     return int(last) + 1
+
+
+def has_versions(db: sqlite3.Connection, model: str, user: str) -> bool:
+    """Say whether (model, user) has any version that is kept."""
+    query = "SELECT 1 FROM versions WHERE (model, user) = (?, ?) AND NOT dropped"
+    return db.execute(query, (model, user)).fetchone() is not None
 
 
 @atomic

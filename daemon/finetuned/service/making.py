@@ -13,12 +13,13 @@ from finetuned.errors import FinetunedError, HostError, RequestError
 from finetuned.policy import trigger
 from finetuned.policy.split import Item, split
 from finetuned.service.asked import asked_parameters
+from finetuned.service.bounds import MOST_LABELS
 from finetuned.service.ledger import atomic
 from finetuned.service.ledger_models import find_model, get_model
 from finetuned.service.ledger_queue import troubles
 from finetuned.service.ledger_samples import count_labels, list_samples, new_samples
 from finetuned.service.ledger_tasks import TaskRow, alive_tasks, create_task
-from finetuned.service.ledger_versions import current_version
+from finetuned.service.ledger_versions import current_version, has_versions
 from finetuned.service.stamps import new_id
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from finetuned.service.desk import Desk
     from finetuned.service.ledger_queue import Trouble
     from finetuned.service.ledger_samples import NewSamples
+    from finetuned.service.messages import Growth
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class Settings:
     The tasks of the `urgent` models go first and heed only what would harm the machine; all compute on the first of the
     `devices` that there is.
 
-    `places` is how many train at once.  A task that is held for `release_after_s` lets go of its worker; one that has lost
+    `growth` is how those grow, by model, that hold their samples.  `places` is how many train at once.  A task that is held for `release_after_s` lets go of its worker; one that has lost
     a worker waits `retry_s` for the next, and longer each time.
     """
 
@@ -55,6 +57,7 @@ class Settings:
     urgent: frozenset[str] = frozenset()
     report_interval_s: float = 0.2
     parameters: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
+    growth: Mapping[str, Growth] = field(default_factory=dict)
     places: int = 1
     checkpoint_s: float = 60.0
     release_after_s: float = 300.0
@@ -120,6 +123,7 @@ class Maker:
             failed_s=max(0.0, now - trouble.ended_s)
             if trouble and trouble.fault == HostError.fault
             else None,
+            lost=bool(fresh and fresh.seen) and await self._desk.ledger.run(_is_lost, *pair),
         )
 
     async def _least(self, model: str, user: str) -> float:
@@ -130,6 +134,8 @@ class Maker:
         if known is None:  # it was forgotten meanwhile
             return 0
         counts = await self._desk.ledger.run(count_labels, model, user)
+        if known.info.open_labels:  # which there are is told by the samples alone
+            return min(counts.values(), default=math.inf)
         return min((counts.get(str(label), 0) for label in known.info.class_labels), default=math.inf)
 
     async def _make_unasked(self, model: str, user: str) -> list[TaskRow]:
@@ -155,6 +161,10 @@ class Maker:
         known = await self._desk.ledger.run(get_model, model)
         if not known.info.updatable:
             raise RequestError(f"model {model} cannot be updated: {'; '.join(known.info.reasons)}")
+        if len(labels := await self._desk.ledger.run(count_labels, model, user)) > MOST_LABELS:
+            raise RequestError(
+                f"the samples of model {model} have {len(labels)} labels, and the daemon takes {MOST_LABELS}; forget some"
+            )
         current = await self._desk.ledger.run(current_version, model, user)
         asked = {**self._settings.parameters.get(model, {}), **parameters}
         row = TaskRow(
@@ -168,6 +178,12 @@ class Maker:
             created_s=self._desk.lived(),
         )
         return await self._desk.ledger.run(_create, row, self._settings.held_out)
+
+
+def _is_lost(db: sqlite3.Connection, model: str, user: str) -> bool:
+    """Say whether the model's versions are gone, all of them, as it holds samples and some were forgotten."""
+    known = find_model(db, model)
+    return known is not None and known.info.open_labels and not has_versions(db, model, user)
 
 
 @atomic
