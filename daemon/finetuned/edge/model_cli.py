@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from finetuned.service.messages import InputSpec, ModelInfo, ParameterInfo
     from finetuned.service.training_data import Prepared
     from finetuned.spec.model import Model
-    from finetuned.update.network import NetworkUpdate
+    from finetuned.update.updater import Updater
 
 SHOWN_LABELS = 20
 
@@ -227,7 +227,7 @@ def read_data(data: Path, model: Model, labels: dict[str, str], *, json: bool) -
     return samples
 
 
-def prepare_data(data: Path, update: NetworkUpdate, labels: dict[str, str], *, json: bool) -> Prepared:
+def prepare_data(data: Path, update: Updater, labels: dict[str, str], *, json: bool) -> Prepared:
     """Read and encode DATA, as `read_data` does; it may be larger than memory."""
     with _bar(data, hidden=json) as progress:
         prepared = asyncio.run(training_data.prepare(data, update, labels, progress))

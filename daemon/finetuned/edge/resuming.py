@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from finetuned.update.checkpoint import Snapshot
     from finetuned.update.features import Encoded
-    from finetuned.update.network import Epoch, MiniBatch, NetworkUpdate
+    from finetuned.update.network import Epoch, MiniBatch
+    from finetuned.update.updater import Updater
 
 Event = TypeVar("Event")
 
@@ -63,7 +64,7 @@ class Keeper:
     """Keeps the newest checkpoint of `task`, which trains on `data`, at `path`."""
 
     path: Path
-    task: NetworkUpdate
+    task: Updater
     data: Encoded
     every_s: float = EVERY_S
     now: Callable[[], float] = time.monotonic

@@ -28,8 +28,8 @@ from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
 from finetuned.service.work import metrics
 from finetuned.update import checkpoint
-from finetuned.update.network import Epoch, NetworkUpdate
-from finetuned.update.parameters import resolve, update_of
+from finetuned.update.network import Epoch
+from finetuned.update.updating import updater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from finetuned.update.checkpoint import Snapshot
     from finetuned.update.features import Encoded
     from finetuned.update.network import MiniBatch
+    from finetuned.update.updater import Updater
 
 
 _DEPARTURES = 3
@@ -111,7 +112,7 @@ class Run:
     """All that takes part in one run of the command."""
 
     job: Job
-    task: NetworkUpdate
+    task: Updater
     training: Encoded
     validation: Encoded | None
     teller: Teller
@@ -156,10 +157,10 @@ def _prepared(
     job: Job, asked: Mapping[str, object], mapping: dict[str, str], teller: Teller, seed: int
 ) -> Run:
     model = load(job.model)
-    in_force = resolve(update_of(model), asked, seed=seed)
-    task = NetworkUpdate(
+    task = updater(
         model,
-        in_force,
+        asked,
+        seed=seed,
         threads=threads_of(job.threads),
         beyond_coreml=job.beyond_coreml,
         loss_weights=job.loss_weights,
@@ -261,7 +262,7 @@ def _train(run: Run, snapshot: Snapshot | None) -> tuple[Metrics, Metrics]:
     task, teller = run.task, run.teller
     before = run.measure()
     steps = _steps(run, snapshot)
-    epochs, batches = int(task.parameters["epochs"]), task.batches(len(run.training))
+    epochs, batches = task.epochs, task.batches(len(run.training))
     teller.event(
         events.TrainingBegin,
         parameters=task.parameters,
@@ -340,7 +341,7 @@ def _batch(event: MiniBatch, teller: Teller) -> None:
     teller.event(events.MiniBatchEnd, metrics=named)
 
 
-def _epoch(task: NetworkUpdate, event: Epoch, validation: Encoded | None, teller: Teller) -> str:
+def _epoch(task: Updater, event: Epoch, validation: Encoded | None, teller: Teller) -> str:
     measured = metrics(task.measure(validation)) if validation is not None else None
     teller.event(
         events.EpochEnd,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from finetuned.rows import Array, Rows
     from finetuned.service.messages import Report, TaskSpec
     from finetuned.spec.model import Model
-    from finetuned.update.network import NetworkUpdate
+    from finetuned.update.updater import Updater
 
 AT_ONCE = 16
 """So many are written together, and told together."""
@@ -46,7 +46,7 @@ class Frozen:
     It reads and keeps those of the device where it was made; what another computes is used, and not kept.
     """
 
-    def __init__(self, db: sqlite3.Connection, update: NetworkUpdate, spec: TaskSpec) -> None:
+    def __init__(self, db: sqlite3.Connection, update: Updater, spec: TaskSpec) -> None:
         self._db = db
         self._update = update
         self._want = _one_input(update.model)
@@ -62,7 +62,7 @@ class Frozen:
 
         Those that are too many for memory go to a file in `folder`.
         """
-        features = Gathering(self._update.training.feature_shape, folder=folder)
+        features = Gathering(self._update.feature_shape, folder=folder)
         for start in range(0, len(digests), AT_ONCE):
             yield from self._add(features, digests[start : start + AT_ONCE])
             yield Prepared(done=len(features), total=len(digests))
@@ -72,7 +72,7 @@ class Frozen:
         """Add a few; those that are computed are kept, also where it ends in the middle of them."""
         made: list[tuple[str, bytes]] = []
         kept = list(inputs.read_features(self._db, self._key, digests))
-        shape = (1, *self._update.training.feature_shape)
+        shape = (1, *self._update.feature_shape)
         try:
             for digest, data in zip(digests, kept, strict=True):
                 if data is not None and len(data) == 4 * prod(shape):

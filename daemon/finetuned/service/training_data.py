@@ -17,7 +17,7 @@ from finetuned.service.describe import sample_inputs
 from finetuned.service.messages import InputSpec
 from finetuned.spec import codec
 from finetuned.spec.model import ArrayType
-from finetuned.update.features import Encoded, add_features, target_name, targets_for
+from finetuned.update.features import Encoded, add_features, target_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from finetuned.service.dataset import Dataset
     from finetuned.spec.model import Model
-    from finetuned.update.network import NetworkUpdate
+    from finetuned.update.updater import Updater
 
     Progress = Callable[[int, int], None]
 
@@ -76,7 +76,7 @@ class Prepared:
 
 async def prepare(
     path: str | PathLike[str],
-    update: NetworkUpdate,
+    update: Updater,
     labels: Mapping[str, str],
     progress: Progress | None = None,
 ) -> Prepared:
@@ -98,9 +98,9 @@ async def prepare(
 class _Encoding:
     """Parts of data on their way to what the trained chain wants."""
 
-    def __init__(self, update: NetworkUpdate) -> None:
+    def __init__(self, update: Updater) -> None:
         self._update = update
-        self._features = Gathering(update.training.feature_shape)
+        self._features = Gathering(update.feature_shape)
         self._targets: Gathering | None = None
         self._labels = Counter[str]()
         self._rejected: dict[str, str] = {}
@@ -112,7 +112,7 @@ class _Encoding:
         update = self._update
         arrays = {**part.inputs, target_of(update.model): part.targets}
         before = 0 if self._targets is None else len(self._targets)
-        targets = targets_for(update.training.goals, arrays, first=before)[:]
+        targets = update.targets_of(arrays, first=before)[:]
         if self._targets is None:
             self._targets = Gathering(targets.shape[1:], targets.dtype.type)
         self._targets.add(targets)

@@ -49,10 +49,11 @@ from finetuned.service.messages import (
 from finetuned.spec import check, codec
 from finetuned.update import checkpoint
 from finetuned.update.devices import CPU
-from finetuned.update.features import Encoded, targets_of
-from finetuned.update.network import Epoch, MiniBatch, NetworkUpdate
-from finetuned.update.parameters import adjusted, resolve, update_of
+from finetuned.update.features import Encoded
+from finetuned.update.network import Epoch, MiniBatch
+from finetuned.update.parameters import adjusted, update_of
 from finetuned.update.session import VERSION
+from finetuned.update.updating import updater
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from finetuned.parameters import Number
     from finetuned.update.checkpoint import Snapshot
     from finetuned.update.measuring import Measure
+    from finetuned.update.updater import Updater
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class Work:
     def __init__(self, spec: TaskSpec, attempt: int = 1, resume_from: Sequence[CheckpointRef] = ()) -> None:
         self.spec = spec
         self.attempt = attempt
-        self.update: NetworkUpdate | None = None
+        self.update: Updater | None = None
         self.step = 0
         self._resume_from = tuple(resume_from)
         self._rates = Rates(first=0.0, given=[(each.step, each.learning_rate) for each in spec.adjustments])
@@ -127,7 +129,7 @@ class Work:
         """Whether the CPU computes, and no accelerator."""
         return self.update is None or self.update.device == CPU
 
-    def _moves(self, update: NetworkUpdate) -> list[Moved]:
+    def _moves(self, update: Updater) -> list[Moved]:
         return [Moved(device=move.device, why=move.why, step=self.step) for move in update.news()]
 
     def checkpoint(self) -> Checkpointed | None:
@@ -168,7 +170,7 @@ class Work:
         yield from self._moves(update)
         yield self._save(update, before, after)
 
-    def _load(self) -> NetworkUpdate:
+    def _load(self) -> Updater:
         data = Path(self.spec.model_path).read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != self.spec.model_digest:
@@ -176,22 +178,22 @@ class Work:
                 f"the model that the task begins with is not the file it was: its SHA-256 is {found}, the ledger says {self.spec.model_digest}"
             )
         model = codec.decode(data)
-        force = resolve(update_of(model), self.spec.parameters, seed=self.spec.seed)
         for _, rate in self._rates.given:
             adjusted(update_of(model), {"learningRate": rate})
-        self._rates.first = float(force["learningRate"])
-        self._identity = identity(self.spec, force)
-        self.update = NetworkUpdate(
+        self.update = updater(
             model,
-            force,
+            self.spec.parameters,
+            seed=self.spec.seed,
             threads=self.spec.threads,
             devices=self.spec.devices,
             accelerated=self._accelerated,
             beyond_coreml=self.spec.beyond_coreml,
         )
+        self._rates.first = self.update.learning_rate or 0.0
+        self._identity = identity(self.spec, self.update.parameters)
         return self.update
 
-    def _restore(self, update: NetworkUpdate) -> Generator[Report, None, Snapshot | None]:
+    def _restore(self, update: Updater) -> Generator[Report, None, Snapshot | None]:
         """Find out where this attempt begins; the weights stay the model's own until it is measured."""
 
         def decode(data: bytes) -> Snapshot:
@@ -216,23 +218,23 @@ class Work:
 
     def _set_rate(self) -> None:
         rate = self._rates.at(self.step)
-        if self.update is not None and self.update.learning_rate != rate:
+        if self.update is not None and self.update.learning_rate not in {None, rate}:
             self.update.learning_rate = rate
 
     def _encoded(
-        self, frozen: Frozen, update: NetworkUpdate, *, held_out: bool
+        self, frozen: Frozen, update: Updater, *, held_out: bool
     ) -> Generator[Report | None, None, Encoded]:
         chosen = [sample for sample in self.spec.samples if sample.held_out is held_out]
         folder = result_path(self.spec, self.attempt).parent
         files.make_folder(folder)
         features = yield from frozen.of([sample.digest for sample in chosen], folder)
         yield from self._moves(update)
-        targets = targets_of(update.model, [sample.label for sample in chosen], update.training.target_shape)
+        targets = update.targets_of({update.target: [sample.label for sample in chosen]})
         return Encoded(features=features, targets=targets)
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
     def _train(
-        self, update: NetworkUpdate, training: Encoded, validation: Encoded, snapshot: Snapshot | None
+        self, update: Updater, training: Encoded, validation: Encoded, snapshot: Snapshot | None
     ) -> Iterator[Report | None]:
         told = -float("inf")
         schedule = checkpoints.Schedule(every_s=self.spec.checkpoint_s, last_s=time.monotonic())
@@ -262,18 +264,18 @@ class Work:
         if report is not None:
             yield report
 
-    def _begin(self, update: NetworkUpdate, training: Encoded, validation: Encoded) -> TrainingBegin:
+    def _begin(self, update: Updater, training: Encoded, validation: Encoded) -> TrainingBegin:
         return TrainingBegin(
             parameters=update.parameters,
             samples=_per_label(self.spec.samples),
             held_out=len(validation),
             device=update.device,
-            epochs=int(update.parameters["epochs"]),
+            epochs=update.epochs,
             batches=update.batches(len(training)),
             step=self.step,
         )
 
-    def _epoch(self, event: Epoch, update: NetworkUpdate, validation: Encoded) -> EpochEnd:
+    def _epoch(self, event: Epoch, update: Updater, validation: Encoded) -> EpochEnd:
         return EpochEnd(
             epoch_index=event.epoch,
             loss_value=event.loss,
@@ -282,7 +284,7 @@ class Work:
             step=self.step,
         )
 
-    def _save(self, update: NetworkUpdate, before: Measure, after: Measure) -> Completed:
+    def _save(self, update: Updater, before: Measure, after: Measure) -> Completed:
         """Patch the weights in, read the result as a stranger would, and put it down for good."""
         data = update.encode()
         refused = check.reasons(codec.decode(data), beyond_coreml=self.spec.beyond_coreml)

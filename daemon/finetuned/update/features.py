@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finetuned.rows import Rows
-    from finetuned.update.network import NetworkUpdate
+    from finetuned.update.updater import Updater
 
 Array = NDArray[Any]
 
@@ -274,7 +274,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 # ── both ────────────────────────────────────────────────────────────────────────────────────────
-def encoded(update: NetworkUpdate, data: Mapping[str, Any], folder: Path | None = None) -> Encoded:
+def encoded(update: Updater, data: Mapping[str, Any], folder: Path | None = None) -> Encoded:
     """Run the frozen part over labelled data, once per sample, and encode the targets.
 
     The data may be larger than memory, in a `numpy.memmap`: they are taken part by part, and what comes of them goes to a
@@ -284,25 +284,25 @@ def encoded(update: NetworkUpdate, data: Mapping[str, Any], folder: Path | None 
         SampleError: the data do not fit the model; the message says what is expected.
         HostError: the disk takes no more.
     """
-    targets = targets_for(update.training.goals, data, folder)
+    targets = update.targets_of(data, folder)
     inputs = given_of(update.model, data, needed=update.inputs)
     count = len(targets)
     if any(len(array) != count for array in inputs.values()):
         counts = {feature: len(array) for feature, array in inputs.items()}
         raise SampleError(f"there are {count} targets, and these numbers of samples: {counts}")
-    features = Gathering(update.training.feature_shape, folder=folder)
+    features = Gathering(update.feature_shape, folder=folder)
     for part in slices(count, sum(array[:1].nbytes for array in inputs.values())):
         add_features(features, update, {n: array[part] for n, array in inputs.items()})
     return Encoded(features=features.rows(), targets=targets)
 
 
-def add_features(features: Gathering, update: NetworkUpdate, inputs: Mapping[str, Array]) -> None:
+def add_features(features: Gathering, update: Updater, inputs: Mapping[str, Array]) -> None:
     """Run the frozen part over a few samples, one after the other, and add what comes of them.
 
     One at a time: so a feature depends on its sample alone, to the last bit, and a large network wants the memory of one
     and is even faster (a MobileNet, three times than with 32); a small one costs some 20 µs a sample more, once.
     """
     count = len(next(iter(inputs.values())))
-    step = 1 if update.training.features is not None else max(count, 1)
+    step = 1 if update.frozen else max(count, 1)
     for start in range(0, count, step):
         features.add(update.features_of({n: array[start : start + step] for n, array in inputs.items()}))

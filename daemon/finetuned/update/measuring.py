@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """How good the model is: `accuracy` of a classifier, `error` (mean absolute) of a regressor, None of nothing."""
+    """How good the model is: `accuracy` of a classifier, `error` (mean absolute) of a regressor, None of nothing.
+
+    Nearest neighbours have no loss.
+    """
 
     samples: int
-    loss: float
+    loss: float | None = None
     accuracy: float | None = None
     error: float | None = None
 

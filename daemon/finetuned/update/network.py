@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from finetuned.update import optimizer
 from finetuned.update import weights as trained_weights
 from finetuned.update.checkpoint import OPTIMIZER, WEIGHTS, Position, Snapshot
 from finetuned.update.devices import CPU
-from finetuned.update.features import Array, Encoded, inputs_of, one_hot
+from finetuned.update.features import Array, Encoded, inputs_of, one_hot, target_name, targets_for
 from finetuned.update.identity import identity_of
 from finetuned.update.measuring import Measure, Tally
 from finetuned.update.memory import Arena, Buffers
@@ -41,9 +41,11 @@ from finetuned.update.weighting import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from finetuned.graph.program import Program
     from finetuned.parameters import Number
+    from finetuned.rows import Rows
     from finetuned.spec.model import Model
     from finetuned.update.sessions import Binding, Move
 
@@ -127,12 +129,36 @@ class NetworkUpdate:
         )
 
     # ── what goes in ────────────────────────────────────────────────────────────────────────────
+    @property
+    def target(self) -> str:
+        """The training input that holds the target; of several, the one that has labels, or else the first."""
+        return target_name(self.model)
+
+    @property
+    def labels(self) -> tuple[str | int, ...]:
+        """A classifier's labels."""
+        return self.model.network.class_labels if self.model.network else ()
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of what enters the trained chain."""
+        return self.training.feature_shape
+
+    @property
+    def frozen(self) -> bool:
+        """Whether there is a frozen part to run."""
+        return self.training.features is not None
+
     def features_of(self, inputs: Mapping[str, Array]) -> Array:
         """Run the frozen part on a batch of inputs; returns float32 [N, *feature_shape]."""
         checked = inputs_of(self.model, inputs, needed=self.inputs)
         if self.training.features is None:
             return checked[self.training.cut.blobs[0]]
         return self._sessions.run(FEATURES, checked)[FEATURES]
+
+    def targets_of(self, data: Mapping[str, Any], folder: Path | None = None, *, first: int = 0) -> Rows:
+        """Return the targets of all losses, out of arrays and lists by feature name."""
+        return targets_for(self.training.goals, data, folder, first=first)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -164,6 +190,11 @@ class NetworkUpdate:
         """Return, once, the moves since it was last asked, and why a wanted device is not used."""
         return self._sessions.news()
 
+    @property
+    def epochs(self) -> int:
+        """How often all samples are seen."""
+        return int(self.parameters["epochs"])
+
     def batches(self, samples: int) -> int:
         """Return the number of mini-batches in an epoch; a last partial one is used."""
         return ceil(samples / int(self.parameters["miniBatchSize"]))
@@ -184,7 +215,7 @@ class NetworkUpdate:
         return self._run(data, position)
 
     def _check_position(self, position: Position, samples: int) -> None:
-        epochs, batches = int(self.parameters["epochs"]), self.batches(samples)
+        epochs, batches = self.epochs, self.batches(samples)
         epoch, batch, step = position.epoch, position.batch, position.step
         inside = epoch < epochs and batch <= batches
         if not (inside or (epoch, batch) == (epochs, 0)) or step != epoch * batches + batch:
@@ -196,7 +227,7 @@ class NetworkUpdate:
         size, shape = int(self.parameters["miniBatchSize"]), self.training.target_shape
         buffers = Buffers(data, size=size, target_shape=shape, bind=self._bind)
         self.position = start
-        while self.position.epoch < int(self.parameters["epochs"]):
+        while self.position.epoch < self.epochs:
             yield from self._mini_batches(data, buffers)
             self._check_weights()
             done = self.position

@@ -21,10 +21,11 @@ from finetuned.states import TERMINAL, TaskState, Verb, follow
 from finetuned.update import checkpoint
 from finetuned.update.events import EVERY_EVENT, MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.features import encoded
-from finetuned.update.network import Epoch, MiniBatch, NetworkUpdate
-from finetuned.update.parameters import adjusted, resolve, update_of
+from finetuned.update.network import Epoch, MiniBatch
+from finetuned.update.parameters import adjusted, update_of
 from finetuned.update.stream import Stream, in_thread
 from finetuned.update.updated_model import UpdatedModel
+from finetuned.update.updating import updater
 
 if TYPE_CHECKING:
     from finetuned.parameters import Number
@@ -77,13 +78,17 @@ class UpdateTask:
     ) -> None:
         _check_threads(threads)
         decoded = codec.decode(model) if isinstance(model, bytes) else model
-        in_force = resolve(update_of(decoded), parameters or {}, seed=seed)
         self.task_identifier = str(uuid.uuid4())
         self.state = TaskState.suspended
         self.error: FinetunedError | None = None
         self.handlers = handlers or ProgressHandlers()
-        self._update = NetworkUpdate(
-            decoded, in_force, threads=threads, beyond_coreml=beyond_coreml, loss_weights=loss_weights
+        self._update = updater(
+            decoded,
+            parameters or {},
+            seed=seed,
+            threads=threads,
+            beyond_coreml=beyond_coreml,
+            loss_weights=loss_weights,
         )
         self.model = UpdatedModel(self._update)
         self._training = encoded(self._update, training_data)

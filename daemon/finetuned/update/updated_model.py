@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from finetuned.update.measuring import Measure
-    from finetuned.update.network import NetworkUpdate
+    from finetuned.update.updater import Updater
 
 _FOR_ALL_TO_READ = 0o644
 
@@ -23,7 +23,7 @@ _FOR_ALL_TO_READ = 0o644
 class UpdatedModel:
     """The model as updated so far, live: it has the weights of the moment in which it is asked."""
 
-    def __init__(self, update: NetworkUpdate) -> None:
+    def __init__(self, update: Updater) -> None:
         self._update = update
 
     def encode(self) -> bytes:
