@@ -24,6 +24,7 @@ from finetuned.service.messages import (
     ParameterInfo,
     Released,
     Report,
+    Scaled,
     TaskSpec,
     TrainingBegin,
     result_path,
@@ -203,9 +204,18 @@ class ScriptedExecutor:
     async def close(self) -> None:
         """Nothing is left to close."""
 
-    async def describe(self, path: Path, *, beyond_coreml: bool = False) -> ModelInfo:  # noqa: ARG002 - `info` says all
-        """Note what is described."""
-        self.described.append(await asyncio.to_thread(path.read_bytes))
+    async def describe(
+        self,
+        path: Path,
+        *,
+        beyond_coreml: bool = False,  # noqa: ARG002 - `info` says all
+        scaled: Scaled | None = None,
+    ) -> ModelInfo:
+        """Note what is described; a model is scaled by saying so behind it."""
+        data = await asyncio.to_thread(path.read_bytes)
+        self.described.append(data)
+        if scaled is not None:
+            await asyncio.to_thread(Path(scaled.out).write_bytes, data + b" x %g" % scaled.pixel_scale)
         if isinstance(self.info, Exception):
             raise self.info
         return self.info

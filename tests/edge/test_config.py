@@ -17,9 +17,11 @@ from finetuned.edge.config import Config, Section, load, parse
 from finetuned.edge.folders import default_file, places
 from finetuned.edge.handover import received
 from finetuned.edge.passwords import password
-from finetuned.edge.rules import rule_of
+from finetuned.edge.rules import entries_of, growth_of, rule_of
+from finetuned.edge.sections import ModelEntry
 from finetuned.errors import ConfigurationError
 from finetuned.policy.trigger import Rule
+from finetuned.service.messages import Growth
 
 REFERENCE = Path(__file__).parents[2] / "config" / "finetuned.toml"
 
@@ -57,6 +59,10 @@ def test_the_reference_holds_every_key_at_its_default() -> None:
 def test_the_example_of_a_model_in_the_reference_can_be_taken_as_it_stands() -> None:
     _, _, example = REFERENCE.read_text().partition("# [models.gestures]")
     config = parse("[models.gestures]" + example.replace("\n# ", "\n"))
+    written = set(tomllib.loads(example.replace("\n# ", "\n").partition("\n[")[0]))
+    assert written == {*ModelEntry.model_fields} - {"trigger"}
+    assert growth_of(config)["gestures"] == Growth(most=1000)
+    assert entries_of(config)["gestures"].pixel_scale == 0.00392
     assert config.models["gestures"].labels == {"rock": "✊", "paper": "✋"}
     assert config.models["gestures"].parameters == {"epochs": 30, "learningRate": 0.01}
     assert rule_of(config, "gestures") == Rule(min_per_label=5)
@@ -106,7 +112,7 @@ def test_everything_wrong_is_said_at_once_each_with_its_path() -> None:
         ("thermal = {pause = 70}", "thermal: unknown; did you mean budget.thermal?"),
         (
             'models = {m = {path = "/m", weights = 1}}',
-            "models.m.weights: unknown (allowed: path, fit, beyond_coreml, priority, labels, parameters, trigger)",
+            "models.m.weights: unknown (allowed: path, fit, beyond_coreml, max_samples, when_full, duplicates, pixel_scale, priority, labels, parameters, trigger)",
         ),
         ("budget.thermal.resume = 71", "budget.thermal.resume: 71 must be below throttle (70)"),
         ("budget.thermal.throttle = 80", "budget.thermal.throttle: 80 must be below pause (80)"),

@@ -166,7 +166,8 @@ async def test_a_dropped_model_that_changes_while_it_is_read_comes_again(
         found = place.drop(ONE)
         describe = place.executor.describe
 
-        async def meanwhile(path: Path, *, beyond_coreml: bool) -> object:
+        async def meanwhile(path: Path, *, beyond_coreml: bool, scaled: object) -> object:
+            assert scaled is None
             place.drop(OTHER)
             return await describe(path, beyond_coreml=beyond_coreml)
 
@@ -182,8 +183,9 @@ async def test_rules_beyond_core_ml_hold_where_the_request_or_the_configuration_
     async with a_place(tmp_path, configured=Entry(beyond_coreml=True)) as place:
         asked: list[bool] = []
 
-        async def describe(path: Path, *, beyond_coreml: bool) -> object:
+        async def describe(path: Path, *, beyond_coreml: bool, scaled: object) -> object:
             assert path
+            assert scaled is None
             asked.append(beyond_coreml)
             return INFO
 
@@ -216,6 +218,30 @@ async def test_a_command_does_not_outvote_the_configuration(tmp_path: Path) -> N
         assert await place.names() == ["others"]
 
 
+# ── the scale of pixels ─────────────────────────────────────────────────────────────────────────
+async def test_a_base_is_registered_with_its_pixels_scaled_and_again_without_a_word(tmp_path: Path) -> None:
+    async with a_place(tmp_path, hands=Entry(pixel_scale=0.5)) as place:
+        for _ in range(2):
+            row = await place.models.register("hands", place.file(ONE))
+        assert place.desk.store.base("hands").read_bytes() == ONE + b" x 0.5"
+        assert row.digest == hashlib.sha256(ONE + b" x 0.5").hexdigest()
+        assert (row.info.pixel_scale, row.info.source) == (0.5, hashlib.sha256(ONE).hexdigest())
+        assert list(place.desk.store.incoming.iterdir()) == []
+        assert len(place.executor.described) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "said"), [(0.0, "its pixels as its file has them"), (0.25, "pixel_scale = 0.25")]
+)
+async def test_another_scale_than_a_model_is_registered_with_is_refused(
+    tmp_path: Path, first: float, said: str
+) -> None:
+    async with a_place(tmp_path) as place:
+        await place.models.register("hands", place.file(ONE), pixel_scale=first)
+        with pytest.raises(RequestError, match=rf"{said}, and 0.5 is asked for.*finetuned forget hands"):
+            await place.models.register("hands", place.file(ONE), pixel_scale=0.5)
+
+
 # ── the inbox ───────────────────────────────────────────────────────────────────────────────────
 async def test_labels_get_folders_by_the_configurations_names_where_it_gives_them_some(
     tmp_path: Path,
@@ -229,6 +255,28 @@ async def test_labels_get_folders_by_the_configurations_names_where_it_gives_the
         assert isinstance(taken, Intake)
         assert [taken.label_of(folder) for folder in ("rock", "pets", "7")] == ["✊", "cat/dog", "7"]
         assert taken.want.fit == "crop"
+
+
+async def test_a_model_of_open_labels_takes_any_folder_that_is_a_name(tmp_path: Path) -> None:
+    async with a_place(tmp_path, hands=Entry(labels={"pets": "cat/dog", "seven": "+07", "x": "x"})) as place:
+        place.executor.info = msgspec.structs.replace(
+            INFO, class_labels=("✊",), label_kind="string", open_labels=True
+        )
+        await place.models.register("hands", place.file(ONE))
+        place.executor.info = msgspec.structs.replace(
+            INFO, class_labels=(), label_kind="int64", open_labels=True
+        )
+        await place.models.register("whole", place.file(OTHER))
+        assert place.folders == {"hands", "hands/✊", "hands/pets", "hands/seven", "hands/x", "whole"}
+        texts, numbers = (place.models.intakes[name] for name in ("hands", "whole"))
+        assert isinstance(texts, Intake)
+        assert isinstance(numbers, Intake)
+        told = [
+            texts.label_of(folder) for folder in ("✊", "pets", "sun flower", "u\u0308", "a" * 121, "a\nb")
+        ]
+        assert told == ["✊", "cat/dog", "sun flower", "ü", None, None]
+        told = [numbers.label_of(folder) for folder in ("7", "-007", "seven", "7.5", "x", "9" * 19)]
+        assert told == ["7", "-7", None, None, None, None]
 
 
 async def test_a_model_without_labels_takes_no_files_and_says_why(tmp_path: Path) -> None:

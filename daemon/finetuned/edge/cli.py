@@ -22,6 +22,7 @@ from finetuned.edge.options import (
     LossWeights,
     ModelFile,
     Parameters,
+    PixelScale,
     Threads,
 )
 
@@ -108,6 +109,7 @@ def add(
     model: ModelFile,
     name: Annotated[str | None, typer.Option("--name", help="Its name; the file's own by default.")] = None,
     beyond_coreml: BeyondCoreml = False,
+    pixel_scale: PixelScale = 0.0,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -115,7 +117,7 @@ def add(
     from finetuned.edge import store_cli
 
     with console.told(json=json):
-        store_cli.add(model, name, config, beyond_coreml=beyond_coreml, json=json)
+        store_cli.add(model, name, config, beyond_coreml=beyond_coreml, pixel_scale=pixel_scale, json=json)
 
 
 @app.command()

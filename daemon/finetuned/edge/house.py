@@ -21,7 +21,7 @@ from finetuned.edge.limits import budget_of, machine_of
 from finetuned.edge.logs import get_logger
 from finetuned.edge.mqtt import Bridge
 from finetuned.edge.requests import Memory
-from finetuned.edge.rules import entries_of, rule_of
+from finetuned.edge.rules import entries_of, growth_of, rule_of
 from finetuned.edge.systemd import Notifier
 from finetuned.edge.threads import threads_of
 from finetuned.edge.verbs import Desk as Verbs
@@ -330,6 +330,7 @@ def _settings(config: Config) -> Settings:
         urgent=frozenset(name for name, entry in config.models.items() if entry.priority == "urgent"),
         report_interval_s=1 / rate if rate else -1.0,
         parameters={name: entry.parameters for name, entry in config.models.items()},
+        growth=growth_of(config),
         places=config.worker.max_running,
         checkpoint_s=config.worker.checkpoint_s,
         release_after_s=config.budget.release_after_s,

@@ -48,6 +48,17 @@ BeyondCoreml = Annotated[
         help="Also what the arithmetic allows and Apple's validator refuses: merges, further layers, several losses.",
     ),
 ]
+PixelScale = Annotated[
+    float,
+    typer.Option(
+        "--pixel-scale",
+        metavar="X",
+        min=0.0,
+        max=1000.0,
+        help="Multiply the pixels by it (0.00392 is 1/255): written into the model's file; 0: as the file has it.",
+        show_default=False,
+    ),
+]
 LossWeights = Annotated[
     list[str] | None,
     typer.Option(

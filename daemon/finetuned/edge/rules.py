@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.policy.trigger import Rule
+from finetuned.service.messages import Growth
 from finetuned.service.models import Entry
 
 if TYPE_CHECKING:
@@ -14,7 +15,20 @@ if TYPE_CHECKING:
 def entries_of(config: Config) -> dict[str, Entry]:
     """Return what each model of the configuration takes, and by which rules it is judged."""
     return {
-        name: Entry(labels=entry.labels, fit=entry.fit, beyond_coreml=entry.beyond_coreml)
+        name: Entry(
+            labels=entry.labels,
+            fit=entry.fit,
+            beyond_coreml=entry.beyond_coreml,
+            pixel_scale=entry.pixel_scale,
+        )
+        for name, entry in config.models.items()
+    }
+
+
+def growth_of(config: Config) -> dict[str, Growth]:
+    """Return how each model of the configuration grows, where it holds its samples."""
+    return {
+        name: Growth(most=entry.max_samples, when_full=entry.when_full, duplicates=entry.duplicates)
         for name, entry in config.models.items()
     }
 

@@ -163,6 +163,11 @@ class ModelEntry(Section):
     path: Annotated[Word, AfterValidator(absolute)]
     fit: Literal["stretch", "crop"] = "stretch"
     beyond_coreml: bool = False
+    # How a model grows that holds its samples (nearest neighbours), and what its file is to say of its pixels.
+    max_samples: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    when_full: Literal["oldest", "balanced"] = "oldest"
+    duplicates: bool = False
+    pixel_scale: Annotated[float, Field(ge=0, le=1000)] = 0.0
     priority: Literal["normal", "urgent"] = "normal"
     labels: dict[str, str] = Field(default_factory=dict)
     parameters: dict[str, Annotated[bool | int | float, BeforeValidator(_number)]] = Field(

@@ -34,17 +34,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finetuned.edge.config import Config
-    from finetuned.edge.folders import Places
     from finetuned.service.ledger_models import ModelRow
     from finetuned.service.ledger_versions import VersionRow
 
 
-def add(path: Path, name: str | None, config: Path | None, *, beyond_coreml: bool, json: bool) -> None:
+def add(  # noqa: PLR0913 - what the command takes
+    path: Path,
+    name: str | None,
+    config: Path | None,
+    *,
+    beyond_coreml: bool,
+    pixel_scale: float,
+    json: bool,
+) -> None:
     """Register the model; what cannot be updated is refused with every reason."""
     loaded = configuration.load(config)
     where = places(loaded)
     known_as = model_name(name or path.name.removesuffix(MODEL_SUFFIX))
-    row = asyncio.run(_register(known_as, path.absolute(), loaded, where, beyond_coreml=beyond_coreml))
+    row = asyncio.run(
+        _register(known_as, path.absolute(), loaded, beyond_coreml=beyond_coreml, pixel_scale=pixel_scale)
+    )
     inbox = where.inbox / known_as
     if json:
         console.line({"model": known_as, "inbox": str(inbox), "info": row.info})
@@ -68,8 +77,11 @@ async def _workers() -> AsyncIterator[LocalExecutor]:
         await workers.close()
 
 
-async def _register(name: str, path: Path, config: Config, where: Places, *, beyond_coreml: bool) -> ModelRow:
+async def _register(
+    name: str, path: Path, config: Config, *, beyond_coreml: bool, pixel_scale: float
+) -> ModelRow:
     """Do what the daemon does with a model of its configuration; it may be running meanwhile."""
+    where = places(config)
     store = Store(where.state)
     store.prepare()
     async with Ledger.open(store.ledger) as ledger:
@@ -86,7 +98,7 @@ async def _register(name: str, path: Path, config: Config, where: Places, *, bey
         )
         async with _workers() as workers:
             models = Models(desk, workers, where.inbox, entries_of(config))
-            return await models.register(name, path, beyond_coreml=beyond_coreml)
+            return await models.register(name, path, beyond_coreml=beyond_coreml, pixel_scale=pixel_scale)
 
 
 def models(config: Path | None, *, json: bool) -> None:

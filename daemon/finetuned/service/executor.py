@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from finetuned.service.messages import CheckpointRef, Control, ModelInfo, Report, TaskSpec
+    from finetuned.service.messages import CheckpointRef, Control, ModelInfo, Report, Scaled, TaskSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,11 @@ class Executor(Protocol):
 class Describer(Protocol):
     """Reads a stranger's model; always on this machine."""
 
-    async def describe(self, path: Path, *, beyond_coreml: bool = False) -> ModelInfo:
+    async def describe(
+        self, path: Path, *, beyond_coreml: bool = False, scaled: Scaled | None = None
+    ) -> ModelInfo:
         """Return what the model at `path` is; ModelError where it cannot be read, HostError where the reader is lost.
 
-        `beyond_coreml`: judge it by what the arithmetic allows, not by Core ML's rules alone.
+        `beyond_coreml`: judge it by what the arithmetic allows, not by Core ML's rules alone.  `scaled`: write that, and
+        describe it instead.
         """

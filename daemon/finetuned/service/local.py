@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Command,
         Control,
         ModelInfo,
+        Scaled,
         TaskSpec,
         WorkerReport,
     )
@@ -302,9 +303,11 @@ class LocalExecutor:
         return f"the worker died: {ending(await run.child.wait())}{_because(run.child.last_words)}"
 
     # ── describing ──────────────────────────────────────────────────────────────────────────────
-    async def describe(self, path: Path, *, beyond_coreml: bool = False) -> ModelInfo:
+    async def describe(
+        self, path: Path, *, beyond_coreml: bool = False, scaled: Scaled | None = None
+    ) -> ModelInfo:
         """Read a model in a worker, since reading one means protobuf and NumPy."""
-        question = Describe(path=str(path), beyond_coreml=beyond_coreml)
+        question = Describe(path=str(path), beyond_coreml=beyond_coreml, scaled=scaled)
         try:
             return await self._described(question)
         except GoneError:  # the warm worker had died before it was needed

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
 
 from finetuned import files
 from finetuned.errors import FinetunedError, HostError, ModelError, RequestError
@@ -18,6 +21,7 @@ from finetuned.service.ledger_models import (
     list_models,
     register_model,
 )
+from finetuned.service.messages import Scaled
 from finetuned.service.names import REASON, SPARE, file_name, model_name
 from finetuned.service.places import MODEL_SUFFIX, Intake, intake
 from finetuned.service.store import make_inbox
@@ -37,11 +41,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What the configuration says of a model: folder name → label, how pictures are fitted, and by which rules it is judged."""
+    """What the configuration says of a model: folder name → label, how pictures are fitted, and by which rules it is judged.
+
+    `pixel_scale`: what its file shall multiply pixels by; 0: what it says.
+    """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     fit: Literal["stretch", "crop"] = "stretch"
     beyond_coreml: bool = False
+    pixel_scale: float = 0.0
 
 
 class Models:
@@ -80,13 +88,15 @@ class Models:
         self._known = known
         return True
 
-    async def register(self, name: str, path: Path, *, beyond_coreml: bool = False) -> ModelRow:
+    async def register(
+        self, name: str, path: Path, *, beyond_coreml: bool = False, pixel_scale: float = 0.0
+    ) -> ModelRow:
         """Register the model at `path` as `name`, and make its inbox; one that is registered already is not read again.
 
-        Beyond Core ML's rules where that is asked for, here or in the configuration.
+        Beyond Core ML's rules, and with its pixels scaled, where that is asked for, here or in the configuration.
 
         Raises:
-            RequestError: the name is not allowed, or another model has it.
+            RequestError: the name is not allowed, or another model has it, or this one with its pixels scaled otherwise.
             ModelError: the file is no model, or one that cannot be updated: the message holds every reason; or it leaves
                 Core ML, and the configuration has the model without `beyond_coreml`.
             HostError: it cannot be read, or the disk refuses it.
@@ -94,19 +104,35 @@ class Models:
         model_name(name)
         await asyncio.to_thread(refuse_at_sight, path)
         there = await self._desk.ledger.run(find_model, name)
-        if there is None or there.digest != await asyncio.to_thread(files.sha256_of, path):
-            # A worker looks first: what is no model never gets into the daemon's own memory.
-            entry = self._entries.get(name, Entry())
-            info = await self._describer.describe(path, beyond_coreml=beyond_coreml or entry.beyond_coreml)
-            if not info.updatable:
-                raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
-            self._heed(name, info)
-            baseline = Baseline(name=name, data=await asyncio.to_thread(read, path), info=info)
+        entry = self._entries.get(name, Entry())
+        source, scale = await asyncio.to_thread(files.sha256_of, path), pixel_scale or entry.pixel_scale
+        if there is None or source not in {there.digest, there.info.source}:
+            beyond = beyond_coreml or entry.beyond_coreml
+            info, data = await self._looked_at(name, path, scale, beyond_coreml=beyond)
+            if scale:
+                info = replace(info, pixel_scale=scale, source=source)
+            baseline = Baseline(name=name, data=data, info=info)
             await self._desk.ledger.run(register_model, self._desk.store, baseline, at=self._desk.now())
         else:
+            _refuse_other_scale(there, scale)
             self._heed(name, there.info)
         await self.refresh()
         return await self._desk.ledger.run(get_model, name)
+
+    async def _looked_at(
+        self, name: str, path: Path, scale: float, *, beyond_coreml: bool
+    ) -> tuple[ModelInfo, bytes]:
+        """Let a worker look first, and scale: what is no model never gets into the daemon's own memory."""
+        out = self._desk.store.incoming / f"{secrets.token_hex(8)}{MODEL_SUFFIX}"
+        scaled = Scaled(pixel_scale=scale, out=str(out)) if scale else None
+        try:
+            info = await self._describer.describe(path, beyond_coreml=beyond_coreml, scaled=scaled)
+            if not info.updatable:
+                raise ModelError(f"{name} cannot be updated: {'; '.join(info.reasons)}")
+            self._heed(name, info)
+            return info, await asyncio.to_thread(read, out if scaled else path)
+        finally:
+            await asyncio.to_thread(out.unlink, missing_ok=True)
 
     async def take(self, found: Found) -> ModelRow | None:
         """Register a model that was dropped into the inbox, or put it aside with the reason."""
@@ -155,6 +181,17 @@ class Models:
     def _intake(self, row: ModelRow) -> Intake | str:
         entry = self._entries.get(row.name, Entry())
         return intake(row.info, entry.labels, entry.fit)
+
+
+def _refuse_other_scale(there: ModelRow, scale: float) -> None:
+    """Raise where a registered model's pixels shall be scaled otherwise: a base never changes."""
+    known = there.info.pixel_scale
+    if scale and scale != known:
+        raise RequestError(
+            f"{there.name} is registered with {f'pixel_scale = {known:g}' if known else 'its pixels as its file has them'}, "
+            f"and {scale:g} is asked for now; its versions and features are of the former: register the model under another "
+            f"name, or forget it with all its samples (finetuned forget {there.name}) and register it anew"
+        )
 
 
 def folders(row: ModelRow, mapping: Mapping[str, str]) -> list[str]:
