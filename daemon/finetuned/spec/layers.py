@@ -129,8 +129,9 @@ def _pooling(message: pb.NeuralNetworkLayer) -> Pooling:
     params = message.pooling
     return Pooling(
         type=named(params, params.type, "PoolingType", "pooling type"),
-        kernel=pair(params.kernelSize, 3, "kernelSize"),
-        stride=pair(params.stride, 1, "stride"),
+        # A global pool has neither, whatever stands there: coremltools writes [0, 0].
+        kernel=pair(() if params.globalPooling else params.kernelSize, 3, "kernelSize"),
+        stride=pair(() if params.globalPooling else params.stride, 1, "stride"),
         padding=_pooling_padding(params),
         exclude_padding=params.avgPoolExcludePadding,
         global_pooling=params.globalPooling,
