@@ -3,6 +3,10 @@
 Everything is a pure function that returns the bytes of a `.mlmodel`; what `finetuned.spec.check` refuses is never returned.
 """
 
+from finetuned.spec.author.description import described
+from finetuned.spec.author.extractor import front
+from finetuned.spec.author.labels import head, with_label, without_label
+from finetuned.spec.author.neighbors import emptied, voting, without_samples
 from finetuned.spec.author.networks import (
     SGD,
     Activation,
@@ -16,6 +20,10 @@ from finetuned.spec.author.networks import (
     classifier,
     regressor,
 )
+from finetuned.spec.author.pipelines import Vote, nearest
+from finetuned.spec.author.pixels import scaled
+from finetuned.spec.author.settings import setting, with_parameters
+from finetuned.spec.author.training import Marked, updatable
 
 __all__ = [
     "SGD",
@@ -26,7 +34,22 @@ __all__ = [
     "ImageInput",
     "Layer",
     "Limits",
+    "Marked",
     "Training",
+    "Vote",
     "classifier",
+    "described",
+    "emptied",
+    "front",
+    "head",
+    "nearest",
     "regressor",
+    "scaled",
+    "setting",
+    "updatable",
+    "voting",
+    "with_label",
+    "with_parameters",
+    "without_label",
+    "without_samples",
 ]

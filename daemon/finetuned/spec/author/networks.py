@@ -288,7 +288,11 @@ def _add_training(model: pb.Model, network: Body, training: Training) -> None:
     """Mark the model, write optimizer and epochs, and list the model's input as a training input."""
     model.isUpdatable = True
     model.description.trainingInput.add().CopyFrom(model.description.input[0])
-    update = network.updateParams
+    add_update_parameters(network.updateParams, training)
+
+
+def add_update_parameters(update: pb.NetworkUpdateParameters, training: Training) -> None:
+    """Write optimizer, epochs, shuffle and seed."""
     if isinstance(training.optimizer, SGD):
         _fill_sgd(update.optimizer.sgdOptimizer, training.optimizer)
     else:

@@ -1,0 +1,188 @@
+"""A trained network's classes: one more, without touching the others, or one fewer.
+
+A new class is a new last row of the last fully connected layer.  Its weights are imprinted (Qi, Brown and Lowe, "Low-Shot
+Learning with Imprinted Weights", CVPR 2018): the mean feature of the label's first samples gives the direction, the mean length of
+the old rows the scale.  That network compares by cosines and one trained with cross entropy does not: with the old rows' mean
+bias the new label would win nearly everywhere.  So the bias is the least with which most of the samples get the new label.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetuned.errors import ModelError, SampleError
+from finetuned.spec.author import neighbors, numbers
+from finetuned.spec.author.editing import label_vector, learner, named, opened, sealed, set_labels
+from finetuned.spec.names import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from finetuned.spec import coreml_pb2 as pb
+    from finetuned.spec.model import FloatArray
+
+MOST = 0.75
+"""So many of its first samples get the new label at once; all of them, and one that is far off would draw in the old classes'."""
+MARGIN = 0.1
+"""By how much its score is above the best old one there: enough for float32."""
+
+_THROUGH = frozenset({"softmax", "softmaxND", "flatten", "activation"})
+"""What may stand between the rows and the probabilities: it takes any number of channels."""
+_PER_CHANNEL = frozenset({"PReLU", "parametricSoftplus"})
+
+
+def with_label(data: bytes, label: str | int, features: FloatArray | None = None) -> bytes:
+    """Return the classifier with one more label, the last; the rows of the others stay bit for bit, as float32 numbers.
+
+    Args:
+        data: a classifier whose classes are the rows of its last fully connected layer, or a pipeline that ends in one.
+        label: the new one; of a model with int64 labels a whole number, which may be written out.
+        features: [N, inputs] what enters that layer (`head`) of the label's first samples; None: the new row is zeros, and
+            its bias the mean of the old ones.
+
+    Raises:
+        ModelError: there is such a label already, or its classes come from elsewhere, or what `check` says.
+        SampleError: features of another width, or that are not finite.
+    """
+    message = opened(data)
+    model = learner(message)
+    if neighbors.is_neighbors(message):
+        raise ModelError("a k-NN classifier takes any label: update it with samples of the new one")
+    network, entry = _head(model)
+    labels = label_vector(network)
+    new = neighbors.whole(label, "the label") if network.HasField("int64ClassLabels") else str(label)
+    if new in labels:
+        raise ModelError(
+            f"the model has the label {quoted(str(new))} already, at position {labels.index(new)}"
+        )
+    weights, bias = numbers.read(entry)
+    row, shift = _imprinted(weights, bias, features)
+    if bias is None and shift:
+        bias = np.zeros(len(weights), np.float32)
+    _resize(
+        model,
+        entry,
+        weights=np.vstack([weights, row]),
+        bias=None if bias is None else np.append(bias, np.float32(shift)),
+    )
+    set_labels(network, [*labels, new])
+    return sealed(message, data)
+
+
+def without_label(data: bytes, label: str) -> bytes:
+    """Return the classifier without a label: a network without its row, a k-NN classifier without its samples.
+
+    Raises:
+        ModelError: there is no such label, or it is a network's last one; its classes come from elsewhere.
+    """
+    message = opened(data)
+    if neighbors.is_neighbors(message):
+        return neighbors.without_label(data, label)
+    model = learner(message)
+    network, entry = _head(model)
+    labels = label_vector(network)
+    found = [position for position, each in enumerate(labels) if str(each) == label]
+    if not found:
+        raise ModelError(f"the model has no label {quoted(label)}; it has {named(labels)}")
+    if len(labels) == 1:
+        raise ModelError(f"{quoted(label)} is the only label; a classifier keeps at least one")
+    weights, bias = numbers.read(entry)
+    kept = np.delete(weights, found[0], axis=0)
+    _resize(model, entry, weights=kept, bias=None if bias is None else np.delete(bias, found[0]))
+    set_labels(network, [each for position, each in enumerate(labels) if position != found[0]])
+    return sealed(message, data)
+
+
+# ── the new row ─────────────────────────────────────────────────────────────────────────────────
+def _imprinted(
+    weights: FloatArray, bias: FloatArray | None, features: FloatArray | None
+) -> tuple[NDArray[np.float32], float]:
+    """Return the row and its bias."""
+    width = weights.shape[1]
+    old = np.zeros(len(weights)) if bias is None else bias.astype(np.float64)
+    if features is None:
+        return np.zeros(width, np.float32), float(old.mean())
+    if features.ndim != 2 or features.shape[1] != width or not len(features):  # noqa: PLR2004 - samples, numbers
+        raise SampleError(f"features of shape {list(features.shape)} are no samples of {width} numbers")
+    rows, seen = weights.astype(np.float64), features.astype(np.float64)
+    mean = seen.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    if not 0 < length < np.inf:
+        raise SampleError("the samples' mean feature is zero or not finite: there is no direction to imprint")
+    row = mean / length * np.linalg.norm(rows, axis=1).mean()
+    lacking = (seen @ rows.T + old).max(axis=1) - seen @ row
+    return row.astype(np.float32), float(np.quantile(lacking, MOST, method="higher") + MARGIN)
+
+
+# ── the head ────────────────────────────────────────────────────────────────────────────────────
+def head(data: bytes) -> str:
+    """Return the blob that enters the layer whose rows are the classes; errors are those of `with_label`."""
+    return str(_head(learner(opened(data)))[1].input[0])
+
+
+def _head(model: pb.Model) -> tuple[pb.NeuralNetworkClassifier, pb.NeuralNetworkLayer]:
+    """Return the classifier and the layer whose rows are its classes."""
+    if not model.HasField("neuralNetworkClassifier"):
+        raise ModelError(f"a {model.WhichOneof('Type')} has no class labels; a neuralNetworkClassifier has")
+    network = model.neuralNetworkClassifier
+    blob = network.labelProbabilityLayerName or "".join(network.layers[-1].output[:1])
+    by_blob = {each: entry for entry in network.layers for each in entry.output}
+    path = []
+    while (entry := by_blob.get(blob)) is not None and _passes(entry):
+        path.append(blob)
+        blob = entry.input[0]
+    if entry is None or not entry.HasField("innerProduct"):
+        found = (
+            f"the layer {quoted(entry.name)} ({entry.WhichOneof('layer')})"
+            if entry
+            else f"the input {quoted(blob)}"
+        )
+        raise ModelError(
+            f"the classes are made by {found}; labels can be added and removed where a fully connected layer (innerProduct) "
+            "makes them, with nothing but softmax, activation and flatten behind it"
+        )
+    _check_alone(network, entry, {blob, *path})
+    labels, rows = len(label_vector(network)), entry.innerProduct.outputChannels
+    if labels != rows:
+        raise ModelError(f"the classifier has {labels} labels, and {quoted(entry.name)} makes {rows} classes")
+    return network, entry
+
+
+def _passes(entry: pb.NeuralNetworkLayer) -> bool:
+    kind = entry.activation.WhichOneof("NonlinearityType")
+    return entry.WhichOneof("layer") in _THROUGH and kind not in _PER_CHANNEL and len(entry.input) == 1
+
+
+def _check_alone(
+    network: pb.NeuralNetworkClassifier, head: pb.NeuralNetworkLayer, way: Iterable[str]
+) -> None:
+    """Refuse a network in which another layer reads what the classes are made of: it would get one number too many."""
+    blobs = set(way)
+    for entry in network.layers:
+        if entry is not head and not blobs.isdisjoint(entry.input) and blobs.isdisjoint(entry.output):
+            raise ModelError(
+                f"the layer {quoted(entry.name)} reads the classes of {quoted(head.name)}, too, and would get another number of them"
+            )
+
+
+def _resize(
+    model: pb.Model, entry: pb.NeuralNetworkLayer, *, weights: FloatArray, bias: FloatArray | None
+) -> None:
+    """Write the rows, and say their new number wherever the file says the old one."""
+    before, after = entry.innerProduct.outputChannels, len(weights)
+    numbers.write(entry, weights, bias)
+    if bias is not None:
+        entry.innerProduct.bias.isUpdatable = entry.isUpdatable
+    entry.innerProduct.outputChannels = after
+    entry.innerProduct.int8DynamicQuantize = False
+    losses = model.neuralNetworkClassifier.updateParams.lossLayers
+    targets = {loss.meanSquaredErrorLossLayer.target for loss in losses}
+    made = {blob for layer in model.neuralNetworkClassifier.layers for blob in layer.output}
+    for feature in (*model.description.output, *model.description.trainingInput):
+        shape = feature.type.multiArrayType.shape
+        if feature.name in targets | made and list(shape) == [before]:
+            shape[:] = [after]
