@@ -82,6 +82,22 @@ def test_accuracy_decides_then_loss_and_what_cannot_be_measured_is_kept(
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "promotion", "reason"),
+    [
+        (0.3, 0.8, "promoted", "better on 15 held-out samples"),
+        (0.8, 0.8, "promoted", "as good on 15 held-out samples"),
+        (0.8, 0.7, "kept", "worse on 15 held-out samples"),
+    ],
+)
+def test_without_a_loss_what_is_as_good_is_promoted_since_it_knows_more(
+    before: float, after: float, promotion: str, reason: str
+) -> None:
+    scores = (Score(accuracy=accuracy, loss_value=None) for accuracy in (before, after))
+    judged = judge(*scores, held_out=True, by_loss=False)
+    assert (judged.promotion, judged.reason) == (promotion, reason)
+
+
+@pytest.mark.parametrize(
     ("samples", "reason"),
     [
         (6, "better on the 6 samples it was trained on; too few to hold any out"),

@@ -77,7 +77,8 @@ def _whose(event: events.Event) -> str:
 def _begun(event: events.TrainingBegin) -> str:
     count = sum(event.samples.values())
     again = f", attempt {event.attempt} from mini-batch {event.step}" if event.step else ""
-    return f"training begins on {harmless(event.device, 20)}, {count} samples, {event.epochs} epochs{again}"
+    epochs = f", {event.epochs} epochs" if event.epochs else ""  # nearest neighbours have none
+    return f"training begins on {harmless(event.device, 20)}, {count} samples{epochs}{again}"
 
 
 def _epoch(event: events.EpochEnd) -> str:

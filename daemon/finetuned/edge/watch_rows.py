@@ -65,7 +65,7 @@ def task_rows(task: TaskStateView, losses: Sequence[float], width: int) -> list[
     if task.state == "suspended" and not task.progress:
         return [line.append_text(_standing(task, " "))]
     _bar(line, task, layout)
-    epoch = f"  epoch {count(task.epoch)}/{count(task.epochs)}"
+    epoch = f"  epoch {count(task.epoch)}/{count(task.epochs)}" if task.epochs else ""
     left = "" if task.eta_seconds is None else f"  {lasting(task.eta_seconds)}"
     standing = (
         [_standing(task, "  ")] if task.state != "running" or task.pace != "full" or task.reasons else []

@@ -16,7 +16,7 @@ class Measured(Protocol):
 
     @property
     def loss_value(self) -> float | None:
-        """The mean loss over them; None where it is not a finite number."""
+        """The mean loss over them; None where it is not a finite number, or there is none."""
 
     @property
     def accuracy(self) -> float | None:
@@ -31,12 +31,17 @@ class Promotion:
     reason: str
 
 
-def judge(before: Measured, after: Measured, *, held_out: bool) -> Promotion:
+def judge(before: Measured, after: Measured, *, held_out: bool, by_loss: bool = True) -> Promotion:
     """Promote the candidate if it is better: by accuracy, where that is equal by loss.
 
-    A regressor has a loss only.  `held_out` tells whether the samples were kept from training; a candidate that
-    is judged on what it learnt from says so.  One that cannot be measured (NaN, infinite) is never promoted.
+    A regressor has a loss only.  What has none (`by_loss` false: nearest neighbours) is promoted also if it is as good: it
+    knows more.  `held_out` tells whether the samples were kept from training; a candidate that is judged on what it learnt
+    from says so.  One that cannot be measured (NaN, infinite) is never promoted.
     """
+    if not by_loss:
+        return _by_accuracy(
+            before.accuracy or 0.0, after.accuracy or 0.0, _where(after.samples, held_out=held_out)
+        )
     known, rank = _rank(before), _rank(after)
     if rank is None:
         return Promotion(promotion="kept", reason="its loss is not a finite number")
@@ -45,6 +50,12 @@ def judge(before: Measured, after: Measured, *, held_out: bool) -> Promotion:
         return Promotion(promotion="promoted", reason=f"better on {where}")
     word = "no better" if rank == known else "worse"
     return Promotion(promotion="kept", reason=f"{word} on {where}")
+
+
+def _by_accuracy(before: float, after: float, where: str) -> Promotion:
+    if after < before:
+        return Promotion(promotion="kept", reason=f"worse on {where}")
+    return Promotion(promotion="promoted", reason=f"{'as good' if after == before else 'better'} on {where}")
 
 
 def _rank(measured: Measured) -> tuple[float, float] | None:

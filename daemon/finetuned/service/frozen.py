@@ -1,5 +1,7 @@
 """The frozen features of a task's samples: those that are kept, and the others computed and kept.
 
+A model without a frozen part has its inputs for features, which are kept already.
+
 One sample at a time.  So a pause takes effect after one of them, however large the model; and so a feature depends on its
 sample alone, not on which others were missing when it was computed: a task that was interrupted in the middle of them
 ends in the same bytes.  (onnxruntime 1.32 on x86-64 gives the same bits for any batch, but promises nothing.  A MobileNet
@@ -80,7 +82,9 @@ class Frozen:
                     continue
                 computed = self._computed(digest)
                 features.add(computed)
-                if self._update.device == self._device:  # also after a device failed in this very one
+                if (
+                    self._update.frozen and self._update.device == self._device
+                ):  # also after a device failed in this very one
                     made.append((digest, computed.tobytes()))
                 yield
         finally:

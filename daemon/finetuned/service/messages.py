@@ -109,7 +109,10 @@ class TaskSpec(Value, frozen=True, kw_only=True):
 
 
 class Metrics(Value, frozen=True, kw_only=True):
-    """How good a model is on samples: the fields of its kind.  What is not finite (a sample is too large) is null."""
+    """How good a model is on samples: the fields of its kind.
+
+    What is not finite (a sample is too large) is null, and so is the loss of what has none (nearest neighbours).
+    """
 
     samples: int
     loss_value: float | None

@@ -96,7 +96,8 @@ def _text(card: Card) -> str:
 
 def _card(desk: Desk, attempt: Attempt, report: Completed, version: int) -> Card:
     row, began = attempt.row, attempt.began
-    promotion = judge(report.before, report.after, held_out=report.held_out)
+    by_loss = not attempt.spec.base_path
+    promotion = judge(report.before, report.after, held_out=report.held_out, by_loss=by_loss)
     return Card(
         model=row.model,
         user=row.user,

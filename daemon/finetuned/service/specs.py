@@ -12,7 +12,7 @@ import msgspec
 from finetuned import files
 from finetuned.service.ledger_tasks import task_samples
 from finetuned.service.ledger_versions import digest_of
-from finetuned.service.messages import SampleRef, TaskSpec
+from finetuned.service.messages import Growth, SampleRef, TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,15 +38,12 @@ class Inputs(Protocol):
 
 
 async def samples_of(desk: Desk, inputs: Inputs, row: TaskRow, want: InputSpec) -> list[SampleRow]:
-    """Return a task's samples, all decoded; one that has become undecodable is left out, and said.
-
-    In the order of their content: the same samples give the same model, however they arrived.
-    """
+    """Return a task's samples in the order of acceptance, all decoded; one that is undecodable now is left out, and said."""
     samples = await desk.ledger.run(task_samples, row.id)
     gone = await inputs.ensure(samples, want)
     for digest, reason in gone.items():
         log.warning("task %s goes without sample %s: %s", row.id, digest[:12], reason)
-    return sorted((sample for sample in samples if sample.digest not in gone), key=lambda each: each.digest)
+    return [sample for sample in samples if sample.digest not in gone]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +57,17 @@ class Order:
 
 
 async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
-    """Return the attempt's spec, once it is written; digests are the ledger's, not those of what lies there now."""
-    row, store = order.row, desk.store
+    """Return the attempt's spec, once it is written; digests are the ledger's, not those of what lies there now.
+
+    Samples come in the order of their content: the same ones give the same model, however they arrived.  A model that holds
+    its samples has them in the order of acceptance, and begins with its base each time: so what was forgotten, relabelled
+    or grown too old is not in it.
+    """
+    row, store, info = order.row, desk.store, order.known.info
     folder = store.task(row.id)
     digest = await desk.ledger.run(digest_of, row.model, row.user, row.parent)
-    refs = tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in order.samples)
+    samples = order.samples if info.open_labels else sorted(order.samples, key=lambda each: each.digest)
+    refs = tuple(SampleRef(digest=s.digest, label=s.label, held_out=s.held_out) for s in samples)
     spec = TaskSpec(
         task=row.id,
         model=row.model,
@@ -72,6 +75,8 @@ async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
         model_path=str(store.model_file(row.model, row.user, row.parent)),
         model_digest=digest or order.known.digest,
         base_digest=order.known.digest,
+        base_path=str(store.base(row.model)) if info.open_labels else "",
+        growth=settings.growth.get(row.model, Growth()),
         inputs_path=str(store.inputs(row.model, row.user)),
         input_signature=order.want.signature,
         samples=refs,
@@ -81,7 +86,7 @@ async def write_spec(desk: Desk, settings: Settings, order: Order) -> TaskSpec:
         seed=row.seed,
         threads=settings.threads,
         devices=settings.devices,
-        beyond_coreml=bool(order.known.info.departures),
+        beyond_coreml=bool(info.departures),
         checkpoint_s=settings.checkpoint_s,
         report_interval_s=settings.report_interval_s,
     )

@@ -50,6 +50,7 @@ from finetuned.spec import check, codec
 from finetuned.update import checkpoint
 from finetuned.update.devices import CPU
 from finetuned.update.features import Encoded
+from finetuned.update.growth import Growth
 from finetuned.update.network import Epoch, MiniBatch
 from finetuned.update.parameters import adjusted, update_of
 from finetuned.update.session import VERSION
@@ -112,7 +113,7 @@ class Work:
         if "learningRate" not in parameters:
             raise ParameterError("a running task takes a learningRate and nothing else")
         if self.update is not None:
-            adjusted(update_of(self.update.model), parameters)
+            _check_rate(self.update, parameters["learningRate"])
         self._rates.given.append((None, float(parameters["learningRate"])))
         return self._pinned()[0] if self._begun else None
 
@@ -160,7 +161,7 @@ class Work:
             training = yield from self._encoded(frozen, update, held_out=False)
             validation = yield from self._encoded(frozen, update, held_out=True)
         judged = validation if len(validation) else training
-        before = update.measure(judged)
+        before = self._before(update, judged, held_out=len(validation) > 0)
         yield None
         yield from self._moves(update)
         if snapshot is not None:
@@ -171,27 +172,44 @@ class Work:
         yield self._save(update, before, after)
 
     def _load(self) -> Updater:
-        data = Path(self.spec.model_path).read_bytes()
-        found = hashlib.sha256(data).hexdigest()
-        if found != self.spec.model_digest:
-            raise HostError(
-                f"the model that the task begins with is not the file it was: its SHA-256 is {found}, the ledger says {self.spec.model_digest}"
-            )
-        model = codec.decode(data)
+        spec = self.spec
+        from_base = spec.base_path and (spec.base_path, spec.base_digest)
+        self.update = self._updater(*(from_base or (spec.model_path, spec.model_digest)))
         for _, rate in self._rates.given:
-            adjusted(update_of(model), {"learningRate": rate})
-        self.update = updater(
-            model,
+            _check_rate(self.update, rate)
+        self._rates.first = self.update.learning_rate or 0.0
+        self._identity = identity(self.spec, self.update.parameters)
+        return self.update
+
+    def _updater(self, path: str, digest: str) -> Updater:
+        data = Path(path).read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise HostError(
+                f"the model that the task begins with is not the file it was: its SHA-256 is {found}, the ledger says {digest}"
+            )
+        growth = self.spec.growth
+        return updater(
+            codec.decode(data),
             self.spec.parameters,
             seed=self.spec.seed,
             threads=self.spec.threads,
             devices=self.spec.devices,
             accelerated=self._accelerated,
             beyond_coreml=self.spec.beyond_coreml,
+            growth=Growth(most=growth.most, policy=growth.when_full, duplicates=growth.duplicates),
         )
-        self._rates.first = self.update.learning_rate or 0.0
-        self._identity = identity(self.spec, self.update.parameters)
-        return self.update
+
+    def _before(self, update: Updater, judged: Encoded, *, held_out: bool) -> Measure:
+        """Measure what is in use: what the task begins with, or else the version in whose place the new one comes."""
+        if self.spec.model_digest == self.spec.base_digest or not self.spec.base_path:
+            return update.measure(judged)
+        used = self._updater(self.spec.model_path, self.spec.model_digest)
+        targets = used.targets_of({used.target: self._labels(held_out=held_out)})
+        return used.measure(Encoded(features=judged.features, targets=targets))
+
+    def _labels(self, *, held_out: bool) -> list[str]:
+        return [sample.label for sample in self.spec.samples if sample.held_out is held_out]
 
     def _restore(self, update: Updater) -> Generator[Report, None, Snapshot | None]:
         """Find out where this attempt begins; the weights stay the model's own until it is measured."""
@@ -229,7 +247,7 @@ class Work:
         files.make_folder(folder)
         features = yield from frozen.of([sample.digest for sample in chosen], folder)
         yield from self._moves(update)
-        targets = update.targets_of({update.target: [sample.label for sample in chosen]})
+        targets = update.targets_of({update.target: self._labels(held_out=held_out)})
         return Encoded(features=features, targets=targets)
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
@@ -299,6 +317,15 @@ class Work:
             after=metrics(after),
             held_out=any(sample.held_out for sample in self.spec.samples),
         )
+
+
+def _check_rate(update: Updater, rate: float) -> None:
+    """Raise `ParameterError` where the model has no learning rate, or does not allow this one."""
+    if update.learning_rate is None:
+        raise ParameterError(
+            "the model has no learningRate: it holds its samples, there is nothing to step along"
+        )
+    adjusted(update_of(update.model), {"learningRate": rate})
 
 
 # ── what bytes depend on ────────────────────────────────────────────────────────────────────────

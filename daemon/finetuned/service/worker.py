@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finetuned.errors import FinetunedError, HostError
+from finetuned.files import write_atomically
 from finetuned.service.bounds import bounded
 from finetuned.service.channel import SyncChannel
 from finetuned.service.describe import describe
@@ -54,6 +55,7 @@ from finetuned.service.pacing import Duty
 from finetuned.service.work import Work
 from finetuned.service.yielding import Cores, step_back
 from finetuned.spec import codec
+from finetuned.spec.author import pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +115,11 @@ class Worker:
         self._spoke = time.monotonic()
 
     def _describe(self, asked: Describe) -> None:
-        model = codec.decode(Path(asked.path).read_bytes())
+        data = Path(asked.path).read_bytes()
+        if asked.scaled is not None:
+            data = pixels.scaled(data, asked.scaled.pixel_scale)
+            write_atomically(Path(asked.scaled.out), data)
+        model = codec.decode(data)
         self._say(Described(info=bounded(describe(model, beyond_coreml=asked.beyond_coreml))))
 
     def _run(self, start: Start) -> None:
