@@ -72,9 +72,9 @@ EXPECTED = {
     "updatable_built/Hands_MobileNetV1_025_updatable.mlmodel": [],
     "updatable_built/Hands_MobileNetV2_int8_updatable.mlmodel": [],
     "updatable_built/LeNet_MNIST_allconv_adam_updatable.mlmodel": [],
-    "updatable_built/HandskNN_MobileNetV2_int8_updatable.mlmodel": ["modelTypeLater"],
-    "apple_updatable_drawing/UpdatableDrawingClassifier.mlmodel": ["modelTypeLater"],
-    "thirdparty_updatable/postal_UpdatableKNN.mlmodel": ["modelTypeLater"],
+    "updatable_built/HandskNN_MobileNetV2_int8_updatable.mlmodel": [],
+    "apple_updatable_drawing/UpdatableDrawingClassifier.mlmodel": [],
+    "thirdparty_updatable/postal_UpdatableKNN.mlmodel": [],
     "imagenet_backbone/MobileNetV1_0.25_128.mlmodel": ["isUpdatable"],
     "imagenet_backbone/MobileNetV2_1.0_224_int8.mlmodel": ["isUpdatable"],
 }

@@ -14,11 +14,11 @@ MESSAGE = bytes.fromhex("08ac02 12026162 1d00000000 210000000000000000 120163")
 
 def test_fields_are_found_with_their_payloads() -> None:
     assert list(wire.fields(MESSAGE)) == [
-        Field(number=1, kind=wire.VARINT, start=1, end=3),
-        Field(number=2, kind=wire.BYTES, start=5, end=7),
-        Field(number=3, kind=wire.FIXED32, start=8, end=12),
-        Field(number=4, kind=wire.FIXED64, start=13, end=21),
-        Field(number=2, kind=wire.BYTES, start=23, end=24),
+        Field(number=1, kind=wire.VARINT, begin=0, start=1, end=3),
+        Field(number=2, kind=wire.BYTES, begin=3, start=5, end=7),
+        Field(number=3, kind=wire.FIXED32, begin=7, start=8, end=12),
+        Field(number=4, kind=wire.FIXED64, begin=12, start=13, end=21),
+        Field(number=2, kind=wire.BYTES, begin=21, start=23, end=24),
     ]
 
 

@@ -118,7 +118,7 @@ def reasons(model: Model, *, beyond_coreml: bool = False) -> tuple[Reason, ...]:
     through the layers of `rules.paths.BEYOND`, and several losses (`departures` says what of it the model does).
     A network without any trace of update data is only told that it is not marked: Core ML ignores the rest.
     """
-    return (*later.model_type(model), *_updated(model, beyond_coreml=beyond_coreml))
+    return tuple(_updated(model, beyond_coreml=beyond_coreml))
 
 
 def faults(model: Model) -> tuple[Reason, ...]:
@@ -172,8 +172,12 @@ def _broken(rules: Iterable[Callable[..., Iterable[Reason]]], *judged: object) -
 
 
 def departures(model: Model) -> tuple[Reason, ...]:
-    """Return in what ways an update of the model leaves Core ML's territory; empty when it stays within."""
-    if model.network is None:
+    """Return in what ways an update of the model leaves Core ML's territory; empty when it stays within.
+
+    Of a pipeline that is what the update of its last model does.
+    """
+    learner = model.learner
+    if learner.network is None:
         return ()
-    judged = case(model, model.network, beyond_coreml=True)
+    judged = case(learner, learner.network, beyond_coreml=True)
     return tuple(_broken(DEPARTURES, judged))

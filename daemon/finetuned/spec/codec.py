@@ -1,4 +1,4 @@
-"""A `.mlmodel`'s bytes to values, and trained weights back into the bytes."""
+"""A `.mlmodel`'s bytes to values, and what was learnt back into the bytes: trained weights, or stored samples."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from finetuned.spec.survey import survey
 from finetuned.spec.weights import array, weight_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["LayerWeights", "array", "decode", "encode", "weight_shape"]
+    from finetuned.spec.neighbors import Neighbors
+
+__all__ = ["LayerWeights", "array", "decode", "encode", "encode_neighbors", "weight_shape"]
 
 NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 NEIGHBORS = "kNearestNeighborsClassifier"
@@ -134,14 +136,50 @@ class LayerWeights:
 def encode(model: Model, weights: Mapping[str, LayerWeights]) -> bytes:
     """Return the model's bytes with new weights for the named layers; every other byte stays.
 
+    Of a pipeline they are the layers of its last model.
+
     ModelError when a layer is missing, named twice or not updatable, when a shape differs, or when a number
     is NaN or infinite: such a model is never saved.
     """
     pieces: list[tuple[int, bytes]] = []
     for name, trained in weights.items():
-        index, layer = _trainable(model, name)
+        index, layer = _trainable(model.learner, name)
         pieces += _pieces(model, index, layer, trained)
     return wire.patch(model.data, pieces)
+
+
+def encode_neighbors(model: Model, samples: FloatArray, labels: Sequence[str | int]) -> bytes:
+    """Return the bytes of a nearest-neighbours model with these samples, and nothing else changed.
+
+    Args:
+        model: the model, or a pipeline that ends in one.
+        samples: float32 [n, d], all that are stored from now on.
+        labels: one a sample, of the model's type.
+
+    Raises:
+        ModelError: they do not fit the model, or a number is NaN or infinite: such a model is never saved.
+    """
+    found = model.learner.neighbors
+    if found is None:
+        raise ModelError(f"cannot save: a {model.learner.kind} stores no samples")
+    _check_samples(found, samples, labels)
+    path = [*_way(model), _step_to(model.learner)]
+    span = wire.find(model.data, path)
+    pieces = neighbors.with_samples(model.data, span, samples, labels, kind=found.kind)
+    return wire.splice(model.data, path, pieces)
+
+
+def _check_samples(found: Neighbors, samples: FloatArray, labels: Sequence[str | int]) -> None:
+    if samples.shape != (len(labels), found.dimensions):
+        raise ModelError(
+            f"cannot save: samples of the shape {samples.shape} and {len(labels)} labels; "
+            f"the model's samples have {found.dimensions} numbers and a label each"
+        )
+    if not np.isfinite(samples).all():
+        raise ModelError("cannot save: a sample holds numbers that are NaN or infinite")
+    kind = str if found.kind == "string" else int
+    if not all(type(label) is kind for label in dict.fromkeys(labels)):
+        raise ModelError(f"cannot save: the model's labels are of the type {found.kind}")
 
 
 def _trainable(model: Model, name: str) -> tuple[int, Layer]:
@@ -164,7 +202,7 @@ def _pieces(model: Model, index: int, layer: Layer, trained: LayerWeights) -> li
     if (parameters.bias is None) != (trained.bias is None):
         raise ModelError(f"cannot save: the layer {layer.name!r} and its new weights disagree about a bias")
     shape = weight_shape(parameters)
-    path = _path(model.kind, index, layer.type)
+    path = [*_way(model), *_path(model.learner.kind, index, layer.type)]
     pieces = [
         _piece(model.data, [*path, _step(layer.type, "weights")], parameters.weights, trained.weights, shape)
     ]
@@ -187,8 +225,26 @@ def _step(layer_type: str, name: str) -> wire.Step:
     return wire.Step(name=name, number=_PARAMETERS[layer_type][name].number)
 
 
+def _way(model: Model) -> list[wire.Step]:
+    """Return the steps from the file to the model that learns: into the last one of every pipeline."""
+    if not model.models:
+        return []
+    steps = [_step_to(model)]
+    if model.kind != "pipeline":
+        steps.append(wire.Step(name="pipeline", number=pb.PipelineClassifier.PIPELINE_FIELD_NUMBER))
+    steps.append(
+        wire.Step(name="models", number=pb.Pipeline.MODELS_FIELD_NUMBER, index=len(model.models) - 1)
+    )
+    return [*steps, *_way(model.models[-1])]
+
+
+def _step_to(model: Model) -> wire.Step:
+    """Return the step into what a model is of its kind."""
+    return wire.Step(name=model.kind, number=pb.Model.DESCRIPTOR.fields_by_name[model.kind].number)
+
+
 def _path(kind: str, index: int, layer_type: str) -> list[wire.Step]:
-    """Return the steps from the file to a layer's parameters."""
+    """Return the steps from a network's model to a layer's parameters."""
     fields, layer_fields = pb.Model.DESCRIPTOR.fields_by_name, pb.NeuralNetworkLayer.DESCRIPTOR.fields_by_name
     return [
         wire.Step(name=kind, number=fields[kind].number),

@@ -13,7 +13,7 @@ from finetuned.spec import wire
 from finetuned.spec.rules.departures import REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 BEYOND_COREML = "finetuned.beyondCoreML"
 """The key of the warning that a model carries which Apple's run time will refuse to train."""
@@ -41,18 +41,18 @@ def _changed(data: bytes, path: Sequence[int], change: Callable[[bytes], bytes])
     if not path:
         return change(data)
     start, end, payload = len(data), len(data), b""
-    for begin, field in _placed(data):
+    for field in wire.fields(data):
         if field.number == path[0] and field.kind == wire.BYTES:
-            start, end, payload = begin, field.end, data[field.start : field.end]
+            start, end, payload = field.begin, field.end, data[field.start : field.end]
     inner = _changed(payload, path[1:], change)
-    return data[:start] + _field(path[0], inner) + data[end:] if inner != payload else data
+    return data[:start] + wire.headed(path[0], inner) + data[end:] if inner != payload else data
 
 
 def _with_entries(metadata: bytes, texts: Mapping[str, str]) -> bytes:
     """Leave those that are there as they say; else drop the old ones of these keys and add the new at the end."""
     kept = b"".join(
-        metadata[begin : field.end]
-        for begin, field in _placed(metadata)
+        metadata[field.begin : field.end]
+        for field in wire.fields(metadata)
         if field.number != _ENTRY or _key(metadata[field.start : field.end]) not in texts
     )
     found = pb.Metadata.FromString(metadata).userDefined
@@ -63,23 +63,3 @@ def _with_entries(metadata: bytes, texts: Mapping[str, str]) -> bytes:
 
 def _key(entry: bytes) -> str:
     return pb.Metadata.UserDefinedEntry.FromString(entry).key
-
-
-def _placed(data: bytes) -> Iterator[tuple[int, wire.Field]]:
-    """Yield each field of a message and where its tag begins: where the one before ends."""
-    begin = 0
-    for field in wire.fields(data):
-        yield begin, field
-        begin = field.end
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | wire.BYTES) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    groups = []
-    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte, and the eighth says that more follow
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])

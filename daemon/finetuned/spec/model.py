@@ -313,3 +313,8 @@ class Model:
     models: tuple[Model, ...] = ()
     names: tuple[str, ...] = ()
     data: bytes = field(repr=False, default=b"")
+
+    @property
+    def learner(self) -> Model:
+        """The model that an update changes: of a pipeline, however deep, the last one; else the model itself."""
+        return self.models[-1].learner if self.models else self

@@ -22,10 +22,11 @@ LONGEST_VARINT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field: its number, its wire type, and where its payload starts and ends."""
+    """One field: its number, its wire type, where it begins, and where its payload starts and ends."""
 
     number: int
     kind: int
+    begin: int
     start: int
     end: int
 
@@ -47,6 +48,20 @@ def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:  # noqa: PLR2004 - the continuation bit
             return value, at + count + 1
     raise ModelError(f"not a whole protobuf: the number at byte {at} has no end")
+
+
+def encoded(value: int) -> bytes:
+    """Return a number, 0 or more, as a varint."""
+    groups = []
+    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte, and the eighth says that more follow
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def headed(number: int, payload: bytes) -> bytes:
+    """Return a field of bytes: its tag, its length, its payload."""
+    return encoded(number << 3 | BYTES) + encoded(len(payload)) + payload
 
 
 def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Field]:
@@ -76,7 +91,7 @@ def field(data: bytes, at: int, end: int) -> Field:
         raise ModelError(
             f"truncated: field {number} at byte {at} needs {length} bytes, {end - start} are there",
         )
-    return Field(number=number, kind=kind, start=start, end=start + length)
+    return Field(number=number, kind=kind, begin=at, start=start, end=start + length)
 
 
 def find(data: bytes, path: Sequence[Step]) -> tuple[int, int]:
@@ -86,9 +101,13 @@ def find(data: bytes, path: Sequence[Step]) -> tuple[int, int]:
     """
     start, end = 0, len(data)
     for step in path:
-        field = _choose([f for f in fields(data, start, end) if f.number == step.number], step)
+        field = _found(data, start, end, step)
         start, end = field.start, field.end
     return start, end
+
+
+def _found(data: bytes, start: int, end: int, step: Step) -> Field:
+    return _choose([f for f in fields(data, start, end) if f.number == step.number], step)
 
 
 def _choose(found: list[Field], step: Step) -> Field:
@@ -99,8 +118,29 @@ def _choose(found: list[Field], step: Step) -> Field:
         )
     index = step.index or 0
     if index >= len(found) or found[index].kind != BYTES:
-        raise ModelError(f"the file holds no {step.name!r} where its weights should be")
+        raise ModelError(f"the file holds no {step.name!r} where it should be")
     return found[index]
+
+
+def splice(data: bytes, path: Sequence[Step], parts: Sequence[bytes | memoryview]) -> bytes:
+    """Return a copy of `data` with `parts`, one after the other, as the payload at the end of `path`.
+
+    The fields on the way get their new lengths; every other byte stays.  What is refused is refused as by `find`.
+    """
+    around: list[tuple[bytes, bytes]] = []
+    start, end = 0, len(data)
+    for step in path:
+        field = _found(data, start, end, step)
+        length_at = varint(data, field.begin, end)[1]
+        around.append((data[start:length_at], data[field.end : end]))
+        start, end = field.start, field.end
+    pieces: list[bytes | memoryview] = list(parts)
+    size = sum(map(len, pieces))
+    for head, tail in reversed(around):
+        length = encoded(size)
+        pieces = [head, length, *pieces, tail]
+        size += len(head) + len(length) + len(tail)
+    return b"".join(pieces)
 
 
 def patch(data: bytes, pieces: Sequence[tuple[int, bytes]]) -> bytes:
