@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         TrainingBegin,
         result_path,
     )
+    from finetuned.service.opinions import Opinion, SecondOpinion
     from finetuned.service.plugins import Decoder, hookimpl
     from finetuned.service.training_data import load_samples
     from finetuned.service.work import Work
@@ -105,6 +106,7 @@ _HOMES = {
     "Model": "spec.model",
     "ModelError": "errors",
     "Moved": "service.messages",
+    "Opinion": "service.opinions",
     "Pace": "service.messages",
     "ParameterError": "errors",
     "ParameterKey": "update.parameters",
@@ -122,6 +124,7 @@ _HOMES = {
     "Resume": "service.messages",
     "SampleError": "errors",
     "SampleRef": "service.messages",
+    "SecondOpinion": "service.opinions",
     "Sensor": "policy.zones",
     "Start": "service.messages",
     "StateError": "errors",
@@ -171,6 +174,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Moved",
+    "Opinion",
     "Pace",
     "ParameterError",
     "ParameterKey",
@@ -188,6 +192,7 @@ __all__ = [
     "Resume",
     "SampleError",
     "SampleRef",
+    "SecondOpinion",
     "Sensor",
     "Start",
     "StateError",

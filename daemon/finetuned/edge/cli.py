@@ -144,13 +144,24 @@ def versions(
 
 # ── one model, without a daemon ─────────────────────────────────────────────────────────────────
 @app.command()
-def check(model: ModelFile, beyond_coreml: BeyondCoreml = False, json: Json = False) -> None:
+def check(
+    model: ModelFile,
+    beyond_coreml: BeyondCoreml = False,
+    with_coremltools: Annotated[
+        bool,
+        typer.Option(
+            "--with-coremltools", help="Ask coremltools too (finetuned[author]); its word counts as well."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Say whether a model can be updated, and if not every reason with its remedy."""
-    from finetuned.edge import model_cli
+    from finetuned.edge import model_cli, opinion
 
     with console.told(json=json):
-        updatable = model_cli.check(model, beyond_coreml=beyond_coreml, json=json)
-        raise typer.Exit(console.DONE if updatable else console.NO)
+        second = opinion.asked("coremltools") if with_coremltools else None
+        fine = model_cli.check(model, beyond_coreml=beyond_coreml, second=second, json=json)
+        raise typer.Exit(console.DONE if fine else console.NO)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import numpy as np
 
 from finetuned.edge import console
 from finetuned.edge.measuring import ClassifierReport, measure
+from finetuned.edge.opinion import show
 from finetuned.edge.pairs import pairs
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import counted, figure, harmless
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from finetuned.edge.measuring import Report
     from finetuned.service.dataset import Dataset
     from finetuned.service.messages import InputSpec, ModelInfo, ParameterInfo
+    from finetuned.service.opinions import SecondOpinion
     from finetuned.service.training_data import Prepared
     from finetuned.spec.model import Model
     from finetuned.update.updater import Updater
@@ -43,14 +45,18 @@ def load(path: Path) -> Model:
 
 
 # ── check ───────────────────────────────────────────────────────────────────────────────────────
-def check(path: Path, *, beyond_coreml: bool, json: bool) -> bool:
-    """Show what the model is and whether it can be updated; return that."""
-    info = cut(describe(load(path), beyond_coreml=beyond_coreml))
+def check(path: Path, *, beyond_coreml: bool, second: SecondOpinion | None = None, json: bool) -> bool:
+    """Show what the model is and whether it can be updated; return that, and whether the second opinion agrees."""
+    model = load(path)
+    info = cut(describe(model, beyond_coreml=beyond_coreml))
+    name, opinion = (second.name, second.judge(model.data)) if second else ("", None)
     if json:
-        console.line(info)
+        console.line(info if opinion is None else {**console.plain(info), name: opinion})
     else:
         _show(path, info)
-    return info.updatable
+        if opinion:
+            show(name, opinion)
+    return info.updatable and (opinion is None or opinion.agrees)
 
 
 def _show(path: Path, info: ModelInfo) -> None:

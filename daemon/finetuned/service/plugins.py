@@ -18,6 +18,7 @@ import pluggy
 from finetuned.errors import PluginError
 from finetuned.policy.zones import QUANTITIES, Sensor
 from finetuned.service.executor import Capabilities, Executor
+from finetuned.service.opinions import SecondOpinion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,6 +72,11 @@ class Hooks:
         """Return the executors that this plugin brings; the configuration chooses one by its name."""
         raise NotImplementedError
 
+    @hookspec
+    def finetuned_opinions(self) -> list[SecondOpinion]:
+        """Return whom this plugin can ask for a second opinion; an option of `check` chooses one by its name."""
+        raise NotImplementedError
+
 
 # ── finding and asking them ─────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,10 @@ class Plugins:
             return ""
 
         return self._ask(self.manager.hook.finetuned_executors, faults)
+
+    def opinions(self) -> list[SecondOpinion]:
+        """Ask every plugin whom it can ask for a second opinion; one that answers wrongly is left out."""
+        return self._ask(self.manager.hook.finetuned_opinions, opinion_faults)
 
     def _ask(self, hook: Any, faults: Callable[[object], str], **arguments: object) -> list[Any]:  # noqa: ANN401 - pluggy's hooks have no type
         answers: list[Any] = []
@@ -196,3 +206,8 @@ def executor_faults(item: object) -> str:
         return f"an executor's capabilities are Capabilities, not {type(capabilities).__name__}"
     plain = [word for word in AWAITED if not inspect.iscoroutinefunction(getattr(item, word))]
     return f"an executor's {plain[0]} is an async function" if plain else ""
+
+
+def opinion_faults(item: object) -> str:
+    """Say what keeps `item` from giving a second opinion, or nothing."""
+    return "" if isinstance(item, SecondOpinion) else "a second opinion has name and judge(data)"
