@@ -35,6 +35,8 @@ ROWS = [
     ("it failed too often", New(count=0, failures=3, failed_s=9999.0), NEVER),
     ("it failed too often, whatever is new", New(count=99, oldest_s=9999.0, newest_s=9999.0, failures=3, failed_s=9999.0), NEVER),
     ("a past failure that a completed task has made good", New(count=0, failures=0, failed_s=9999.0), NEVER),
+    ("what was learnt from them is lost, however few they are", New(count=1, least=0, lost=True), 0.0),
+    ("it is lost, and to learn it again failed too often", New(count=1, failures=3, lost=True), NEVER),
     ("nobody knows how long they have waited", New(count=1, oldest_s=math.nan, newest_s=math.nan), 0.0),
     ("a clock was set back", New(count=1, oldest_s=-86_400.0, newest_s=-86_400.0), 3600.0),
 ]  # fmt: skip

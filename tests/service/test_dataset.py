@@ -16,7 +16,7 @@ from finetuned.service.decoder import Decoders
 from service.samples import GRAY, PICTURE, VECTOR, npy, numbered, png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from finetuned.service.dataset import Dataset
@@ -30,7 +30,7 @@ async def read(
     inputs: Sequence[InputSpec] = (VECTOR,),
     labels: Sequence[str] = LABELS,
     mapping: Mapping[str, str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    **more: Any,  # noqa: ANN401 - each has its own type
 ) -> Dataset:
     async with Decoders() as decoders:
         parts = dataset.parts(
@@ -40,7 +40,7 @@ async def read(
             labels=labels,
             mapping=mapping or {},
             decoders=decoders,
-            progress=progress,
+            **more,
         )
         return await dataset.whole(parts)
 
@@ -136,6 +136,48 @@ async def test_an_npz_holds_arrays_by_feature_name(tmp_path: Path) -> None:
     assert data.inputs["x"].tolist() == np.eye(3).tolist()
     assert data.targets == ["rock", "✌️", "rock"]
     assert data.names == ["data.npz[0]", "data.npz[1]", "data.npz[2]"]
+
+
+# ── new labels ──────────────────────────────────────────────────────────────────────────────────
+async def test_a_model_of_open_labels_takes_new_ones_from_folders_and_tables(tmp_path: Path) -> None:
+    root = folder(tmp_path / "folder", **{"sun flower_a": numbered(1), "rock_b": numbered(2)})
+    data = await read(root, [PICTURE], mapping={"rock": "stone"}, new_labels="string")
+    assert data.targets == ["stone", "sun flower"]
+    np.savez(tmp_path / "data.npz", x=n.numbers(3, 3), y=np.array([3.0, -7, 2**40]))
+    assert (await read(tmp_path / "data.npz", labels=(), new_labels="int64")).targets == [
+        "3",
+        "-7",
+        str(2**40),
+    ]
+    (tmp_path / "data.csv").write_text("x[0],x[1],x[2],y\n1,2,3,+07\n")
+    assert (await read(tmp_path / "data.csv", labels=(), new_labels="int64")).targets == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "said"),
+    [
+        ("int64", '"seven"', r"'seven' is no label of the model; its labels are whole numbers of 64 bits; map it with --label seven=7"),
+        ("int64", "7.5", "the target y is a fraction, which is no label"),
+        ("int64", str(2**63), "its labels are whole numbers of 64 bits"),
+        ("string", "null", "'None' is no label"),
+        ("string", "true", "'True' is no label"),
+        ("string", '""', "'' is no label of the model; its labels are 1 to 120 bytes of any printable characters"),
+        ("string", '{"a": 1}', "is no label"),
+    ],
+)  # fmt: skip
+async def test_what_can_be_no_new_label_is_refused_with_what_can(
+    tmp_path: Path, kind: str, label: str, said: str
+) -> None:
+    (tmp_path / "data.jsonl").write_text(f'{{"x": [1, 2, 3], "y": {label}}}\n')
+    with pytest.raises(SampleError, match=said):
+        await read(tmp_path / "data.jsonl", labels=(), new_labels=kind)
+
+
+async def test_a_folder_that_can_be_no_whole_number_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, **{"seven_a": numbered(1), "7_b": numbered(2)})
+    said = "no labels of the model: seven; its labels are whole numbers of 64 bits; map them with --label seven=7"
+    with pytest.raises(SampleError, match=said):
+        await read(root, [PICTURE], labels=(), new_labels="int64")
 
 
 @pytest.mark.parametrize("turned", [False, True])

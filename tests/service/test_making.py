@@ -84,6 +84,19 @@ async def test_a_model_has_a_trigger_of_its_own_which_may_want_samples_of_every_
         assert len((await maker.due())[0]) == 1
 
 
+async def test_of_a_model_of_open_labels_only_those_count_that_have_samples(tmp_path: Path) -> None:
+    async with a_desk(tmp_path, Clock(START_S + 60)) as desk:
+        await with_samples(desk, "", count=10)
+        info = msgspec.structs.replace(INFO, open_labels=True, label_kind="string")
+        told = msgspec.json.encode(info).decode()
+        await desk.ledger.run(lambda db: db.execute("UPDATE models SET info = ?", (told,)) and None)
+        maker = Maker(desk, Settings(rule=replace(RULE, min_per_label=2)))
+        await desk.ledger.run(accept_batch, [replace(a_sample(11), label="new", accepted_s=50.0)])
+        assert await maker.due() == ([], math.inf)
+        await desk.ledger.run(accept_batch, [replace(a_sample(12), label="new", accepted_s=50.0)])
+        assert len((await maker.due())[0]) == 1
+
+
 async def test_a_wait_goes_on_after_a_restart_whatever_the_wall_clock_says(tmp_path: Path) -> None:
     """It is reckoned in lived seconds; the wall clock is a year off."""
     async with a_desk(tmp_path, Clock(START_S + 3000)) as desk:
