@@ -16,7 +16,7 @@ from finetuned.service.decoder import Decoders
 from service.samples import GRAY, PICTURE, VECTOR, npy, numbered, png
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from finetuned.service.dataset import Dataset
