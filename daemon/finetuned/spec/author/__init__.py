@@ -4,8 +4,8 @@ Everything is a pure function that returns the bytes of a `.mlmodel`; what `fine
 """
 
 from finetuned.spec.author.description import described
-from finetuned.spec.author.extractor import front
-from finetuned.spec.author.labels import head, with_label, without_label
+from finetuned.spec.author.extractor import dimensions, front
+from finetuned.spec.author.labels import backbone, with_label, without_label
 from finetuned.spec.author.neighbors import emptied, voting, without_samples
 from finetuned.spec.author.networks import (
     SGD,
@@ -37,11 +37,12 @@ __all__ = [
     "Marked",
     "Training",
     "Vote",
+    "backbone",
     "classifier",
     "described",
+    "dimensions",
     "emptied",
     "front",
-    "head",
     "nearest",
     "regressor",
     "scaled",

@@ -13,22 +13,30 @@ from finetuned.spec.rules.case import NETWORKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from finetuned.spec.model import Model
+
 Body = pb.NeuralNetwork | pb.NeuralNetworkClassifier | pb.NeuralNetworkRegressor
 
 _TOLD = 6
 
 
 def opened(data: bytes, *, sound: bool = True) -> pb.Model:
-    """Return the message of a `.mlmodel`.
+    """Return the message of a `.mlmodel`; errors are those of `decoded`."""
+    decoded(data, sound=sound)
+    return pb.Model.FromString(data)
+
+
+def decoded(data: bytes, *, sound: bool = True) -> Model:
+    """Return the model of a `.mlmodel`.
 
     Raises:
-        ModelError: the bytes are none, or (where it has to be `sound`) hold layers that contradict each other.
+        ModelError: the bytes are none, or (where it has to be `sound`) hold layers or samples that contradict each other.
     """
     model = codec.decode(data)
     found = check.faults(model) if sound else ()
     if found:
         raise ModelError(f"the model cannot be changed, for it cannot be run: {_said(found)}")
-    return pb.Model.FromString(data)
+    return model
 
 
 def inside(message: pb.Model) -> Sequence[pb.Model]:
@@ -100,19 +108,23 @@ def blob_names(network: Body) -> set[str]:
 
 
 def sealed(message: pb.Model, before: bytes, *, beyond_coreml: bool | None = None) -> bytes:
-    """Return the bytes of a changed model.
+    """Return the bytes of a changed model; arguments and errors are those of `judged`."""
+    return judged(message.SerializeToString(deterministic=True), before, beyond_coreml=beyond_coreml)
+
+
+def judged(data: bytes, before: bytes, *, beyond_coreml: bool | None = None) -> bytes:
+    """Return the bytes of a changed model as they are, if `check` has nothing against it.
 
     `beyond_coreml` is by which rules it is judged; None: by those that the model `before` was made for.
 
     Raises:
         ModelError: `check` refuses it; the message holds the reasons.
     """
-    data = message.SerializeToString(deterministic=True)
     model = codec.decode(data)
     if beyond_coreml is None:
         beyond_coreml = bool(check.departures(codec.decode(before)))
-    judged = check.reasons(model, beyond_coreml=beyond_coreml) if model.updatable else check.faults(model)
-    found = [reason for reason in judged if reason.rule != "modelTypeLater"]
+    reasons = check.reasons(model, beyond_coreml=beyond_coreml) if model.updatable else check.faults(model)
+    found = [reason for reason in reasons if reason.rule != "modelTypeLater"]
     if found:
         raise ModelError(f"the model that this would make is refused: {_said(found)}")
     return data

@@ -46,8 +46,20 @@ def front(data: bytes, at: str = "", dimensions: int = 0) -> bytes:
 
 def front_of(message: pb.Model, at: str, dimensions: int) -> pb.Model:
     """Return the message of `front`."""
+    return front_at(message, cut_of(body(message), at), dimensions)
+
+
+def dimensions(data: bytes, at: str = "") -> int:
+    """Return how many numbers a sample has in the features; 0 where that is not known without running the network."""
+    message = opened(data)
+    return _size(message, cut_of(body(message), at))[0]
+
+
+def front_at(message: pb.Model, blob: str, dimensions: int) -> pb.Model:
+    """Return the message of a model that makes the blob, as a vector."""
     network = body(message)
-    blob = cut_of(network, at)
+    if not any(blob in entry.output for entry in network.layers):
+        raise ModelError(f"no layer makes {quoted(blob)}: nothing stands before it that could make features")
     made = pb.Model(specificationVersion=message.specificationVersion)
     kept = made.neuralNetwork
     kept.MergeFromString(_without_labels(network))
@@ -101,8 +113,13 @@ def _keep_preprocessing(network: pb.NeuralNetwork, inputs: set[str]) -> None:
 
 
 def _size(message: pb.Model, blob: str) -> tuple[int, bool]:
-    """Return how many numbers a sample has in the blob (0: unknown), and whether it is a vector already."""
+    """Return how many numbers a sample has in the blob (0: unknown), and whether it is a vector already.
+
+    With EXACT shapes the rank decides what an axis is; there every blob is taken as it is.
+    """
     model = codec.decode(message.SerializeToString())
+    if model.network and model.network.exact_shapes:
+        return 0, True
     extent = follow(model, model.network).get(blob, Extent()) if model.network else Extent()
     return extent.size or 0, extent.area == (1, 1)
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from finetuned.errors import ModelError, SampleError
 from finetuned.spec.author import neighbors, numbers
-from finetuned.spec.author.editing import label_vector, learner, named, opened, sealed, set_labels
+from finetuned.spec.author.editing import inside, label_vector, learner, named, opened, sealed, set_labels
+from finetuned.spec.author.extractor import front_at
 from finetuned.spec.names import quoted
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def with_label(data: bytes, label: str | int, features: FloatArray | None = None
     Args:
         data: a classifier whose classes are the rows of its last fully connected layer, or a pipeline that ends in one.
         label: the new one; of a model with int64 labels a whole number, which may be written out.
-        features: [N, inputs] what enters that layer (`head`) of the label's first samples; None: the new row is zeros, and
+        features: [N, inputs] what enters that layer (`backbone`) of the label's first samples; None: the new row is zeros, and
             its bias the mean of the old ones.
 
     Raises:
@@ -50,7 +51,7 @@ def with_label(data: bytes, label: str | int, features: FloatArray | None = None
     """
     message = opened(data)
     model = learner(message)
-    if neighbors.is_neighbors(message):
+    if model.HasField("kNearestNeighborsClassifier"):
         raise ModelError("a k-NN classifier takes any label: update it with samples of the new one")
     network, entry = _head(model)
     labels = label_vector(network)
@@ -80,9 +81,9 @@ def without_label(data: bytes, label: str) -> bytes:
         ModelError: there is no such label, or it is a network's last one; its classes come from elsewhere.
     """
     message = opened(data)
-    if neighbors.is_neighbors(message):
-        return neighbors.without_label(data, label)
     model = learner(message)
+    if model.HasField("kNearestNeighborsClassifier"):
+        return neighbors.without_label(data, label)
     network, entry = _head(model)
     labels = label_vector(network)
     found = [position for position, each in enumerate(labels) if str(each) == label]
@@ -119,9 +120,19 @@ def _imprinted(
 
 
 # ── the head ────────────────────────────────────────────────────────────────────────────────────
-def head(data: bytes) -> str:
-    """Return the blob that enters the layer whose rows are the classes; errors are those of `with_label`."""
-    return str(_head(learner(opened(data)))[1].input[0])
+def backbone(data: bytes) -> bytes:
+    """Return the network before the layer whose rows are the classes: a model whose only output is what `with_label` takes.
+
+    Raises:
+        ModelError: as `with_label`, or nothing stands before that layer, or the network is part of a pipeline.
+    """
+    message = opened(data)
+    if inside(message):
+        raise ModelError(
+            "the features of a pipeline's network are not computed here; add the label without samples"
+        )
+    _, entry = _head(message)
+    return sealed(front_at(message, entry.input[0], entry.innerProduct.inputChannels), data)
 
 
 def _head(model: pb.Model) -> tuple[pb.NeuralNetworkClassifier, pb.NeuralNetworkLayer]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from finetuned.errors import ModelError
-from finetuned.spec import coreml_pb2 as pb
-from finetuned.spec.author.editing import label_vector, learner, named, opened, sealed, set_labels
+from finetuned.spec import codec
+from finetuned.spec.author.editing import decoded, judged, learner, named, opened, sealed
 from finetuned.spec.names import few, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+    from finetuned.spec import coreml_pb2 as pb
+    from finetuned.spec.model import Model
+    from finetuned.spec.neighbors import Neighbors
 
 WEIGHTINGS = {"uniform": "uniformWeighting", "inverse": "inverseDistanceWeighting"}
 INDEXES = {"linear": "linearIndex", "kd-tree": "singleKdTreeIndex"}
@@ -21,37 +30,51 @@ LEAF_SIZE = 30
 
 def without_samples(data: bytes, positions: Collection[int]) -> bytes:
     """Return the model without the samples at these positions, the first being 0; ModelError where there is none."""
-    message = opened(data, sound=False)
-    stored = _neighbors(message)
-    count = len(stored.nearestNeighborsIndex.floatSamples)
+    model, stored = _stored(data)
+    count = len(stored.labels)
     wrong = sorted(position for position in positions if not 0 <= position < count)
     if wrong:
         allowed = f"0 to {count - 1} are there" if count else "it has none"
         raise ModelError(f"the model has no samples at {few(wrong)}; {allowed}")
-    _keep(stored, set(range(count)).difference(positions))
-    return sealed(message, data)
+    kept = np.ones(count, bool)
+    kept[list(positions)] = False
+    return _kept(model, stored, kept)
 
 
 def without_label(data: bytes, label: str) -> bytes:
-    """Return the model without the samples of a label, which an int64 one may be written out; ModelError where it has none."""
-    message = opened(data, sound=False)
-    stored = _neighbors(message)
-    labels = [str(each) for each in label_vector(stored)]
-    if label not in labels:
-        raise ModelError(
-            f"the model has no sample labelled {quoted(label)}; it has samples of {named(list(dict.fromkeys(labels)))}"
-        )
-    _keep(stored, (position for position, each in enumerate(labels) if each != label))
-    return sealed(message, data)
+    """Return the model without the samples of a label (of an int64 one, written out); ModelError where it has none."""
+    model, stored = _stored(data)
+    kept = np.array([str(each) != label for each in stored.labels], bool)
+    if kept.all():
+        there = named(list(dict.fromkeys(stored.labels)))
+        raise ModelError(f"the model has no sample labelled {quoted(label)}; it has samples of {there}")
+    return _kept(model, stored, kept)
 
 
 def emptied(data: bytes) -> bytes:
     """Return the model without any sample; it answers its default label."""
-    message = opened(data, sound=False)
-    _keep(_neighbors(message), ())
-    return sealed(message, data)
+    model, stored = _stored(data)
+    return _kept(model, stored, np.zeros(len(stored.labels), bool))
 
 
+def _stored(data: bytes) -> tuple[Model, Neighbors]:
+    """Return the model, and what the k-NN classifier that learns in it has stored."""
+    model = decoded(data)
+    found = model.learner.neighbors
+    if found is None:
+        raise ModelError(f"a {model.learner.kind} stores no samples; a k-NN classifier does")
+    return model, found
+
+
+def _kept(model: Model, stored: Neighbors, kept: NDArray[np.bool_]) -> bytes:
+    """Return the model with these samples alone, in their order, with their labels."""
+    every: Sequence[str | int] = stored.labels
+    labels = list(compress(every, kept))
+    samples = stored.numbers.reshape(-1, stored.dimensions)[kept]
+    return judged(codec.encode_neighbors(model, samples, labels), model.data)
+
+
+# ── how it votes ────────────────────────────────────────────────────────────────────────────────
 def voting(
     data: bytes,
     *,
@@ -61,8 +84,17 @@ def voting(
     default: str | int | None = None,
 ) -> bytes:
     """Return the model deciding otherwise; what is not given stays.  Args are those of `Vote`."""
-    message = opened(data, sound=False)
-    configure(_neighbors(message), weighting=weighting, index=index, leaf_size=leaf_size, default=default)
+    message = opened(data, sound=False)  # what is missing may be what is given
+    found = learner(message)
+    if not found.HasField("kNearestNeighborsClassifier"):
+        raise ModelError(f"a {found.WhichOneof('Type')} does not vote; a k-NN classifier does")
+    configure(
+        found.kNearestNeighborsClassifier,
+        weighting=weighting,
+        index=index,
+        leaf_size=leaf_size,
+        default=default,
+    )
     return sealed(message, data)
 
 
@@ -113,26 +145,3 @@ def _one_of(word: str, known: dict[str, str], what: str) -> str:
     if word not in known:
         raise ModelError(f"there is no {what} {quoted(word)}; {' and '.join(known)} are there")
     return known[word]
-
-
-def is_neighbors(message: pb.Model) -> bool:
-    """Tell whether what learns in the model is a k-NN classifier."""
-    return learner(message).HasField("kNearestNeighborsClassifier")
-
-
-def _neighbors(message: pb.Model) -> pb.KNearestNeighborsClassifier:
-    found = learner(message)
-    if not found.HasField("kNearestNeighborsClassifier"):
-        raise ModelError(f"a {found.WhichOneof('Type')} stores no samples; a k-NN classifier does")
-    return found.kNearestNeighborsClassifier
-
-
-def _keep(stored: pb.KNearestNeighborsClassifier, positions: Iterable[int]) -> None:
-    """Keep the samples at these positions, in their order, with their labels."""
-    kept = sorted(positions)
-    samples, labels = stored.nearestNeighborsIndex.floatSamples, label_vector(stored)
-    chosen = [samples[position] for position in kept]
-    index = pb.NearestNeighborsIndex(floatSamples=chosen)
-    stored.nearestNeighborsIndex.ClearField("floatSamples")
-    stored.nearestNeighborsIndex.floatSamples.extend(index.floatSamples)
-    set_labels(stored, (labels[position] for position in kept))
