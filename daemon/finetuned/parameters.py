@@ -94,6 +94,9 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+NO_OPTIMIZER = "none"
+"""Nearest neighbours have none."""
+
 PARAMETERS: dict[str, Kind] = {
     "learningRate": Kind(read=_double),
     "miniBatchSize": Kind(read=_integer),
@@ -104,8 +107,9 @@ PARAMETERS: dict[str, Kind] = {
     "epochs": Kind(read=_integer),
     "shuffle": Kind(read=_boolean),
     "seed": Kind(read=_integer),
+    "numberOfNeighbors": Kind(read=_integer, optimizer=NO_OPTIMIZER),
 }
-"""Every parameter of a network's update."""
+"""Every parameter of a model's update: of a network, and the one of nearest neighbours."""
 
 ADJUSTABLE = frozenset({"learningRate"})
 """What may change while a task runs (COREML.md §6.4: the only one)."""
@@ -113,6 +117,7 @@ ADJUSTABLE = frozenset({"learningRate"})
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "miniBatchSize": (1, math.inf),
     "epochs": (1, math.inf),
+    "numberOfNeighbors": (1, math.inf),
     # At 1 Adam divides zero by zero; so it does for a gradient of zero where eps is zero as a float32.
     "beta1": (0.0, 1 - 2**-24),
     "beta2": (0.0, 1 - 2**-24),
@@ -123,6 +128,23 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 _SHOWN = 40
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def unscoped(asked: Mapping[str, object], scope: str) -> dict[str, object]:
+    """Return what is asked for by plain names: in a pipeline they may be scoped to the model that learns.
+
+    `scope` is what that model is called, as `kNNClassifier` or (in a pipeline of a pipeline) `model1.model0`; "" of none.
+
+    Raises:
+        ParameterError: one is asked for by both names.
+    """
+    plain: dict[str, object] = {}
+    for key, value in asked.items():
+        name = str(key).removeprefix(f"{scope}.") if scope else str(key)
+        if name in plain:
+            raise ParameterError(f"{name} is given twice, plain and scoped to {scope}; give it once")
+        plain[name] = value
+    return plain
 
 
 def checked(name: str, value: object, rows: Mapping[str, Parameter]) -> Number:

@@ -112,10 +112,10 @@ def compile_training(model: Model, weights: Mapping[str, float] | None = None) -
     )
 
 
-def compile_inference(model: Model) -> Program:
-    """Compile the whole model: its inputs to its output blobs (a classifier: to the probabilities alone)."""
+def compile_inference(model: Model, outputs: Sequence[str] = ()) -> Program:
+    """Compile the model: its inputs to these outputs, or to all (a classifier: to the probabilities alone)."""
     network = network_of(model)
-    names = output_blobs(model, network)
+    names = tuple(outputs) or output_blobs(model, network)
     made = {name for layer in network.layers for name in layer.outputs}
     missing = [name for name in names if name not in made]
     if missing or not names:
@@ -124,7 +124,7 @@ def compile_inference(model: Model) -> Program:
         )
     context = _declared(model, network)
     lower(context, needed(network.layers, set(names)))
-    if network.class_labels:
+    if network.class_labels and not outputs:
         _check_labels(network.class_labels, context.blobs[names[0]].sizes)
     return _program(context.graph, {name: context.blobs[name] for name in names})
 

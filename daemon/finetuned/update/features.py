@@ -126,9 +126,14 @@ def _floats(name: str, array: Array) -> Array:
 def target_name(model: Model) -> str:
     """Return the training input that is the target; of several, the one that has labels, or else the first.
 
+    Of nearest neighbours it is the label, of a pipeline that of its last model.
+
     Raises:
         ModelError: there is no loss.
     """
+    model = model.learner
+    if model.neighbors is not None:
+        return model.description.predicted_feature
     found = losses_of(model)
     if not found:
         raise ModelError("the model has no loss layer to train with")
@@ -236,6 +241,12 @@ def label_indices(labels: Sequence[str | int], values: Sequence[Any] | Array) ->
             f"the model has no label {', '.join(map(repr, unknown[:5]))}; it has {', '.join(map(str, labels))}"
         )
     return np.array([positions[str(value)] for value in values], dtype=np.int64)
+
+
+def values_of(values: Sequence[Any] | Array) -> list[object]:
+    """Return one value per sample, each of its own type."""
+    found: list[object] = list(values) if isinstance(values, list | tuple) else _column(values).tolist()
+    return found
 
 
 def _column(values: Sequence[Any] | Array) -> Array:

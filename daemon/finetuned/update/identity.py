@@ -15,11 +15,10 @@ from finetuned.update.session import VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from finetuned.parameters import Number
     from finetuned.update.features import Encoded
 
 
-def identity_of(model: bytes, data: Encoded, parameters: Mapping[str, Number], *, threads: int) -> str:
+def identity_of(model: bytes, data: Encoded, parameters: Mapping[str, object], *, threads: int) -> str:
     """Return the SHA-256, hex, over model file, samples in order, parameters, threads, and who computes."""
     digest = hashlib.sha256()
     _add(digest, model)

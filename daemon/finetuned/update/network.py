@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetuned.errors import CheckpointError, DivergenceError, FinetunedError, ModelError, SampleError
+from finetuned.errors import CheckpointError, DivergenceError, FinetunedError, SampleError
 from finetuned.graph import loss as losses
 from finetuned.graph.program import (
     FEATURES,
@@ -36,6 +36,7 @@ from finetuned.update.identity import identity_of
 from finetuned.update.measuring import Measure, Tally
 from finetuned.update.memory import Arena, Buffers
 from finetuned.update.parameters import update_of
+from finetuned.update.refusing import refuse
 from finetuned.update.sessions import Sessions
 from finetuned.update.weighting import weights_of
 
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 _MEASURED_AT_ONCE = 32
 _NAMED = 5
 _STEP, _HEAD = "step", "head"
-_BEYOND = "; --beyond-coreml (beyond_coreml in Python and in the configuration) trains it as it is, outside of Core ML"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +106,7 @@ class NetworkUpdate:
         beyond_coreml: bool = False,
         loss_weights: Mapping[str, object] | None = None,
     ) -> None:
-        refused = check.reasons(model, beyond_coreml=beyond_coreml)
-        if refused:
-            way_out = "" if beyond_coreml or check.reasons(model, beyond_coreml=True) else _BEYOND
-            raise ModelError(
-                f"the model cannot be updated: {'; '.join(reason.message for reason in refused)}{way_out}"
-            )
+        refuse(model, beyond_coreml=beyond_coreml)
         self.model = model
         self.departures = tuple(reason.message for reason in check.departures(model))
         self.parameters = dict(parameters)
@@ -339,13 +334,13 @@ class NetworkUpdate:
         """Return copies of the trained weights by layer."""
         return trained_weights.copied(self._arena, self.training.cut.trained)
 
-    def encode(self) -> bytes:
+    def encode(self, whole: Model | None = None) -> bytes:
         """Return the model file with the weights of this moment patched in, and a warning where it leaves Core ML.
 
-        Every other byte stays.
+        Every other byte stays.  `whole` is the pipeline that ends in this model, if it is in one.
         """
         self._check_weights()
-        data = codec.encode(self.model, self.weights())
+        data = codec.encode(whole or self.model, self.weights())
         return metadata.annotated(data, warning(self.departures)) if self.departures else data
 
     def _check_weights(self) -> None:

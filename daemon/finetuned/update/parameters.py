@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 from finetuned import parameters
 from finetuned.errors import ModelError
 from finetuned.parameters import PARAMETERS, Number, Parameter, check_limits, checked
+from finetuned.spec.model import Update
+from finetuned.spec.neighbors import Neighbors
+from finetuned.spec.rules.pipelines import scopes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from finetuned.spec.model import Model, Update
+    from finetuned.spec.model import Model
 
 
 class ParameterKey(str):
@@ -51,20 +54,53 @@ _ABSENT: dict[str, Parameter] = {
 
 
 def update_of(model: Model) -> Update:
-    """Return the model's update parameters, or raise `ModelError`."""
-    if model.network is None or model.network.update is None:
+    """Return the update parameters of a network, or of the one that a pipeline ends in, or raise `ModelError`."""
+    network = model.learner.network
+    if network is None or network.update is None:
         raise ModelError(f"this {model.kind} has no update parameters: it is not updatable")
-    return model.network.update
+    return network.update
 
 
-def allowed(update: Update) -> dict[str, Parameter]:
+def neighbors_of(model: Model) -> Neighbors:
+    """Return the nearest neighbours that the model is, or that a pipeline ends in, or raise `ModelError`."""
+    if model.learner.neighbors is None:
+        raise ModelError(f"this {model.kind} is no nearest-neighbours classifier")
+    return model.learner.neighbors
+
+
+def learnt_of(model: Model) -> Update | Neighbors:
+    """Return what holds the parameters of a model of any kind, or raise `ModelError`."""
+    return model.learner.neighbors or update_of(model)
+
+
+def scope_of(model: Model) -> str:
+    """Return what the model that learns is called in scoped names; "" where it is no pipeline's."""
+    if not model.models:
+        return ""
+    return ".".join(filter(None, (scopes(model)[-1], scope_of(model.models[-1]))))
+
+
+def allowed(update: Update | Neighbors) -> dict[str, Parameter]:
     """Return every parameter that a run of this model may set, with its range or set."""
+    if isinstance(update, Neighbors):
+        row = update.number_of_neighbors
+        return {"numberOfNeighbors": row} if row is not None else {}
     rows = {name: kind for name, kind in PARAMETERS.items() if kind.optimizer in {"", update.optimizer}}
     known = {**_ABSENT, **update.parameters}
     return {name: known[name] for name in rows if name in known}
 
 
-def resolve(update: Update, asked: Mapping[str, object], *, seed: int) -> dict[str, Number]:
+def resolved(model: Model, asked: Mapping[str, object], *, seed: int = 0) -> dict[str, Number]:
+    """Return the parameters in force for a model of any kind; in a pipeline they may be asked for by scoped names.
+
+    Raises:
+        ModelError: the model has none.
+        ParameterError: as `resolve`.
+    """
+    return resolve(learnt_of(model), parameters.unscoped(asked, scope_of(model)), seed=seed)
+
+
+def resolve(update: Update | Neighbors, asked: Mapping[str, object], *, seed: int) -> dict[str, Number]:
     """Return the parameters in force: the model's defaults, overridden by what is asked for.
 
     Args:
@@ -77,7 +113,7 @@ def resolve(update: Update, asked: Mapping[str, object], *, seed: int) -> dict[s
     """
     rows = allowed(update)
     force: dict[str, Number] = {name: row.default for name, row in rows.items()}
-    if "seed" not in update.parameters:
+    if isinstance(update, Update) and "seed" not in update.parameters:
         force["seed"] = seed
     for name, value in asked.items():
         force[str(name)] = checked(str(name), value, rows)
@@ -86,6 +122,6 @@ def resolve(update: Update, asked: Mapping[str, object], *, seed: int) -> dict[s
     return force
 
 
-def adjusted(update: Update, asked: Mapping[str, object]) -> dict[str, Number]:
+def adjusted(update: Update | Neighbors, asked: Mapping[str, object]) -> dict[str, Number]:
     """Return what `resume(withParameters:)` may change in a running task, checked."""
     return parameters.adjusted(asked, allowed(update))

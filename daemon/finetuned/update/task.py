@@ -22,7 +22,7 @@ from finetuned.update import checkpoint
 from finetuned.update.events import EVERY_EVENT, MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.features import encoded
 from finetuned.update.network import Epoch, MiniBatch
-from finetuned.update.parameters import adjusted, update_of
+from finetuned.update.parameters import adjusted, learnt_of
 from finetuned.update.stream import Stream, in_thread
 from finetuned.update.updated_model import UpdatedModel
 from finetuned.update.updating import updater
@@ -129,7 +129,7 @@ class UpdateTask:
             ParameterError: another parameter than learningRate, or one out of its range; nothing has changed.
             StateError, FinetunedError: as `resume`.
         """
-        changed = adjusted(update_of(self._update.model), parameters)
+        changed = adjusted(learnt_of(self._update.model), parameters)
         if self.state is not TaskState.running:
             self.state = follow(self.state, Verb.resume)
         self._asked |= changed

@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 
 
 class Updater(Protocol):
-    """One update of a model, made by `updating.updater`.
+    """One update of a model, made by `updating.updater`."""
 
-    `model` is what it began with, `parameters` are those in force, `departures` say in what ways the update leaves Core ML.
-    `position` is where it stands after the event that `steps` yielded last.
-    """
+    @property
+    def model(self) -> Model:
+        """What it began with."""
 
-    model: Model
-    parameters: dict[str, Number]
-    departures: tuple[str, ...]
-    position: Position
+    @property
+    def parameters(self) -> dict[str, Number]:
+        """Those in force."""
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """In what ways, in words, the update leaves Core ML."""
+
+    @property
+    def position(self) -> Position:
+        """Where it stands after the event that `steps` yielded last."""
 
     # ── what goes in ────────────────────────────────────────────────────────────────────────────
     @property
@@ -103,5 +110,5 @@ class Updater(Protocol):
     def measure(self, data: Encoded) -> Measure:
         """Return how good the model of this moment is on these samples."""
 
-    def encode(self) -> bytes:
-        """Return the file of the model of this moment."""
+    def encode(self, whole: Model | None = None) -> bytes:
+        """Return the file of the model of this moment; `whole` is the pipeline that ends in it, if it is in one."""

@@ -31,8 +31,9 @@ def weights_of(model: Model, asked: Mapping[str, object]) -> dict[str, float]:
     if len(found) < 2:  # noqa: PLR2004 - several
         if asked:
             raise ParameterError(
-                f"the model has {'one loss' if found else 'no loss'}, and weights are for several; "
-                "set the learningRate instead"
+                "the model has one loss, and weights are for several; set the learningRate instead"
+                if found
+                else "the model has no loss, and weights are for several"
             )
         return {}
     weights = {loss.name: 1.0 for loss in found}
