@@ -12,18 +12,21 @@ from typing import Annotated
 
 import typer
 
-from finetuned.edge import console, daemon_commands
+from finetuned.edge import author_cli, console, daemon_commands
 from finetuned.edge.options import (
     BeyondCoreml,
     ConfigFile,
     DataPath,
+    Duplicates,
     Json,
     Labels,
     LossWeights,
+    MaxSamples,
     ModelFile,
     Parameters,
     PixelScale,
     Threads,
+    WhenFull,
 )
 
 app = typer.Typer(
@@ -178,6 +181,9 @@ def update(
     label: Labels = None,
     beyond_coreml: BeyondCoreml = False,
     loss_weight: LossWeights = None,
+    max_samples: MaxSamples = 0,
+    when_full: WhenFull = "oldest",
+    duplicates: Duplicates = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint that lies beside OUT.")
     ] = False,
@@ -187,6 +193,7 @@ def update(
     """Run one update task in the foreground: Apple's MLUpdateTask as a command."""
     from finetuned.edge import update_cli
     from finetuned.edge.pairs import pairs
+    from finetuned.update.growth import Growth
 
     with console.told(json=json):
         job = update_cli.Job(
@@ -198,6 +205,7 @@ def update(
             resume=resume,
             beyond_coreml=beyond_coreml,
             loss_weights=pairs(loss_weight, "--loss-weight"),
+            growth=Growth(most=max_samples, policy=when_full, duplicates=duplicates),
         )
         raise typer.Exit(update_cli.update(job, parameter, label, json=json))
 
@@ -236,3 +244,7 @@ def evaluate(
 
     with console.told(json=json):
         model_cli.evaluate(model, data, label, threads, json=json)
+
+
+# ── making models updatable, and changing them ──────────────────────────────────────────────────
+app.add_typer(author_cli.app, name="author")
