@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finetuned.errors import ParameterError
 from finetuned.rows import row_bytes, slices
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ class Growth:
     most: int = 0
     policy: Policy = "oldest"
     duplicates: bool = False
+
+
+def growth_of(most: object, policy: object, *, duplicates: bool = False) -> Growth:
+    """Return what somebody asks for; ParameterError where it is not allowed."""
+    if not isinstance(most, int) or isinstance(most, bool) or most < 0:
+        raise ParameterError(f"max_samples is {most!r}; allowed: a whole number, 0 (no limit) or more")
+    if policy not in get_args(Policy):
+        raise ParameterError(f"when_full is {policy!r}; allowed: {', '.join(get_args(Policy))}")
+    return Growth(most=most, policy=cast("Policy", policy), duplicates=duplicates)
 
 
 # ── which stay ──────────────────────────────────────────────────────────────────────────────────

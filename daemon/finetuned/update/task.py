@@ -21,6 +21,7 @@ from finetuned.states import TERMINAL, TaskState, Verb, follow
 from finetuned.update import checkpoint
 from finetuned.update.events import EVERY_EVENT, MetricKey, ProgressEvent, ProgressHandlers, UpdateContext
 from finetuned.update.features import encoded
+from finetuned.update.growth import Policy, growth_of
 from finetuned.update.network import Epoch, MiniBatch
 from finetuned.update.parameters import adjusted, learnt_of
 from finetuned.update.stream import Stream, in_thread
@@ -45,8 +46,10 @@ class CancelledError(FinetunedError):
 class UpdateTask:
     """Apple's `MLUpdateTask`, run by `resume()`, or by `async for context in task`.
 
+    Nearest neighbours have no epochs: they tell of trainingBegin and of the end.
+
     Args:
-        model: an updatable model, or the bytes of its file.
+        model: an updatable model of any kind, or the bytes of its file.
         training_data: arrays by feature name, first axis = samples; the target under the training input's name.
         parameters: by `ParameterKey`, within what the model allows.
         handlers: who hears of progress and of the end, and which events there are for an `async for` (else all).
@@ -55,6 +58,9 @@ class UpdateTask:
         threads: threads of one step, 1 or more; the result depends on it to the last bit.
         beyond_coreml: also train what Apple's validator refuses and the arithmetic allows (`finetuned check --beyond-coreml`).
         loss_weights: those of several losses, by the loss's name or its target's; 1 where there is none.
+        max_samples: so many samples a nearest-neighbours model keeps at most; 0: all.
+        when_full: which go first then: the "oldest", or ("balanced") the oldest of whichever label has most.
+        duplicates: also store a sample that is stored already, with the same label.
         resume_from: what `checkpoint()` of a task with the same arguments returned: go on from there.
 
     Raises:
@@ -74,6 +80,9 @@ class UpdateTask:
         threads: int = 1,
         beyond_coreml: bool = False,
         loss_weights: Mapping[str, object] | None = None,
+        max_samples: int = 0,
+        when_full: Policy = "oldest",
+        duplicates: bool = False,
         resume_from: bytes | None = None,
     ) -> None:
         _check_threads(threads)
@@ -89,6 +98,7 @@ class UpdateTask:
             threads=threads,
             beyond_coreml=beyond_coreml,
             loss_weights=loss_weights,
+            growth=growth_of(max_samples, when_full, duplicates=duplicates),
         )
         self.model = UpdatedModel(self._update)
         self._training = encoded(self._update, training_data)
