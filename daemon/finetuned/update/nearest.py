@@ -1,4 +1,9 @@
-"""The nearest of stored samples, exactly: what k-NN asks of its memory."""
+"""The nearest of stored samples, exactly: what k-NN asks of its memory.
+
+Distances are computed in float64, of differences, and only of candidates; who is one is found out by other means
+(`nearest_filter`, `nearest_tree`), with bounds on what those means round, so that the answer is that of computing all of
+them, to the last bit, whatever the means, the threads and the batch.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetuned.update.nearest_exact import chosen, scanned
+from finetuned.update.nearest_filter import BATCH, Filter
+from finetuned.update.nearest_tree import Tree
+
 Array = NDArray[Any]
 
-_TILE = 1 << 17
-"""So many float64 are computed at a time."""
+_SMALL = 1 << 13
+"""So few differences are computed at once: all that could spare them takes longer."""
 
 
 class Nearest:
@@ -19,12 +28,14 @@ class Nearest:
     Args:
         samples: float32, [n, d]; not copied until more are added.
         threads: how many compute; the answer does not depend on it.
+        tree: build a k-d tree at once where it helps; otherwise that waits until it is worth it.
     """
 
-    def __init__(self, samples: Array, *, threads: int = 1) -> None:
+    def __init__(self, samples: Array, *, threads: int = 1, tree: bool = False) -> None:
         self._memory = np.ascontiguousarray(samples, np.float32)
         self._n = len(samples)
-        self.threads = threads
+        self._filter = Filter(threads)
+        self._tree = Tree(threads=threads, eager=tree)
 
     def __len__(self) -> int:
         """Return how many samples are stored."""
@@ -37,13 +48,8 @@ class Nearest:
 
     def add(self, rows: Array) -> None:
         """Store more samples, float32, [m, d]; that costs the new ones, not the old ones (amortised)."""
-        size = self._n + len(rows)
-        if size > len(self._memory):
-            memory = np.empty((max(size, len(self._memory) * 5 // 4), self._memory.shape[1]), np.float32)
-            memory[: self._n] = self.samples
-            self._memory = memory
-        self._memory[self._n : size] = rows
-        self._n = size
+        self._memory = appended(self._memory, self._n, rows)
+        self._n += len(rows)
 
     def nearest(self, queries: Array, k: int) -> tuple[Array, Array]:
         """Return the k nearest of every query, nearest first, equally near ones in the order in which they came.
@@ -57,24 +63,27 @@ class Nearest:
             distances: float64, [m, min(k, n)], squared Euclidean, of differences: 0 exactly where sample and query
                 are the same.
         """
+        queries = np.ascontiguousarray(queries, np.float32)
         k = min(k, self._n)
-        positions = np.empty((len(queries), k), np.int64)
-        distances = np.empty((len(queries), k))
-        for row, query in enumerate(np.asarray(queries, np.float32).astype(np.float64)):
-            apart = self._apart(query)
-            positions[row] = np.argsort(apart, kind="stable")[:k]
-            distances[row] = apart[positions[row]]
-        return positions, distances
+        if self._n * queries.size <= _SMALL:
+            return scanned(self.samples, queries, k)
+        parts = [self._of_batch(queries[first : first + BATCH], k) for first in range(0, len(queries), BATCH)]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
-    def _apart(self, query: Array) -> Array:
-        step = max(1, _TILE // max(1, len(query)))
-        tiles = [squared(self.samples[first : first + step], query) for first in range(0, self._n, step)]
-        return np.concatenate([np.empty(0), *tiles])
+    def _of_batch(self, queries: Array, k: int) -> tuple[Array, Array]:
+        candidates = self._tree.candidates(self.samples, queries, k)
+        if candidates is None:
+            candidates = self._filter.candidates(self.samples, queries, k)
+        if candidates is None:
+            return scanned(self.samples, queries, k)
+        return chosen(self.samples, queries, k, candidates)
 
 
-def squared(samples: Array, query: Array) -> Array:
-    """Return the squared distances, float64, [...], of samples [..., d] to a query [d] or [..., d] of float64."""
-    apart = samples - query
-    apart *= apart
-    total: Array = np.add.reduce(apart, axis=-1)
-    return total
+def appended(memory: Array, used: int, rows: Array) -> Array:
+    """Return a memory whose first `used` rows are followed by these: the same, or where it is full a larger one."""
+    if used + len(rows) > len(memory):
+        larger = np.empty((max(used + len(rows), len(memory) * 5 // 4), *memory.shape[1:]), memory.dtype)
+        larger[:used] = memory[:used]
+        memory = larger
+    memory[used : used + len(rows)] = rows
+    return memory
