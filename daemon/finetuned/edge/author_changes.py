@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.edge.wording import harmless
+from finetuned.spec.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,15 +18,14 @@ _LONGEST = 200
 
 
 def between(before: Model, after: Model) -> list[str]:
-    """Return what differs: `learningRate: 0.01 (0 to 1) → 0.05 (0 to 1)`, `labels: z added`."""
+    """Return what differs: `learningRate: 0.01 (0 to 1) → 0.05 (0 to 1)`, `labels: 'z' added`."""
     old, new = dict(_facts(before)), dict(_facts(after))
-    texts = [_text(name, old.get(name, ""), new.get(name, "")) for name in {**old, **new}]
-    lists = _lists(before), _lists(after)
-    names = {**lists[0], **lists[1]}
-    return [
-        *(text for text in texts if text),
-        *(text for name in names if (text := _listed(name, lists[0].get(name, ()), lists[1].get(name, ())))),
-    ]
+    texts = [_text(name, old.get(name, ""), new.get(name, "")) for name in old | new]
+    lists, listed = _lists(before), _lists(after)
+    # Labels of a network that is a pipeline now are not removed one by one: it is another kind of model, which is told.
+    names = listed if before.kind != after.kind else lists | listed
+    texts += [_listed(name, lists.get(name, ()), listed.get(name, ())) for name in names]
+    return [text for text in texts if text]
 
 
 def _text(name: str, old: str, new: str) -> str:
@@ -38,14 +38,22 @@ def _text(name: str, old: str, new: str) -> str:
 
 def _listed(name: str, old: Sequence[str], new: Sequence[str]) -> str:
     """Say what is in one list and not in the other; the same in another order is no change."""
-    gone, come = ([each for each in a if each not in set(b)] for a, b in ((old, new), (new, old)))
-    parts = [f"{_some(each)} {word}" for each, word in ((come, "added"), (gone, "removed")) if each]
+    parts = [
+        f"{_some(each)} {word}"
+        for each, word in ((_beside(new, old), "added"), (_beside(old, new), "removed"))
+        if each
+    ]
     return f"{name}: {'; '.join(parts)}" if parts else ""
+
+
+def _beside(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    known = set(others)
+    return [name for name in names if name not in known]
 
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
-    return ", ".join(harmless(name) for name in names[:_MANY]) + more
+    return ", ".join(quoted(name) for name in names[:_MANY]) + more
 
 
 # ── what a model is ─────────────────────────────────────────────────────────────────────────────

@@ -123,8 +123,7 @@ def judged(data: bytes, before: bytes, *, beyond_coreml: bool | None = None) -> 
     model = codec.decode(data)
     if beyond_coreml is None:
         beyond_coreml = bool(check.departures(codec.decode(before)))
-    reasons = check.reasons(model, beyond_coreml=beyond_coreml) if model.updatable else check.faults(model)
-    found = [reason for reason in reasons if reason.rule != "modelTypeLater"]
+    found = check.reasons(model, beyond_coreml=beyond_coreml) if model.updatable else check.faults(model)
     if found:
         raise ModelError(f"the model that this would make is refused: {_said(found)}")
     return data
