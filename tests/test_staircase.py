@@ -57,6 +57,7 @@ ENGINE_MODULES = {
     "finetuned.edge.measuring",
     "finetuned.edge.model_cli",
     "finetuned.edge.resuming",
+    "finetuned.edge.storing",
     "finetuned.edge.update_cli",
 }
 """The modules of service and edge that may know the engine; none of them is ever part of the daemon."""

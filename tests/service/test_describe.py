@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from finetuned.spec.model import Model
 
 LENET = "updatable_built/LeNet_MNIST_allconv_adam_updatable.mlmodel"
-PLANNED = "{} is planned, not there"
 
 
 def loaded(name: str) -> Model:
@@ -59,30 +58,43 @@ def test_an_updatable_model_is_described_with_all_that_a_task_needs(
 
 
 @pytest.mark.parametrize(
-    ("name", "reasons"),
+    ("name", "want", "kind", "target", "neighbors"),
     [
         (
-            "updatable_built/HandskNN_MobileNetV1_025_updatable.mlmodel",
-            [PLANNED.format("pipelineClassifier")],
+            "apple_updatable_drawing/UpdatableDrawingClassifier",
+            InputSpec(name="drawing", shape=(1, 28, 28), color="GRAYSCALE"),
+            "string",
+            "label",
+            ParameterInfo(default=5, range=(1, 1000)),
         ),
         (
-            "updatable_built/HandskNN_MobileNetV2_int8_updatable.mlmodel",
-            [PLANNED.format("pipelineClassifier")],
+            "thirdparty_updatable/arrival_UpdatableKNN",
+            InputSpec(name="input", shape=(3,)),
+            "string",
+            "output",
+            ParameterInfo(default=5, range=(1, 1000)),
         ),
-        (
-            "apple_updatable_drawing/UpdatableDrawingClassifier.mlmodel",
-            [PLANNED.format("pipelineClassifier")],
-        ),
-        (
-            "thirdparty_updatable/arrival_UpdatableKNN.mlmodel",
-            [PLANNED.format("kNearestNeighborsClassifier")],
-        ),
-        ("thirdparty_updatable/postal_UpdatableKNN.mlmodel", [PLANNED.format("kNearestNeighborsClassifier")]),
+    ],
+)
+def test_nearest_neighbours_bare_or_in_a_pipeline_take_new_labels(
+    name: str, want: InputSpec, kind: str, target: str, neighbors: ParameterInfo
+) -> None:
+    info = describe(loaded(f"{name}.mlmodel"))
+    assert (info.updatable, info.reasons, info.target) == (True, (), target)
+    assert (info.open_labels, info.label_kind, info.class_labels, info.samples) == (True, kind, (), 0)
+    assert info.sample_inputs == (want,)
+    assert info.parameters == {"numberOfNeighbors": neighbors}
+    assert [row.name for row in info.layers[:1]] == ["model0.conv2d_4"] * (len(info.models) > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
         ("thirdparty_updatable/denissimon_s4tf_pre_trained_model.mlmodel", ["not marked as updatable"]),
         ("apple_updatable_drawing/TinyDrawingEmbedding.mlmodel", ["not marked as updatable"]),
     ],
 )
-def test_a_model_that_this_version_cannot_train_says_every_reason(name: str, reasons: list[str]) -> None:
+def test_a_model_that_cannot_be_trained_says_every_reason(name: str, reasons: list[str]) -> None:
     info = describe(loaded(name))
     assert (info.updatable, info.target) == (False, "")
     assert len(info.reasons) == len(reasons)

@@ -25,6 +25,7 @@ from finetuned.edge.options import (
     ModelFile,
     Parameters,
     PixelScale,
+    RunParameters,
     Threads,
     WhenFull,
 )
@@ -193,7 +194,6 @@ def update(
     """Run one update task in the foreground: Apple's MLUpdateTask as a command."""
     from finetuned.edge import update_cli
     from finetuned.edge.pairs import pairs
-    from finetuned.update.growth import Growth
 
     with console.told(json=json):
         job = update_cli.Job(
@@ -205,7 +205,9 @@ def update(
             resume=resume,
             beyond_coreml=beyond_coreml,
             loss_weights=pairs(loss_weight, "--loss-weight"),
-            growth=Growth(most=max_samples, policy=when_full, duplicates=duplicates),
+            max_samples=max_samples,
+            when_full=when_full,
+            duplicates=duplicates,
         )
         raise typer.Exit(update_cli.update(job, parameter, label, json=json))
 
@@ -221,6 +223,7 @@ def predict(
             show_default=False,
         ),
     ],
+    parameter: RunParameters = None,
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
@@ -228,7 +231,7 @@ def predict(
     from finetuned.edge import model_cli
 
     with console.told(json=json):
-        raise typer.Exit(model_cli.predict(model, inputs, threads, json=json))
+        raise typer.Exit(model_cli.predict(model, inputs, threads, parameter, json=json))
 
 
 @app.command()
@@ -236,6 +239,7 @@ def evaluate(
     model: ModelFile,
     data: DataPath,
     label: Labels = None,
+    parameter: RunParameters = None,
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
@@ -243,7 +247,7 @@ def evaluate(
     from finetuned.edge import model_cli
 
     with console.told(json=json):
-        model_cli.evaluate(model, data, label, threads, json=json)
+        model_cli.evaluate(model, data, label, threads, parameter, json=json)
 
 
 # ── making models updatable, and changing them ──────────────────────────────────────────────────

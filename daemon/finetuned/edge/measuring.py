@@ -36,7 +36,7 @@ class LabelReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class ClassifierReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`confusion` is true label → predicted label → how often; only what occurs is listed.
 
-    What is measured as infinite or NaN, in either report, is None.
+    What is measured as infinite or NaN, in either report, is None; so is the loss of what has none (nearest neighbours).
     """
 
     samples: int
@@ -58,18 +58,30 @@ class RegressorReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 Report = ClassifierReport | RegressorReport
 
 
-def measure(model: Model, inputs: Mapping[str, Array], targets: Any, *, threads: int = 1) -> Report:  # noqa: ANN401 - labels or numbers
+def measure(
+    model: Model,
+    inputs: Mapping[str, Array],
+    targets: Any,  # noqa: ANN401 - labels or numbers
+    *,
+    threads: int = 1,
+    parameters: Mapping[str, object] | None = None,
+) -> Report:
     """Run the model over the inputs and compare; the loss is cross entropy, or the mean squared error.
+
+    `parameters`: what nearest neighbours are run with (`numberOfNeighbors`).  They have no loss.
 
     Raises:
         ModelError: it cannot be run, or has several outputs and so no one to compare.
+        ParameterError: the model has no such parameter, or does not allow the value.
         SampleError: the data do not fit it.
     """
-    predictor = Predictor(model, threads=threads)
+    predictor = Predictor(model, threads=threads, parameters=parameters)
     if predictor.labels:
         labels = [str(label) for label in predictor.labels]
-        losses = losses_of(model)
-        indexed = len(losses) == 1 and is_indexed(model, losses[0])
+        if model.learner.neighbors is not None:
+            return votes_report(predictor.answers(inputs)[0], list(map(str, targets)), labels)
+        losses = losses_of(model.learner)
+        indexed = len(losses) == 1 and is_indexed(model.learner, losses[0])
         classes = classes_of(targets, len(labels), predictor.labels, indexed=indexed)
         return classifier_report(predictor.probabilities(inputs), classes, labels)
     outputs = predictor.outputs(inputs)
@@ -86,16 +98,29 @@ def classifier_report(probabilities: Array, targets: Array, labels: list[str]) -
 
     Probabilities that are no numbers are no answer: they are right about nothing, and stand in no line of the confusion.
     """
-    chosen = probabilities.argmax(axis=1)
-    answered = np.isfinite(probabilities).all(axis=1)
+    answered = np.asarray(np.isfinite(probabilities).all(axis=1))
+    given = probabilities[np.arange(len(targets)), targets].astype(np.float64)
+    loss = finite(float(-np.log(np.maximum(given, _SMALLEST)).mean()))
+    return _report(probabilities.argmax(axis=1), targets, labels, answered, loss)
+
+
+def votes_report(chosen: Array, targets: list[str], labels: list[str]) -> ClassifierReport:
+    """Count the answers of nearest neighbours (positions in `labels`); a label that they do not know is never right."""
+    places = {label: place for place, label in enumerate(dict.fromkeys((*labels, *targets)))}
+    true = np.array([places[label] for label in targets], dtype=np.int64)
+    return _report(chosen, true, list(places), np.ones(len(true), bool), None)
+
+
+def _report(
+    chosen: Array, targets: Array, labels: list[str], answered: Array, loss: float | None
+) -> ClassifierReport:
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(confusion, (targets[answered], chosen[answered]), 1)
-    given = probabilities[np.arange(len(targets)), targets].astype(np.float64)
     seen = [index for index in range(len(labels)) if confusion[index].any() or confusion[:, index].any()]
     return ClassifierReport(
         samples=len(targets),
         accuracy=float(((chosen == targets) & answered).mean()),
-        loss=finite(float(-np.log(np.maximum(given, _SMALLEST)).mean())),
+        loss=loss,
         per_label={labels[index]: _label_report(confusion, index) for index in seen},
         confusion={
             labels[true]: {

@@ -75,13 +75,15 @@ def _show(path: Path, info: ModelInfo) -> None:
             console.say(f"  {what} {feature.name}: {feature.type}")
     for loss in info.losses:
         console.say(f"  loss {loss['type']} on {loss['input']}")
-    if info.class_labels:
+    if info.class_labels or info.open_labels:
         more = " …" if len(info.class_labels) > SHOWN_LABELS else ""
-        console.say(f"  labels {', '.join(map(str, info.class_labels[:SHOWN_LABELS]))}{more}")
+        shown = ", ".join(map(str, info.class_labels[:SHOWN_LABELS])) or "none yet"
+        new = f"; it takes new ones, of the type {info.label_kind}" if info.open_labels else ""
+        console.say(f"  labels {shown}{more}{new}")
     _show_inside(info)
     if info.parameters:
         console.table(
-            f"parameters ({info.optimizer})",
+            f"parameters ({info.optimizer})" if info.optimizer else "parameters",
             ("name", "default", "allowed"),
             [_parameter(n, p) for n, p in info.parameters.items()],
         )
@@ -108,7 +110,9 @@ def _parameter(name: str, row: ParameterInfo) -> tuple[object, ...]:
 
 
 # ── predict ─────────────────────────────────────────────────────────────────────────────────────
-def predict(path: Path, files: list[Path], threads: int, *, json: bool) -> int:
+def predict(
+    path: Path, files: list[Path], threads: int, parameters: list[str] | None = None, *, json: bool
+) -> int:
     """Run the model on each file; a file that cannot be decoded is told and makes the status 1.
 
     A table (`.npz`, `.csv`, `.jsonl`) holds samples, each of them with all inputs; any other file is one, of a model
@@ -116,7 +120,7 @@ def predict(path: Path, files: list[Path], threads: int, *, json: bool) -> int:
     """
     model = load(path)
     specs = sample_inputs(model)
-    predictor = Predictor(model, threads=threads_of(threads))
+    predictor = Predictor(model, threads=threads_of(threads), parameters=pairs(parameters, "-p"))
     if not specs:
         raise ModelError("the model has no input that a file could hold")
 
@@ -188,18 +192,26 @@ def _tell(value: dict[str, Any], *words: console.Part, json: bool) -> None:
 
 
 # ── evaluate ────────────────────────────────────────────────────────────────────────────────────
-def evaluate(path: Path, data: Path, labels: list[str] | None, threads: int, *, json: bool) -> None:
+def evaluate(  # noqa: PLR0913 - what the command takes
+    path: Path,
+    data: Path,
+    labels: list[str] | None,
+    threads: int,
+    parameters: list[str] | None = None,
+    *,
+    json: bool,
+) -> None:
     """Measure the model on labelled data."""
-    model = load(path)
+    model, asked = load(path), pairs(parameters, "-p")
     samples = read_data(data, model, pairs(labels, "--label"), json=json)
-    report = measure(model, samples.inputs, samples.targets, threads=threads_of(threads))
+    report = measure(model, samples.inputs, samples.targets, threads=threads_of(threads), parameters=asked)
     if json:
         console.line(report)
     else:
-        _show_report(path, report)
+        _show_report(path, report, has_loss=model.learner.neighbors is None)
 
 
-def _show_report(path: Path, report: Report) -> None:
+def _show_report(path: Path, report: Report, *, has_loss: bool) -> None:
     on = f" on {report.samples} samples"
     if not isinstance(report, ClassifierReport):
         squared, absolute = report.mean_squared_error, report.mean_absolute_error
@@ -211,7 +223,7 @@ def _show_report(path: Path, report: Report) -> None:
             on,
         )
         return
-    loss = f", loss {figure(report.loss, '.4f')}"
+    loss = f", loss {figure(report.loss, '.4f')}" if has_loss else ""
     console.say(f"{path.name}: accuracy ", (f"{report.accuracy:.1%}", "bold"), loss, on)
     rows = [
         (label, row.samples, _share(row.precision), _share(row.recall))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,12 +41,38 @@ Parameters = Annotated[
         "--parameter", "-p", metavar="KEY=VALUE", help="An update parameter, by Apple's name; repeatable."
     ),
 ]
+RunParameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        "-p",
+        metavar="KEY=VALUE",
+        help="What nearest neighbours are run with: numberOfNeighbors; repeatable.",
+    ),
+]
 BeyondCoreml = Annotated[
     bool,
     typer.Option(
         "--beyond-coreml",
         help="Also what the arithmetic allows and Apple's validator refuses: merges, further layers, several losses.",
     ),
+]
+MaxSamples = Annotated[
+    int,
+    typer.Option(
+        "--max-samples",
+        metavar="N",
+        min=0,
+        help="Nearest neighbours: hold so many samples at most; 0: any number.",
+        show_default=False,
+    ),
+]
+WhenFull = Annotated[
+    Literal["oldest", "balanced"],
+    typer.Option("--when-full", help="Which go then: the oldest, or the oldest of the label that has most."),
+]
+Duplicates = Annotated[
+    bool, typer.Option("--duplicates", help="Nearest neighbours: hold the same sample as often as it comes.")
 ]
 PixelScale = Annotated[
     float,

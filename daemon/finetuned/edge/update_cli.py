@@ -12,7 +12,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from finetuned import files
 from finetuned.edge import console
@@ -20,14 +20,16 @@ from finetuned.edge.budgeted import guard
 from finetuned.edge.model_cli import load, prepare_data
 from finetuned.edge.pairs import pairs
 from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, read
+from finetuned.edge.storing import storing
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import figure
-from finetuned.errors import CheckpointError, FinetunedError, HostError
+from finetuned.errors import CheckpointError, FinetunedError, HostError, RequestError
 from finetuned.service import events
 from finetuned.service.asked import STANDSTILL
 from finetuned.service.stamps import new_id, timestamp
 from finetuned.service.work import metrics
 from finetuned.update import checkpoint
+from finetuned.update.growth import Growth
 from finetuned.update.network import Epoch
 from finetuned.update.updating import updater
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from finetuned.policy.budget import Verdict
     from finetuned.service.messages import Metrics
+    from finetuned.spec.model import Model
     from finetuned.update.checkpoint import Snapshot
     from finetuned.update.features import Encoded
     from finetuned.update.network import MiniBatch
@@ -58,6 +61,14 @@ class Job:
     resume: bool = False
     beyond_coreml: bool = False
     loss_weights: Mapping[str, str] = field(default_factory=dict)
+    max_samples: int = 0
+    when_full: Literal["oldest", "balanced"] = "oldest"
+    duplicates: bool = False
+
+    @property
+    def growth(self) -> Growth:
+        """How a model grows that holds its samples."""
+        return Growth(most=self.max_samples, policy=self.when_full, duplicates=self.duplicates)
 
 
 @dataclass(slots=True)
@@ -157,6 +168,7 @@ def _prepared(
     job: Job, asked: Mapping[str, object], mapping: dict[str, str], teller: Teller, seed: int
 ) -> Run:
     model = load(job.model)
+    _check_growth(job, model)
     task = updater(
         model,
         asked,
@@ -164,6 +176,7 @@ def _prepared(
         threads=threads_of(job.threads),
         beyond_coreml=job.beyond_coreml,
         loss_weights=job.loss_weights,
+        growth=job.growth,
     )
     for departure in task.departures[:_DEPARTURES]:
         teller.warning(f"leaves Core ML: {departure}")
@@ -182,6 +195,15 @@ def _prepared(
         keeper=Keeper(beside(job.out), task, training),
         interruption=Interruption(),
     )
+
+
+def _check_growth(job: Job, model: Model) -> None:
+    """Refuse what would do nothing."""
+    if job.growth != Growth() and model.learner.neighbors is None:
+        raise RequestError(
+            "--max-samples, --when-full and --duplicates are for nearest neighbours, which hold their samples; "
+            f"this is a {model.learner.kind}: leave them out"
+        )
 
 
 # ── checkpoints ─────────────────────────────────────────────────────────────────────────────────
@@ -261,6 +283,7 @@ def _train(run: Run, snapshot: Snapshot | None) -> tuple[Metrics, Metrics]:
     """Train and save; return how good the model was before and is after."""
     task, teller = run.task, run.teller
     before = run.measure()
+    stored = storing(task, run.training, run.job.growth)
     steps = _steps(run, snapshot)
     epochs, batches = task.epochs, task.batches(len(run.training))
     teller.event(
@@ -274,6 +297,8 @@ def _train(run: Run, snapshot: Snapshot | None) -> tuple[Metrics, Metrics]:
     )
     _run(run, steps, epochs * batches)
     after = run.measure()
+    if stored is not None:
+        teller.sentence(stored.sentence)
     _save(run)
     return before, after
 
@@ -306,7 +331,9 @@ def _completed(run: Run, before: Metrics, after: Metrics, seconds: float) -> Non
     )
     where = "validation" if run.validation is not None else "training"
     run.teller.sentence(
-        f"{where} samples: {_shown(before)} before, ", (_shown(after), "bold green"), " after"
+        f"{where} samples: {_shown(run.task, before)} before, ",
+        (_shown(run.task, after), "bold green"),
+        " after",
     )
     run.teller.sentence(f"saved {run.job.out}")
 
@@ -323,7 +350,8 @@ def _run(run: Run, steps: Iterator[MiniBatch | Epoch], total: int) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[said]}"),
     )
-    with Progress(*columns, console=console.person(), disable=teller.json) as bars:
+    # Nearest neighbours are done in one step, of which there is nothing to show.
+    with Progress(*columns, console=console.person(), disable=teller.json or not total) as bars:
         bar = bars.add_task("", total=total, completed=teller.step, said="")
         while (event := run.interruption.step(steps)) is not None:
             if isinstance(event, Epoch):
@@ -349,10 +377,14 @@ def _epoch(task: Updater, event: Epoch, validation: Encoded | None, teller: Tell
         last_mini_batch_loss=event.last,
         validation=measured,
     )
-    return f"epoch {event.epoch + 1}, loss {event.loss:.4f}" + (f", {_shown(measured)}" if measured else "")
+    return f"epoch {event.epoch + 1}, loss {event.loss:.4f}" + (
+        f", {_shown(task, measured)}" if measured else ""
+    )
 
 
-def _shown(measured: Metrics) -> str:
+def _shown(task: Updater, measured: Metrics) -> str:
+    if measured.accuracy is not None and not task.epochs:  # it has no loss
+        return f"accuracy {measured.accuracy:.1%}"
     if measured.accuracy is not None:
         return f"accuracy {measured.accuracy:.1%}, loss {figure(measured.loss_value, '.4f')}"
     return f"loss {figure(measured.loss_value, '.6g')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from finetuned.parameters import Number, Parameter, adjusted, checked
+from finetuned.parameters import Number, Parameter, adjusted, checked, unscoped
 from finetuned.policy.budget import Cause, Pace
 from finetuned.service.ledger_tasks import PERSON
 
@@ -73,9 +73,13 @@ def released(told: Wanted, reasons: Iterable[str]) -> Wanted:
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────
 def asked_parameters(info: ModelInfo, asked: Mapping[str, object]) -> dict[str, Number]:
-    """Return the parameters that a task is asked to run with; ParameterError says what the model allows."""
+    """Return the parameters that a task is asked to run with; ParameterError says what the model allows.
+
+    In a pipeline they may be scoped to its last model.
+    """
     rows = _rows(info)
-    return {name: checked(name, value, rows) for name, value in asked.items()}
+    scope = info.models[-1]["name"] if info.models else ""
+    return {name: checked(name, value, rows) for name, value in unscoped(asked, scope).items()}
 
 
 def asked_adjustment(info: ModelInfo, asked: Mapping[str, object]) -> dict[str, float]:

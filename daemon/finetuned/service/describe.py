@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finetuned.errors import ModelError
-from finetuned.graph.program import compile_inference, compile_training
 from finetuned.service.messages import FeatureInfo, InputSpec, LayerInfo, ModelInfo, ParameterInfo
 from finetuned.spec import check
 from finetuned.spec.model import (
@@ -22,10 +21,14 @@ from finetuned.spec.model import (
     Layer,
     Model,
 )
+from finetuned.spec.rules.pipelines import scopes
 from finetuned.update.features import target_name
 from finetuned.update.parameters import allowed
+from finetuned.update.updating import check_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from finetuned.parameters import Parameter
 
 
@@ -38,18 +41,20 @@ def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:
     `beyond_coreml`: what only Apple's validator forbids is no reason against an update, but told as a departure.
     """
     reasons = list(why_not(model, beyond_coreml=beyond_coreml))
-    network, neighbors = model.network, model.neighbors
-    update = network.update if network else None
+    learner = model.learner
+    neighbors = learner.neighbors
+    update = learner.network.update if learner.network else None
+    learnt = neighbors or update
     return ModelInfo(
         updatable=not reasons,
         kind=model.kind,
         specification_version=model.specification_version,
         reasons=tuple(reasons),
-        departures=tuple(each.message for each in check.departures(model)) if beyond_coreml else (),
+        departures=tuple(each.message for each in check.departures(learner)) if beyond_coreml else (),
         inputs=_features(model.description.inputs),
         outputs=_features(model.description.outputs),
         training_inputs=_features(model.description.training_inputs),
-        layers=tuple(_layer(layer) for layer in network.layers) if network else (),
+        layers=tuple(_layers(model)),
         samples=len(neighbors.lengths) if neighbors else None,
         dimensions=neighbors.dimensions if neighbors else None,
         models=_models(model),
@@ -59,11 +64,13 @@ def describe(model: Model, *, beyond_coreml: bool = False) -> ModelInfo:
         if update
         else (),
         optimizer=update.optimizer if update else "",
-        parameters={name: _parameter(row) for name, row in allowed(update).items()} if update else {},
-        class_labels=_labels(model),
+        parameters={name: _parameter(row) for name, row in allowed(learnt).items()} if learnt else {},
+        class_labels=known_labels(model),
+        label_kind=_label_kind(model),
+        open_labels=bool(new_labels(model)),
         metadata=dict(model.description.metadata),
         sample_inputs=sample_inputs(model),
-        target=target_name(model) if not reasons else "",
+        target=target_of(model) if not reasons else "",
     )
 
 
@@ -78,8 +85,7 @@ def why_not(model: Model, *, beyond_coreml: bool = False) -> tuple[str, ...]:
         way_out = "" if beyond_coreml or why_not(model, beyond_coreml=True) else _BEYOND
         return tuple(f"{reason.message}. {reason.remedy}{way_out}" for reason in broken)
     try:
-        compile_training(model)
-        compile_inference(model)
+        check_runs(model)
     except ModelError as error:
         return (str(error),)
     return ()
@@ -104,22 +110,52 @@ def _shape(type_: FeatureType) -> tuple[int, ...]:
     return type_.shape if isinstance(type_, (ImageType, ArrayType)) else ()
 
 
-def _layer(layer: Layer) -> LayerInfo:
-    return LayerInfo(name=layer.name, type=layer.type, trainable=layer.updatable, parameters=_count(layer))
+def _layers(model: Model, scope: str = "") -> Iterator[LayerInfo]:
+    """Yield the layers; those of a pipeline's models are called as Core ML scopes names."""
+    for layer in model.network.layers if model.network else ():
+        yield LayerInfo(
+            name=f"{scope}{layer.name}",
+            type=layer.type,
+            trainable=layer.updatable,
+            parameters=_count(layer),
+        )
+    for row, inner in zip(_models(model), model.models, strict=True):
+        yield from _layers(inner, f"{scope}{row['name']}.")
 
 
 def _models(model: Model) -> tuple[dict[str, str], ...]:
     """Return a pipeline's models; one that has no name is called after its place."""
-    names = (*model.names, *(f"model{place}" for place in range(len(model.names), len(model.models))))
-    pairs = zip(names, model.models, strict=False)
+    pairs = zip(scopes(model), model.models, strict=True)
     return tuple({"name": name, "kind": inner.kind} for name, inner in pairs)
 
 
-def _labels(model: Model) -> tuple[str | int, ...]:
-    """Return the labels; nearest neighbours have those of their samples."""
-    if model.neighbors is not None:
-        return tuple(dict.fromkeys(model.neighbors.labels))
-    return model.network.class_labels if model.network else ()
+def known_labels(model: Model) -> tuple[str | int, ...]:
+    """Return the labels, of a pipeline those of its last model; nearest neighbours have those of their samples."""
+    learner = model.learner
+    if learner.neighbors is not None:
+        return tuple(dict.fromkeys(learner.neighbors.labels))
+    return learner.network.class_labels if learner.network else ()
+
+
+def new_labels(model: Model) -> str:
+    """Return the kind of labels (`string`, `int64`) that the model takes beside those it knows; "": it takes none."""
+    neighbors = model.learner.neighbors
+    return neighbors.kind if neighbors is not None else ""
+
+
+def _label_kind(model: Model) -> str:
+    """Return the type of the labels, "" where there are none."""
+    known = known_labels(model)
+    return new_labels(model) or (("string" if isinstance(known[0], str) else "int64") if known else "")
+
+
+def target_of(model: Model) -> str:
+    """Return what the target is called: by the loss, or of a model that has none by its one label or output."""
+    try:
+        return target_name(model.learner)
+    except ModelError:
+        outputs = [feature.name for feature in model.description.outputs]
+        return model.description.predicted_feature or (outputs[0] if len(outputs) == 1 else "")
 
 
 def _count(layer: Layer) -> int:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetuned.errors import ModelError, SampleError
+from finetuned.errors import SampleError
 from finetuned.graph.goals import is_indexed, labels_of, losses_of, source_of
 from finetuned.rows import Gathering
 from finetuned.service import dataset
 from finetuned.service.decoder import Decoders
-from finetuned.service.describe import sample_inputs
+from finetuned.service.describe import known_labels, new_labels, sample_inputs, target_of
 from finetuned.service.messages import InputSpec
 from finetuned.spec import codec
 from finetuned.spec.model import ArrayType
-from finetuned.update.features import Encoded, add_features, target_name
+from finetuned.update.features import Encoded, add_features
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -139,6 +139,7 @@ def _parts(  # noqa: PLR0913, PLR0917 - what `dataset.parts` takes, out of a mod
         (*sample_inputs(model), *further),
         target=target_of(model),
         labels=list(map(str, _labels(path, model))),
+        new_labels=new_labels(model),
         mapping=labels,
         decoders=decoders,
         progress=progress,
@@ -147,19 +148,22 @@ def _parts(  # noqa: PLR0913, PLR0917 - what `dataset.parts` takes, out of a mod
 
 def _labels(path: str | PathLike[str], model: Model) -> tuple[str | int, ...]:
     """Return the labels that the target is one of; none where it holds numbers, which a folder never does."""
-    found = losses_of(model)
+    learner = model.learner
+    found = losses_of(learner)
     several = len(found) > 1
-    if several and not any(labels_of(model, loss) for loss in found):
+    if several and not any(labels_of(learner, loss) for loss in found):
         return ()
-    if len(found) == 1 and is_indexed(model, found[0]) and not Path(path).is_dir():
+    if len(found) == 1 and is_indexed(learner, found[0]) and not Path(path).is_dir():
         return ()
-    return model.network.class_labels if model.network else ()
+    return known_labels(model)
 
 
 def _further_targets(path: str | PathLike[str], model: Model) -> tuple[InputSpec, ...]:
     """Return the targets of several losses beside the one of `target_of`: they are read as inputs are."""
-    found = losses_of(model)
-    wanted = {source_of(model, loss) for loss in found} - {target_of(model)} if len(found) > 1 else set()
+    found = losses_of(model.learner)
+    wanted = (
+        {source_of(model.learner, loss) for loss in found} - {target_of(model)} if len(found) > 1 else set()
+    )
     if wanted and Path(path).is_dir():
         names = ", ".join(sorted({target_of(model), *wanted}))
         raise SampleError(
@@ -170,12 +174,3 @@ def _further_targets(path: str | PathLike[str], model: Model) -> tuple[InputSpec
         for feature in model.description.training_inputs
         if feature.name in wanted and isinstance(feature.type, ArrayType)
     )
-
-
-def target_of(model: Model) -> str:
-    """Return what the target is called: by the loss, or of a model that has none by its one label or output."""
-    try:
-        return target_name(model)
-    except ModelError:
-        outputs = [feature.name for feature in model.description.outputs]
-        return model.description.predicted_feature or (outputs[0] if len(outputs) == 1 else "")
