@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetuned_plugins.coremltools_view import NETWORKS, compared, inner_models, ours, theirs
+from finetuned_plugins.coremltools_view import NETWORKS, compared, inner_models, ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # coremltools and its messages have no types.
 Message = Any
 VERSIONS = "_SPECIFICATION_VERSION_IOS_"
-PREPARED = ("losses", "training inputs", "updatable layers")
 
 
 def objections(spec: Message) -> Iterator[str]:
@@ -74,26 +73,18 @@ def _updates(spec: Message) -> Iterator[str]:
     except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
         yield f"coremltools' builder refuses to make it: {_said(error)}"
         return
-    yield from _otherwise(theirs(spec), theirs(again))
+    yield from _untold(spec, again)
 
 
-def _otherwise(found: dict[str, object], made: dict[str, object]) -> Iterator[str]:
-    """Compare as sets: the order of training inputs is free, and nobody need list all of them."""
-    for what in PREPARED:
-        there, wanted = _as_set(found[what]), _as_set(made[what])
-        if missing := sorted(wanted - there):
-            yield f"{what}: coremltools' builder would have made {', '.join(missing)} too"
-
-
-def _as_set(rows: Any) -> set[str]:  # noqa: ANN401 - rows of any table
-    return {_name(row) for row in rows}
-
-
-def _name(row: object) -> str:
-    """Return what a row is called: a loss by its kind, its input and its target, anything else by its name."""
-    if not isinstance(row, tuple):
-        return repr(row)
-    return " of ".join(map(repr, row[1:3])) if isinstance(row[1], str) else repr(row[0])
+def _untold(spec: Message, again: Message) -> Iterator[str]:
+    """Say what the builder would have asked for: a target; its name is free, and not every input need be listed."""
+    inputs = {each.name for each in spec.description.input}
+    told = {
+        each.type.WhichOneof("Type") for each in spec.description.trainingInput if each.name not in inputs
+    }
+    target = again.description.trainingInput[-1]
+    if (kind := target.type.WhichOneof("Type")) not in told:
+        yield f"training inputs: coremltools' builder would have asked for the loss's target, a {kind} as {target.name!r}"
 
 
 def _made_again(spec: Message, kind: str) -> Message:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHECKED = (
     "coremltools' own protobuf messages parse the file, and its MLModel takes it",
     "it reads the same inputs, outputs, training inputs, labels, layers, losses, optimizer, parameters, samples and inner models",
-    "its builder marks the same layers, attaches the same loss and asks for the same training inputs",
+    "its builder marks the same layers and attaches the same loss, and the target that it asks for is there",
     "what coremltools saves of it finetuned reads as the same",
 )
 UNCHECKED = (
