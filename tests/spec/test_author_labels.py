@@ -103,6 +103,15 @@ def test_the_network_at_the_end_of_a_pipeline_is_widened_too() -> None:
     assert rows(author.with_label(data, "z"))[0].shape == (4, 8)
 
 
+def test_a_new_head_has_the_labels_that_are_asked_for_and_begins_at_zero() -> None:
+    data = author.with_labels(dense_classifier(labels=[7, 8, 9]), ["1", 2])
+    assert check.reasons(codec.decode(data)) == ()
+    assert labels(data) == (1, 2)
+    assert [array.tolist() for array in rows(data)] == [[[0.0] * 8] * 2, [0.0] * 2]
+    with pytest.raises(ModelError, match="each once; found '1', '1'"):
+        author.with_labels(data, [1, 1])
+
+
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────
 def renamed(message: pb.Model) -> None:
     """Let a convolution make the classes."""

@@ -57,6 +57,14 @@ def updatable(
     everything: Annotated[
         bool, typer.Option("--all", help="Train everything that a gradient reaches.")
     ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="LABEL",
+            help="Begin anew, with this label in the place of the model's own; repeatable.",
+        ),
+    ] = None,
     optimizer: Annotated[str, typer.Option("--optimizer", metavar="NAME", help="sgd or adam.")] = "sgd",
     parameter: Settings = None,
     output: Annotated[
@@ -77,6 +85,7 @@ def updatable(
     with console.told(json=json):
         choice = commands.choice(layers, last, everything=everything)
         training = commands.Training(
+            labels=label or [],
             optimizer=optimizer,
             parameters=parameter,
             output=output,

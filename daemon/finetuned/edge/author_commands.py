@@ -37,8 +37,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How `updatable` lets a network be trained; `parameters` are as typed."""
+    """How `updatable` lets a network be trained; `labels` are those of a new head, `parameters` are as typed."""
 
+    labels: Sequence[str]
     optimizer: str
     parameters: list[str] | None
     output: str
@@ -81,18 +82,20 @@ def choice(layers: str, last: int, *, everything: bool) -> author.Marked:
 
 def updatable(job: Job, marked: author.Marked, training: Training) -> None:
     """Make a network updatable."""
-    _done(
-        job,
-        lambda data: author.updatable(
-            data,
+    labels = [_text(label, "--label") for label in training.labels]
+
+    def change(data: bytes) -> bytes:
+        return author.updatable(
+            author.with_labels(data, labels) if labels else data,
             marked,
             optimizer=training.optimizer,
             parameters=_settings(training.parameters),
             output=_text(training.output, "--output"),
             softmax=training.softmax,
             beyond_coreml=training.beyond_coreml,
-        ),
-    )
+        )
+
+    _done(job, change)
 
 
 def _settings(typed: list[str] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Everything is a pure function that returns the bytes of a `.mlmodel`; what `fine
 
 from finetuned.spec.author.description import described
 from finetuned.spec.author.extractor import dimensions, front
-from finetuned.spec.author.labels import backbone, with_label, without_label
+from finetuned.spec.author.labels import backbone, with_label, with_labels, without_label
 from finetuned.spec.author.neighbors import emptied, voting, without_samples
 from finetuned.spec.author.networks import (
     SGD,
@@ -50,6 +50,7 @@ __all__ = [
     "updatable",
     "voting",
     "with_label",
+    "with_labels",
     "with_parameters",
     "without_label",
     "without_samples",

@@ -19,7 +19,7 @@ from finetuned.spec.author.extractor import front_at
 from finetuned.spec.names import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,7 +55,7 @@ def with_label(data: bytes, label: str | int, features: FloatArray | None = None
         raise ModelError("a k-NN classifier takes any label: update it with samples of the new one")
     network, entry = _head(model)
     labels = label_vector(network)
-    new = neighbors.whole(label, "the label") if network.HasField("int64ClassLabels") else str(label)
+    new = neighbors.whole(label, "the label") if _is_int64(network) else str(label)
     if new in labels:
         raise ModelError(
             f"the model has the label {quoted(str(new))} already, at position {labels.index(new)}"
@@ -96,6 +96,32 @@ def without_label(data: bytes, label: str) -> bytes:
     _resize(model, entry, weights=kept, bias=None if bias is None else np.delete(bias, found[0]))
     set_labels(network, [each for position, each in enumerate(labels) if position != found[0]])
     return sealed(message, data)
+
+
+def with_labels(data: bytes, labels: Sequence[str | int]) -> bytes:
+    """Return the classifier with these labels in the place of its own: a head that begins at zero, on the same features.
+
+    At zero every label is as probable as another, and the first gradients tell them apart: a last layer needs no random start.
+
+    Raises:
+        ModelError: none or one twice, or as of `with_label`.
+    """
+    message = opened(data)
+    model = learner(message)
+    network, entry = _head(model)
+    new = (
+        [neighbors.whole(each, "the label") for each in labels] if _is_int64(network) else [*map(str, labels)]
+    )
+    if not new or len(set(new)) < len(new):
+        raise ModelError(f"a classifier has at least one label, and each once; found {named(new)}")
+    rows = np.zeros((len(new), entry.innerProduct.inputChannels), np.float32)
+    _resize(model, entry, weights=rows, bias=np.zeros(len(new), np.float32))
+    set_labels(network, new)
+    return sealed(message, data)
+
+
+def _is_int64(network: pb.NeuralNetworkClassifier) -> bool:
+    return network.HasField("int64ClassLabels")
 
 
 # ── the new row ─────────────────────────────────────────────────────────────────────────────────
