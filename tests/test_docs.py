@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from finetuned import InputSpec, SampleError, decode, reasons
+from finetuned.edge.cli import app
 from finetuned.service import plugins
 from finetuned.spec import author
 from shared import oracle
@@ -90,6 +93,22 @@ def test_the_authored_model_of_the_documents_can_be_updated(tmp_path: Path) -> N
     (code,) = blocks("docs/models.md", "author")
     ran(code, tmp_path)
     assert reasons(decode((tmp_path / "steps.mlmodel").read_bytes())) == ()
+
+
+def test_the_authors_example_prints_what_stands_below_it(tmp_path: Path) -> None:
+    code, shown = blocks("docs/author.md", "author")
+    assert ran(code, tmp_path) == shown.splitlines()
+
+
+def test_every_command_of_the_authors_page_can_be_typed() -> None:
+    text = (ROOT / "docs" / "author.md").read_text(encoding="utf-8")
+    typed = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("finetuned ")]
+    assert len(typed) > 8
+    for words in typed:
+        found: Any = get_command(app)
+        while isinstance(getattr(found, "commands", None), dict):
+            found = found.commands[words.pop(0)]
+        found.make_context(found.name, words)  # refuses an option that there is not
 
 
 # Where executorch is installed, coremltools imports it, and that warns of all that it imports.
