@@ -304,3 +304,11 @@ def test_only_a_row_is_a_flattening_and_only_a_network_is_rewritten() -> None:
     spec.mlProgram.SetInParent()
     with pytest.raises(ModelError, match="mlProgram has no layers to train"):
         trainable(spec)
+
+
+def test_a_global_pool_has_no_kernel_whatever_the_converter_writes() -> None:
+    spec = chain("pooling")
+    spec.neuralNetwork.layers[0].pooling.globalPooling = True
+    spec.neuralNetwork.layers[0].pooling.kernelSize.extend([0, 0])
+    (layer,) = decode(trainable(spec)).network.layers  # type: ignore[union-attr]  # it is a network
+    assert getattr(layer.parameters, "global_pooling", False)
