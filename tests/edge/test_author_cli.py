@@ -190,6 +190,20 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_a_model_that_finetuned_cannot_run_is_not_made_though_its_layers_may_be_marked(
+    tmp_path: Path,
+) -> None:
+    strange = n.Layer()
+    strange.mvn.SetInParent()
+    path, out = tmp_path / "strange.mlmodel", tmp_path / "out.mlmodel"
+    path.write_bytes(n.network([strange, n.dense(2, 4)], (4,)).SerializeToString())
+    done = author("updatable", path, "-o", out)
+    assert done.exit_code == 1
+    assert "'l0'" in done.stderr
+    assert "mvn" in done.stderr
+    assert not out.exists()
+
+
 def test_out_has_to_be_a_place_where_a_file_can_be(plain: Path) -> None:
     assert "there is no folder" in author("empty", plain, "-o", plain.parent / "no" / "x.mlmodel").stderr
     assert "is no file" in author("empty", plain, "-o", plain.parent).stderr

@@ -14,11 +14,12 @@ from finetuned.edge.pairs import pairs
 from finetuned.edge.resuming import check_places
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import counted
-from finetuned.errors import ParameterError, RequestError
+from finetuned.errors import ModelError, ParameterError, RequestError
 from finetuned.graph.program import compile_inference
+from finetuned.service.describe import why_not
 from finetuned.service.models import read
-from finetuned.spec import author, codec
-from finetuned.spec.names import quoted
+from finetuned.spec import author, check, codec
+from finetuned.spec.names import quoted, shortened
 from finetuned.update.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def _done(job: Job, change: Callable[[bytes], bytes]) -> None:
     check_places(job.out)
     before = read(job.model)
     after = change(before)
-    changed = author_changes.between(codec.decode(before), codec.decode(after))
+    made = codec.decode(after)
+    changed = author_changes.between(codec.decode(before), made)
+    if made.updatable and (reasons := why_not(made, beyond_coreml=bool(check.departures(made)))):
+        raise ModelError(f"the model that this would make is refused: {shortened('; '.join(reasons))}")
     files.write_atomically(job.out.absolute(), after, mode=0o644)
     if job.json:
         console.line({"model": str(job.model), "out": str(job.out), "changed": changed})

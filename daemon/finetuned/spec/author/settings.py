@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,12 @@ def _write_whole(message: pb.Int64Parameter, name: str, setting: Setting, defaul
 
 
 def _whole(name: str, value: Number) -> int:
-    if isinstance(value, bool) or value != int(value) or not -(1 << 63) <= value < 1 << 63:
+    if (
+        isinstance(value, bool)
+        or not math.isfinite(value)
+        or value != int(value)
+        or not -(1 << 63) <= value < 1 << 63
+    ):
         raise ParameterError(f"{name}={value} is not a whole number of 64 bits")
     return int(value)
 

@@ -42,8 +42,8 @@ def marked(model: Model) -> Iterator[Reason]:
         yield Reason(
             rule="isUpdatable",
             message="the model is not marked as updatable (isUpdatable is false)",
-            remedy="mark the layers to train with coremltools' NeuralNetworkBuilder.make_updatable, "
-            "and give it a loss, an optimizer and epochs"
+            remedy="mark the layers to train, and give it a loss, an optimizer and epochs: "
+            "finetuned author updatable does it"
             if model.kind in NETWORKS
             else "set isUpdatable (in a pipeline: of its last model, too)",
         )

@@ -88,7 +88,7 @@ def updatable_layers(case: Case) -> Iterator[Reason]:
         yield Reason(
             rule="noUpdatableLayer",
             message="the model is marked as updatable, but none of the layers are updatable",
-            remedy="mark inner product or convolution layers with coremltools' make_updatable",
+            remedy="mark inner product or convolution layers, with finetuned author updatable",
         )
     for layer in marked:
         if layer.type not in TRAINABLE:

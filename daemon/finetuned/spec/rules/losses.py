@@ -21,9 +21,7 @@ def loss_count(case: Case) -> Iterator[Reason]:
         yield Reason(
             rule="lossCount",
             message=f"the model has {found} loss layers; exactly one is supported",
-            remedy="keep one"
-            if found
-            else "add one with coremltools' set_categorical_cross_entropy_loss or set_mean_squared_error_loss",
+            remedy="keep one" if found else "add one, with finetuned author updatable",
         )
     for loss in case.update.losses:
         if loss.kind not in LOSSES:

@@ -29,7 +29,7 @@ def optimizer(case: Case) -> Iterator[Reason]:
         yield Reason(
             rule="optimizer",
             message="the optimizer is not recognized: none is set; sgdOptimizer and adamOptimizer are allowed",
-            remedy="set one with coremltools' set_sgd_optimizer or set_adam_optimizer",
+            remedy="set one, with finetuned author updatable",
         )
     for parameter in REQUIRED.get(name, ()):
         if parameter not in case.update.parameters:
