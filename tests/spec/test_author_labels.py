@@ -73,6 +73,18 @@ def test_its_first_samples_get_the_new_label_at_once_and_the_rest_keep_theirs() 
     np.testing.assert_allclose(np.linalg.norm(rows(wider)[0][3]), length, rtol=1e-6)
 
 
+def test_what_enters_the_head_is_made_by_a_model_of_its_own_even_where_it_is_the_input() -> None:
+    x = n.numbers(3, 4)
+    (found,) = (
+        Predictor(codec.decode(author.backbone(dense_classifier(hidden=0)))).outputs({"features": x}).values()
+    )
+    np.testing.assert_array_equal(found.reshape(3, 4), x)
+    assert (
+        codec.decode(author.backbone(dense_classifier(hidden=8))).description.outputs[0].name
+        == "activation_output"
+    )
+
+
 def test_a_head_without_a_bias_gets_one_that_is_zero_for_the_old_labels() -> None:
     def drop(message: pb.Model) -> None:
         params = message.neuralNetworkClassifier.layers[0].innerProduct

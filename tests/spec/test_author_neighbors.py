@@ -132,6 +132,14 @@ def test_a_cut_that_is_none_is_refused() -> None:
         author.nearest(data, at="pool")
 
 
+def test_an_input_as_it_is_can_be_what_the_neighbours_are_near_in() -> None:
+    image = dense_classifier(image=author.ImageInput(width=3, height=2, scale=0.5))
+    extractor = front(codec.decode(author.nearest(image, at="image")))
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 1, 2, 3), np.uint8)
+    (found,) = Predictor(extractor).outputs({"image": pixels}).values()
+    np.testing.assert_array_equal(found.reshape(2, 6), pixels.reshape(2, 6) * np.float32(0.5))
+
+
 @pytest.mark.parametrize(("vote", "complaint"), [
     (author.Vote(k=0), "numberOfNeighbors"),
     (author.Vote(k=Parameter(default=3, allowed=(1, 5))), "not found in the allowed values set"),

@@ -36,6 +36,16 @@ def test_a_model_that_is_not_updatable_has_no_parameters() -> None:
         author.with_parameters(more.neighbors().SerializeToString(), {"epochs": 3})
 
 
+@pytest.mark.parametrize("name", ["numberOfNeighbors", "b.numberOfNeighbors"])
+def test_in_a_pipeline_a_name_may_have_its_scope(name: str) -> None:
+    data = more.pipeline(more.front(), more.neighbors(), names=["a", "b"]).SerializeToString()
+    found = codec.decode(author.with_parameters(data, {name: 7})).learner.neighbors
+    assert found is not None
+    assert found.number_of_neighbors == Parameter(default=7, minimum=1, maximum=1000)
+    with pytest.raises(ParameterError, match=r"no parameter 'a.numberOfNeighbors'"):
+        author.with_parameters(data, {"a.numberOfNeighbors": 7})
+
+
 # ── pixels ──────────────────────────────────────────────────────────────────────────────────────
 def test_a_scaled_model_sees_what_the_other_sees_of_scaled_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 128, (4, 1, 3, 3), np.uint8)

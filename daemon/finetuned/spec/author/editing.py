@@ -9,6 +9,7 @@ from finetuned.spec import check, codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.names import listed, shortened
 from finetuned.spec.rules.case import NETWORKS
+from finetuned.spec.rules.pipelines import scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,6 +58,16 @@ def learner(message: pb.Model) -> pb.Model:
     while models := inside(message):
         message = models[-1]
     return message
+
+
+def scope_of(message: pb.Model) -> str:
+    """Return the names of the models that lead to the one that learns, as Core ML scopes them: `kNNClassifier.`; "" of a model alone."""
+    scope = []
+    model = codec.decode(message.SerializeToString())
+    while model.models:
+        scope.append(scopes(model)[-1])
+        model = model.models[-1]
+    return "".join(f"{each}." for each in scope)
 
 
 def body(message: pb.Model) -> Body:

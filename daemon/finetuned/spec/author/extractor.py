@@ -11,13 +11,14 @@ from finetuned.spec.names import listed, quoted
 from finetuned.spec.rules.extents import Extent, follow
 
 
-def cut_of(network: Body, at: str) -> str:
-    """Return the blob that the name stands for: a layer's output, a blob, or what the last fully connected layer takes in."""
+def _cut(message: pb.Model, at: str) -> str:
+    """Return the blob that the name stands for: a layer's output, a blob, an input; or what the last fully connected layer takes in."""
+    network = body(message)
     by_layer = {entry.name: entry.output[0] for entry in network.layers if entry.output}
     made = {blob for entry in network.layers for blob in entry.output}
     if at:
         blob = by_layer.get(at, at)
-        if blob not in made:
+        if blob not in made | {feature.name for feature in message.description.input}:
             raise ModelError(
                 f"the network has no layer {quoted(at)}; the last ones are {listed([*by_layer][::-1])}"
             )
@@ -31,7 +32,7 @@ def cut_of(network: Body, at: str) -> str:
     if blob not in made:
         raise ModelError(
             f"the last fully connected layer, {quoted(last[-1].name)}, takes the input {quoted(blob)} as it is: nothing before "
-            "it makes features; name a later layer, or use a k-NN classifier of the input itself"
+            f"it makes features; name a later layer, or {quoted(blob)} for a k-NN of the input itself"
         )
     return blob
 
@@ -46,20 +47,18 @@ def front(data: bytes, at: str = "", dimensions: int = 0) -> bytes:
 
 def front_of(message: pb.Model, at: str, dimensions: int) -> pb.Model:
     """Return the message of `front`."""
-    return front_at(message, cut_of(body(message), at), dimensions)
+    return front_at(message, _cut(message, at), dimensions)
 
 
 def dimensions(data: bytes, at: str = "") -> int:
     """Return how many numbers a sample has in the features; 0 where that is not known without running the network."""
     message = opened(data)
-    return _size(message, cut_of(body(message), at))[0]
+    return _size(message, _cut(message, at))[0]
 
 
 def front_at(message: pb.Model, blob: str, dimensions: int) -> pb.Model:
     """Return the message of a model that makes the blob, as a vector."""
     network = body(message)
-    if not any(blob in entry.output for entry in network.layers):
-        raise ModelError(f"no layer makes {quoted(blob)}: nothing stands before it that could make features")
     made = pb.Model(specificationVersion=message.specificationVersion)
     kept = made.neuralNetwork
     kept.MergeFromString(_without_labels(network))
@@ -67,7 +66,7 @@ def front_at(message: pb.Model, blob: str, dimensions: int) -> pb.Model:
     _drop(kept, _needed(network, blob))
     numbers.unmark(kept.layers)
     size, is_vector = _size(message, blob)
-    if not is_vector:
+    if not is_vector or not kept.layers:  # an input as it is needs a layer to be an output
         blob = _flatten(kept, blob)
     read = {each for entry in kept.layers for each in entry.input}
     features = [feature for feature in message.description.input if feature.name in read]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from finetuned.errors import ModelError, ParameterError
 from finetuned.parameters import Number, Parameter, check_limits, number_of
 from finetuned.spec import coreml_pb2 as pb
-from finetuned.spec.author.editing import body, learner, opened, sealed
+from finetuned.spec.author.editing import body, learner, opened, scope_of, sealed
 from finetuned.spec.names import quoted
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ _FORMS = "DEFAULT, DEFAULT:MIN:MAX or DEFAULT{a,b,c}"
 def with_parameters(data: bytes, settings: Mapping[str, Setting]) -> bytes:
     """Return the model with other defaults, ranges or sets of its update parameters, by Apple's names.
 
-    Of a pipeline they are those of the model that learns.
+    Of a pipeline they are those of the model that learns, whose scope may stand before a name (`kNNClassifier.numberOfNeighbors`).
 
     Raises:
         ParameterError: the model has no such parameter, or it cannot have this value.
         ModelError: the model is not updatable, or would not be.
     """
     message = opened(data)
-    apply(learner(message), settings)
+    scope = scope_of(message)
+    apply(learner(message), {name.removeprefix(scope): each for name, each in settings.items()})
     return sealed(message, data)
 
 
