@@ -7,13 +7,14 @@ comma  := ,
 
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test check format bench figures torture fuzz clean
+.PHONY: help demo test check format bench bench-neighbors figures torture fuzz clean
 
 help:
 	@echo "make demo    see it work: dropped files become a better model, in half a minute"
 	@echo "make test    the tests (EXTRAS=test,oracle adds PyTorch and coremltools as oracles)"
 	@echo "make check   ruff, mypy --strict and the import staircase"
 	@echo "make bench   the engine beside others, docs/benchmarks.md (EXTRAS=test,oracle,bench has all of them)"
+	@echo "make bench-neighbors  the search of k-NN beside others, docs/neighbors.md (EXTRAS=test,bench)"
 	@echo "make figures the daemon's figures, docs/figures.md"
 	@echo "make torture random faults over real tasks (FAULTS=300 SEED=…, see docs/torture.md)"
 	@echo "make fuzz    requests as nobody should send them (SECONDS=600 SEED=…, see docs/broker.md);"
@@ -49,6 +50,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/engine.py
+
+bench-neighbors: $(STAMP)
+	@$(BIN)/python benchmarks/neighbors.py
 
 figures: $(STAMP)
 	@$(BIN)/python benchmarks/figures.py

@@ -85,3 +85,12 @@ def test_the_page_says_which_aims_are_met(bench: Callable[[str], Module]) -> Non
     assert "| head 1280 → 5 | 1 | 320,000 | **2.50** (2.50–2.50) | ≥ 2: met |" in page
     assert "| head 1280 → 100 | 1 | 320,000 | **1.90** (1.90–1.90) | ≥ 2: **missed** |" in page
     assert "* onnx-ad: onnx_ad is not installed (head 1280 → 5, head 1280 → 100).\n" in page
+
+
+def test_a_cell_of_the_search_compares_who_is_there(bench: Callable[[str], Module]) -> None:
+    neighbors = bench("neighbors")
+    cells = neighbors.measured(200, 3, 1, 0.001)
+    assert [cell["batch"] for cell in cells] == [1, 256]
+    assert all(cell["finetuned"] > 0 for cell in cells)
+    row = neighbors.row(cells[0] | {"finetuned": 2.0, "sklearn": 5.0, "faiss": 1.0})
+    assert row.startswith("| 200 | 3 | 1 | 1 | 2.000 | 5.000 | 2.50 | 1.000 | 0.50 |")

@@ -18,7 +18,7 @@ from finetuned.update.nearest_tree import Tree
 
 Array = NDArray[Any]
 
-_SMALL = 1 << 13
+_SMALL = 1 << 15
 """So few differences are computed at once: all that could spare them takes longer."""
 
 

@@ -131,14 +131,14 @@ class Filter:
         if m == 1 and self._threads == 1 and len(feed) >= _WIDE:
             np.vecdot(tile, feed[:, 0], out=scores[:, 0])
             scores += norms
-            narrow: Array = np.minimum.reduce(scores.reshape(group, -1), axis=0)
+            narrow: Array = np.minimum.reduce(scores.reshape(-1, group), axis=1)
             return narrow[:, None]
         if self._session is None:
             self._session = Session(_program(), threads=self._threads)
-        least = np.empty(len(tile) // group * m, np.float32)
-        feeds = {"samples": tile, "queries": feed, "norms": norms, "folded": np.array([group, -1])}
+        least = np.empty((len(tile) // group, m), np.float32)
+        feeds = {"samples": tile, "queries": feed, "norms": norms, "folded": np.array([-1, group, m])}
         self._session.bind(feeds, {"scores": scores, "least": least}).run()
-        return least.reshape(-1, m)
+        return least
 
 
 def _center(samples: Array) -> Array | None:
@@ -185,9 +185,9 @@ def _below(scores: Array, least: Array, limit: Array, group: int) -> tuple[Array
     """Return rows of queries, positions in the tile and scores of what is within the limit, looking into such groups only."""
     groups, m = least.shape
     there, rows = np.nonzero(least <= limit)
-    members = scores.reshape(group, groups, m)[:, there, rows]
-    of_group, pair = np.nonzero(members <= limit[rows])
-    return rows[pair], of_group * groups + there[pair], members[of_group, pair]
+    members = scores.reshape(groups, group, m)[there, :, rows]
+    pair, of_group = np.nonzero(members <= limit[rows, None])
+    return rows[pair], there[pair] * group + of_group, members[pair, of_group]
 
 
 def _program() -> Program:
@@ -198,18 +198,18 @@ def _program() -> Program:
             helper.make_node("MatMul", ["samples", "queries"], ["products"]),
             helper.make_node("Add", ["products", "norms"], ["scores"]),
             helper.make_node("Reshape", ["scores", "folded"], ["groups"]),
-            helper.make_node("ReduceMin", ["groups"], ["least"], axes=[0], keepdims=0),
+            helper.make_node("ReduceMin", ["groups"], ["least"], axes=[1], keepdims=0),
         ],
         "nearest",
         [
             helper.make_tensor_value_info("samples", single, ["t", "d"]),
             helper.make_tensor_value_info("queries", single, ["d", "m"]),
             helper.make_tensor_value_info("norms", single, ["t", 1]),
-            helper.make_tensor_value_info("folded", shape, [2]),
+            helper.make_tensor_value_info("folded", shape, [3]),
         ],
         [
             helper.make_tensor_value_info("scores", single, ["t", "m"]),
-            helper.make_tensor_value_info("least", single, ["g"]),
+            helper.make_tensor_value_info("least", single, ["g", "m"]),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_DEEP = dict.fromkeys(range(1, 5), 10_000) | {5: 20_000, 6: 50_000, 7: 200_000, 8: 500_000}
+_DEEP = dict.fromkeys(range(1, 6), 3000) | {6: 5000, 7: 10_000, 8: 30_000, 9: 100_000, 10: 100_000}
 """From so many samples on the tree is faster than the filter, by dimensions; with more dimensions it never is."""
 _PATIENCE = 256
 """So many queries are answered by other means before a tree is built anew, or that was not asked for."""
