@@ -75,6 +75,24 @@ def test_hands_are_learned_as_well_as_published(tmp_path: Path, model: str, righ
     assert report["samples"] == 15
 
 
+def test_nearest_neighbours_know_hands_as_well_as_published(tmp_path: Path) -> None:
+    photographs = shared("rock_paper_scissors")
+    base, out = (
+        shared("updatable_built/HandskNN_MobileNetV2_int8_updatable.mlmodel"),
+        tmp_path / "out.mlmodel",
+    )
+    updated = finetuned(
+        "update", base, photographs / "train", "-o", out, "-p", "numberOfNeighbors=1", "--json"
+    )
+    assert updated.returncode == 0, updated.stderr
+    begin, done = lines(updated)
+    assert (begin["type"], begin["epochs"], done["type"]) == ("trainingBegin", 0, "completed")
+    assert (done["after"]["accuracy"], done["after"]["lossValue"]) == (1.0, None)
+    measured = finetuned("evaluate", out, photographs / "test", "-p", "numberOfNeighbors=3", "--json")
+    (report,) = lines(measured)
+    assert (report["accuracy"], report["loss"], report["samples"]) == (0.8, None, 15)
+
+
 def test_validation_is_measured_at_every_epoch_and_never_trained_on(tmp_path: Path) -> None:
     out = tmp_path / "out.mlmodel"
     done = finetuned("update", MODEL, DROPS, "-o", out, "--validate", TEST, *SHORT, "--json")
@@ -281,20 +299,12 @@ def test_check_answers_with_everything_about_a_model() -> None:
     assert info["classLabels"] == list("0123456789")
 
 
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        ("imagenet_backbone/MobileNetV1_0.25_128.mlmodel", "updatable"),
-        ("apple_updatable_drawing/UpdatableDrawingClassifier.mlmodel", "pipeline"),
-        ("thirdparty_updatable/arrival_UpdatableKNN.mlmodel", "kNearestNeighbors"),
-    ],
-)
-def test_check_says_no_with_a_reason(model: str, reason: str) -> None:
-    done = finetuned("check", shared(model), "--json")
+def test_check_says_no_with_a_reason() -> None:
+    done = finetuned("check", shared("imagenet_backbone/MobileNetV1_0.25_128.mlmodel"), "--json")
     (info,) = lines(done)
     assert done.returncode == 1
     assert not info["updatable"]
-    assert reason in " ".join(info["reasons"])
+    assert "updatable" in " ".join(info["reasons"])
 
 
 def test_predict_names_each_picture_and_goes_on_after_one_that_is_none(tmp_path: Path) -> None:
