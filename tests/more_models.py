@@ -72,6 +72,15 @@ def pipeline(*models: pb.Model, names: Sequence[str] = (), updatable: bool = Tru
     return model
 
 
+def nested(*names: str, last: pb.Model | None = None) -> pb.Model:
+    """Return a pipeline of a network from `y` [8] to `x` [6], and of a pipeline from that to the last model's outputs."""
+    first = front(8, 6)
+    layer = first.neuralNetwork.layers[0]
+    layer.input[0], layer.output[0] = "y", "x"
+    first.description.input[0].name, first.description.output[0].name = "y", "x"
+    return pipeline(first, pipeline(front(), last or neighbors(), names=names), names=names)
+
+
 def with_nan(model: pb.Model) -> None:
     """Make the first sample NaN."""
     model.kNearestNeighborsClassifier.nearestNeighborsIndex.floatSamples[0].vector = np.full(

@@ -88,10 +88,16 @@ def _stage(scope: str, model: Model, made: tuple[Feature, ...]) -> Stage:
 def _check_sizes(program: Program, made: Iterable[Feature]) -> None:
     for feature in made:
         size = program.outputs[feature.name]
-        if isinstance(feature.type, ArrayType) and prod(size) != prod(feature.type.shape):
+        shape = _shape_of(feature)
+        if shape and prod(size) != prod(shape):
             raise ModelError(
-                f"the output {quoted(feature.name)} is described as {list(feature.type.shape)}, and its layers make {list(size)}"
+                f"the output {quoted(feature.name)} is described as {list(shape)}, and its layers make {list(size)}"
             )
+
+
+def _shape_of(feature: Feature) -> tuple[int, ...]:
+    """Return the shape that an output is described with; () where it is not."""
+    return feature.type.shape if isinstance(feature.type, ArrayType) else ()
 
 
 # ── running ─────────────────────────────────────────────────────────────────────────────────────
@@ -159,5 +165,5 @@ class Front:
 
 def _shaped(array: Array, feature: Feature) -> Array:
     """Return what a model makes in the shape that it is described with."""
-    shape = feature.type.shape if isinstance(feature.type, ArrayType) else array.shape[1:]
+    shape = _shape_of(feature) or array.shape[1:]
     return array.reshape(len(array), *shape)
