@@ -121,6 +121,9 @@ def test_a_label_is_added_from_a_folder_of_pictures(tmp_path: Path) -> None:
 
 
 def test_samples_are_removed_by_position_by_label_and_altogether(stored: Path) -> None:
+    assert json.loads(author("samples", stored, "--json").stdout)["labels"] == ["a", "b", "a"]
+    shown = [line.split() for line in author("samples", stored).stderr.splitlines()]
+    assert [row for row in shown if row][1:] == [["a", "2", "0", "2"], ["b", "1", "1"]]
     assert changed(author("remove-samples", stored, "1", "-o", stored, "--json")) == [
         "samples: 3 → 2",
         "labels of samples: 'b' removed",

@@ -163,6 +163,15 @@ def remove_label(model: ModelFile, label: Label, out: Out, json: Json = False) -
 
 
 @app.command()
+def samples(model: ModelFile, json: Json = False) -> None:
+    """Show which samples a k-NN classifier has stored, by label; with --json the label of each, in the order of the file."""
+    from finetuned.edge import author_commands as commands
+
+    with console.told(json=json):
+        commands.samples(model, json=json)
+
+
+@app.command()
 def remove_samples(
     model: ModelFile,
     positions: Annotated[

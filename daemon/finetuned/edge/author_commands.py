@@ -150,6 +150,29 @@ def remove_label(job: Job, label: str) -> None:
     _done(job, lambda data: author.without_label(data, label))
 
 
+def samples(model: Path, *, json: bool) -> None:
+    """Show where in the file the samples of each label are."""
+    learner = codec.decode(read(model)).learner
+    if learner.neighbors is None:
+        raise ModelError(f"a {learner.kind} stores no samples; a k-NN classifier does")
+    labels = learner.neighbors.labels
+    if json:
+        console.line({"model": str(model), "labels": labels})
+        return
+    places: dict[str, list[int]] = {}
+    for position, label in enumerate(labels):
+        places.setdefault(str(label), []).append(position)
+    rows = [(label, len(found), _ranges(found)) for label, found in places.items()]
+    console.table("", ("label", "samples", "positions"), rows)
+
+
+def _ranges(positions: Sequence[int]) -> str:
+    """Return ascending positions in short: `0-9 20 22`."""
+    starts = [each for each, before in zip(positions, (-2, *positions), strict=False) if each != before + 1]
+    ends = [each for each, after in zip(positions, (*positions[1:], -2), strict=True) if after != each + 1]
+    return " ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+
+
 def remove_samples(job: Job, positions: Sequence[int]) -> None:
     """Remove samples by their positions."""
     _done(job, lambda data: author.without_samples(data, positions))
