@@ -139,3 +139,12 @@ def test_coremltools_reads_what_is_written(name: str, apple: Any) -> None:  # no
     rows = np.array([sample.vector for sample in knn.nearestNeighborsIndex.floatSamples], np.float32)
     assert (rows == samples).all()
     assert list(getattr(knn, knn.WhichOneof("ClassLabels")).vector) == labels
+
+
+def test_every_old_sample_goes_however_long() -> None:
+    message = neighbors(("a",) * 9)
+    samples = message.kNearestNeighborsClassifier.nearestNeighborsIndex.floatSamples
+    for place in (0, 3, 4, 7):
+        samples[place].vector = samples[place].vector * (place + 1)
+    found = codec.encode_neighbors(codec.decode(message.SerializeToString()), SAMPLES, LABELS)
+    assert (stored(found)[0] == SAMPLES).all()

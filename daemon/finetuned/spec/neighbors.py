@@ -16,7 +16,7 @@ from finetuned.spec import updates, wire
 from finetuned.spec.weights import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -129,8 +129,7 @@ def with_samples(
     index = _joined(
         [
             (field.number, memoryview(data)[field.begin : field.end])
-            for field in wire.fields(data, indexes[0].start, indexes[0].end)
-            if field.number != _SAMPLES
+            for field in _beside_samples(data, indexes[0].start, indexes[0].end)
         ],
         _SAMPLES,
         [_records(samples)],
@@ -152,6 +151,30 @@ _LABELS = {
     "string": _MESSAGE.STRINGCLASSLABELS_FIELD_NUMBER,
     "int64": _MESSAGE.INT64CLASSLABELS_FIELD_NUMBER,
 }
+
+
+def _beside_samples(data: bytes, at: int, end: int) -> Iterator[wire.Field]:
+    """Yield the fields of an index but for its samples: of those there may be a million, and they are alike."""
+    while at < end:
+        field = wire.field(data, at, end)
+        if field.number == _SAMPLES:
+            at = _after_alike(data, field, end)
+        else:
+            yield field
+            at = field.end
+
+
+def _after_alike(data: bytes, field: wire.Field, end: int) -> int:
+    """Return where those end that follow a field with its tag and its length; looked at twice as many at a time."""
+    size, head = field.end - field.begin, data[field.begin : field.start]
+    at, step = field.end, 1
+    while count := min(step, (end - at) // size):
+        rows = np.frombuffer(data, np.uint8, count * size, at).reshape(count, size)
+        alike = (rows[:, : len(head)] == np.frombuffer(head, np.uint8)).all(axis=1)
+        if not alike.all():
+            return at + int(alike.argmin()) * size
+        at, step = at + count * size, 2 * step
+    return at
 
 
 def _joined(
