@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fakes import INFO
 from finetuned.errors import ParameterError
 from finetuned.policy.budget import Cause, Pace, Verdict
 from finetuned.service.asked import asked_adjustment, asked_parameters, wanted
+from finetuned.service.messages import ParameterInfo
 
 HOT = Cause(reason="thermal", reading=85.0, trip=80.0)
 NEVER = Cause(reason="mode")
@@ -59,6 +61,25 @@ def test_parameters_are_read_and_checked_by_what_the_ledger_knows_of_the_model()
         asked_parameters(INFO, {"epochs": 1001})
     with pytest.raises(ParameterError, match="no parameter 'momentum'"):
         asked_parameters(INFO, {"momentum": 0.9})
+
+
+def test_in_a_pipeline_a_name_may_be_scoped_and_of_several_tables_the_later_counts() -> None:
+    info = msgspec.structs.replace(
+        INFO,
+        models=(
+            {"name": "eyes", "kind": "neuralNetwork"},
+            {"name": "kNN", "kind": "kNearestNeighborsClassifier"},
+        ),
+        parameters={"numberOfNeighbors": ParameterInfo(default=3, set=(1, 3, 5))},
+    )
+    asked = {"kNN.numberOfNeighbors": 9}, {"numberOfNeighbors": 5}
+    assert asked_parameters(info, *asked) == {"numberOfNeighbors": 5}
+    with pytest.raises(
+        ParameterError, match="numberOfNeighbors=9 is not allowed by the model; allowed: 1, 3, 5"
+    ):
+        asked_parameters(info, *asked[::-1])
+    with pytest.raises(ParameterError, match="has no parameter 'learningRate'; it has numberOfNeighbors"):
+        asked_adjustment(info, {"learningRate": 0.1})
 
 
 def test_only_the_learning_rate_may_change_in_a_task_that_runs_and_only_within_its_range() -> None:

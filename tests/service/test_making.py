@@ -97,6 +97,17 @@ async def test_of_a_model_of_open_labels_only_those_count_that_have_samples(tmp_
         assert len((await maker.due())[0]) == 1
 
 
+async def test_more_labels_than_the_daemon_takes_are_too_many_for_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuned.service.making.MOST_LABELS", 1)
+    async with a_desk(tmp_path) as desk:
+        await with_samples(desk, "", count=1)
+        await desk.ledger.run(accept_batch, [replace(a_sample(2), label="✋")])
+        with pytest.raises(RequestError, match="have 2 labels, and the daemon takes 1; forget some"):
+            await a_maker(desk).make(MODEL, "", {})
+
+
 async def test_a_wait_goes_on_after_a_restart_whatever_the_wall_clock_says(tmp_path: Path) -> None:
     """It is reckoned in lived seconds; the wall clock is a year off."""
     async with a_desk(tmp_path, Clock(START_S + 3000)) as desk:

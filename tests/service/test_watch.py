@@ -63,6 +63,7 @@ def test_whatever_is_due_had_its_last_change_long_enough_ago(sightings: list[tup
 # ── places ──────────────────────────────────────────────────────────────────────────────────────
 INTAKES: dict[str, Intake | str] = {
     "gestures": Intake(want=PICTURE, labels=("rock", "7"), mapping={"stone": "rock"}),
+    "open": Intake(want=PICTURE, labels=("1",), mapping={"stone": "-03"}, new_labels="int64"),
     "frozen": "it cannot be updated: its isUpdatable flag is not set",
 }
 
@@ -73,6 +74,8 @@ INTAKES: dict[str, Intake | str] = {
         ("gestures/rock/a.png", False, ("gestures", "", "rock")),
         ("gestures/stone/a.png", False, ("gestures", "", "rock")),
         ("gestures/7/a.png", False, ("gestures", "", "7")),
+        ("open/007/a.png", False, ("open", "", "7")),
+        ("open/stone/a.png", False, ("open", "", "-3")),
         ("gestures/rock/a/b/c.png", False, ("gestures", "", "rock")),
         ("gestures/anna/rock/a.png", True, ("gestures", "anna", "rock")),
     ],
@@ -96,6 +99,7 @@ def test_a_place_tells_model_user_and_label(path: str, users: bool, expected: tu
         ("unknown/rock/a.png", False, "no model named unknown"),
         ("frozen/rock/a.png", False, "cannot be updated"),
         ("gestures/spock/a.png", False, "spock is no label of gestures; its labels are rock, 7"),
+        ("open/spock/a.png", False, "spock is no label of open; its labels are whole numbers of 64 bits"),
         ("gestures/_/rock/a.png", True, "'_' cannot be a user's name"),
         ("gestures/x\udcff/a.png", False, "cannot be a folder's name"),
     ],

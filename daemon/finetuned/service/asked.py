@@ -72,14 +72,17 @@ def released(told: Wanted, reasons: Iterable[str]) -> Wanted:
 
 
 # ── parameters ──────────────────────────────────────────────────────────────────────────────────
-def asked_parameters(info: ModelInfo, asked: Mapping[str, object]) -> dict[str, Number]:
+def asked_parameters(info: ModelInfo, *asked: Mapping[str, object]) -> dict[str, Number]:
     """Return the parameters that a task is asked to run with; ParameterError says what the model allows.
 
-    In a pipeline they may be scoped to its last model.
+    Of several tables the later counts.  In a pipeline names may be scoped to its last model.
     """
     rows = _rows(info)
     scope = info.models[-1]["name"] if info.models else ""
-    return {name: checked(name, value, rows) for name, value in unscoped(asked, scope).items()}
+    merged: dict[str, object] = {}
+    for table in asked:
+        merged |= unscoped(table, scope)
+    return {name: checked(name, value, rows) for name, value in merged.items()}
 
 
 def asked_adjustment(info: ModelInfo, asked: Mapping[str, object]) -> dict[str, float]:

@@ -166,12 +166,11 @@ class Maker:
                 f"the samples of model {model} have {len(labels)} labels, and the daemon takes {MOST_LABELS}; forget some"
             )
         current = await self._desk.ledger.run(current_version, model, user)
-        asked = {**self._settings.parameters.get(model, {}), **parameters}
         row = TaskRow(
             id=new_id(int(self._desk.seconds() * 1000), os.urandom(10)),
             model=model,
             user=user,
-            parameters=asked_parameters(known.info, asked),
+            parameters=asked_parameters(known.info, self._settings.parameters.get(model, {}), parameters),
             seed=secrets.randbits(32),
             parent=current.version if current else 0,
             created_at=self._desk.now(),
