@@ -148,3 +148,12 @@ def test_every_old_sample_goes_however_long() -> None:
         samples[place].vector = samples[place].vector * (place + 1)
     found = codec.encode_neighbors(codec.decode(message.SerializeToString()), SAMPLES, LABELS)
     assert (stored(found)[0] == SAMPLES).all()
+
+
+def test_more_samples_than_are_read_again_are_never_saved() -> None:
+    model = codec.decode(neighbors((), dimensions=1).SerializeToString())
+    many = np.zeros((codec.MOST_SAMPLES + 1, 1), np.float32)
+    with pytest.raises(ModelError, match="give the model a limit"):
+        codec.encode_neighbors(model, many, ["a"] * len(many))
+    data = codec.encode_neighbors(model, many[1:], ["a"] * codec.MOST_SAMPLES)
+    assert len(codec.decode(data).learner.neighbors.lengths) == codec.MOST_SAMPLES  # type: ignore[union-attr]  # k-NN

@@ -34,6 +34,8 @@ __all__ = ["LayerWeights", "array", "decode", "encode", "encode_neighbors", "wei
 
 NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 NEIGHBORS = "kNearestNeighborsClassifier"
+MOST_SAMPLES = 300_000
+"""Each is three fields with its label, of the `survey.MOST_FIELDS` that a file may have."""
 
 # What people hand over instead of an .mlmodel: how it starts, and what to do.
 MISTAKEN = (
@@ -174,6 +176,10 @@ def _check_samples(found: Neighbors, samples: FloatArray, labels: Sequence[str |
         raise ModelError(
             f"cannot save: samples of the shape {samples.shape} and {len(labels)} labels; "
             f"the model's samples have {found.dimensions} numbers and a label each"
+        )
+    if len(samples) > MOST_SAMPLES:
+        raise ModelError(
+            f"cannot save: {len(samples)} samples, and {MOST_SAMPLES} are the most that finetuned reads; give the model a limit"
         )
     if not np.isfinite(samples).all():
         raise ModelError("cannot save: a sample holds numbers that are NaN or infinite")
