@@ -65,7 +65,8 @@ def add(  # noqa: PLR0913 - what the command takes
     if isinstance(taken, str):
         console.say(("it takes no samples from its inbox:", "yellow"), " ", taken)
     else:
-        console.say(f"drop samples into {inbox}/<label>/")
+        new = "; a new folder is a new label" if taken.new_labels else ""
+        console.say(f"drop samples into {inbox}/<label>/{new}")
 
 
 @asynccontextmanager
