@@ -278,6 +278,20 @@ def model_state(user: str, **samples: int) -> ModelState:
     return msgspec.convert(MODEL | {"user": user, "samples": samples}, ModelState)
 
 
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("neuralNetworkClassifier", ""),
+        ("kNearestNeighborsClassifier", " and every version, which hold it"),
+        ("pipelineClassifier", " and, if it ends in nearest neighbours, every version"),
+    ],
+)
+@pytest.mark.parametrize("what", ["label", "sample"])
+def test_whoever_forgets_a_sample_that_versions_hold_is_told_so(what: str, kind: str, more: str) -> None:
+    told = (msgspec.structs.replace(model_state(""), kind=kind),)
+    assert doomed({"model": "gestures", what: "x"}, told).endswith(f" x of gestures{more}")
+
+
 MADE_UP = (model_state(""), model_state("user-3f", **{"label-1a": 20, "label-2b": 10}))
 SILENT = (model_state("", **{"": 4}),)
 

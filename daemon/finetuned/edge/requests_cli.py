@@ -38,6 +38,8 @@ ANSWER_S, FORGET_S = 10.0, 60.0
 """How long an answer is waited for; forgetting rewrites what was kept."""
 MOST_NAMED = 5
 """Users and models that a sentence names."""
+NEIGHBORS = "kNearestNeighborsClassifier"
+PIPELINES = frozenset({"pipeline", "pipelineClassifier", "pipelineRegressor"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,14 +127,22 @@ def doomed(body: Mapping[str, str], models: tuple[ModelState, ...]) -> str:
     hit = [each for each in of_model if user in {"", each.user}]
     whose = _whose(body["model"], user)
     if sample:
-        return f"the sample {harmless(sample)} of {whose}"
+        return f"the sample {harmless(sample)} of {whose}{_held(of_model)}"
     if label:
-        return f"{_extent(hit, label)} of the label {harmless(label)} of {whose}"
+        return f"{_extent(hit, label)} of the label {harmless(label)} of {whose}{_held(of_model)}"
     users = [each.user for each in hit if each.user]
     named = wording.listed([harmless(each, 40) for each in users[:MOST_NAMED]])
     everybody = f" of {named}" if users and not user else ""
     more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED and not user else ""
     return f"{whose}, with {_extent(hit)}{everybody}{more} and every version"
+
+
+def _held(models: Sequence[ModelState]) -> str:
+    """Say that versions go with a sample, where they may hold it: a pipeline's kind does not tell what it ends in."""
+    kinds = {each.kind for each in models}
+    if NEIGHBORS in kinds:
+        return " and every version, which hold it"
+    return " and, if it ends in nearest neighbours, every version" if kinds & PIPELINES else ""
 
 
 def _extent(hit: Sequence[ModelState], label: str = "") -> str:
