@@ -7,7 +7,7 @@ comma  := ,
 
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test check format bench bench-neighbors figures torture fuzz clean
+.PHONY: help demo test check format bench bench-neighbors figures personal torture fuzz clean
 
 help:
 	@echo "make demo    see it work: dropped files become a better model, in half a minute"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   the engine beside others, docs/benchmarks.md (EXTRAS=test,oracle,bench has all of them)"
 	@echo "make bench-neighbors  the search of k-NN beside others, docs/neighbors.md (EXTRAS=test,bench)"
 	@echo "make figures the daemon's figures, docs/figures.md"
+	@echo "make personal what personalization gains on other people's models, docs/personal.md"
 	@echo "make torture random faults over real tasks (FAULTS=300 SEED=…, see docs/torture.md)"
 	@echo "make fuzz    requests as nobody should send them (SECONDS=600 SEED=…, see docs/broker.md);"
 	@echo "             with TARGET=models EXTRAS=test,fuzz: model files (see docs/models.md)"
@@ -56,6 +57,9 @@ bench-neighbors: $(STAMP)
 
 figures: $(STAMP)
 	@$(BIN)/python benchmarks/figures.py
+
+personal: $(STAMP)
+	@$(BIN)/python benchmarks/personal.py
 
 torture: $(STAMP)
 	@PYTHONPATH=daemon:plugins:tests $(BIN)/python -m torture $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(HOUSE),--house $(HOUSE))

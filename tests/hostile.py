@@ -162,7 +162,7 @@ FILES: tuple[tuple[Maker, str], ...] = (
     (twenty_million_layers, "more than 100000 messages of type NeuralNetworkLayer"),
     (a_million_samples, "0 labels for 950000 samples"),
     (a_million_borders, "outputChannels is 0"),
-    (a_long_shape, "more than 1000000 fields"),
+    (a_long_shape, "more than 1200000 fields"),
     (a_long_name, "a text of 1048576 bytes"),
     (no_text, "is not UTF-8"),
     (a_group, "wire type 3"),

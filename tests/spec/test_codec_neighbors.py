@@ -9,7 +9,7 @@ import pytest
 
 import networks as n
 from finetuned.errors import ModelError
-from finetuned.spec import check, codec
+from finetuned.spec import check, codec, survey
 from finetuned.spec import coreml_pb2 as pb
 from more_models import DIMENSIONS, front, neighbors, nested, pipeline
 from shared import shared
@@ -150,10 +150,17 @@ def test_every_old_sample_goes_however_long() -> None:
     assert (stored(found)[0] == SAMPLES).all()
 
 
-def test_more_samples_than_are_read_again_are_never_saved() -> None:
+def test_more_samples_than_are_read_again_are_never_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 300
+    monkeypatch.setattr(codec, "MOST_SAMPLES", most)
+    monkeypatch.setitem(survey.MOST, "FloatVector", most)
+    monkeypatch.setattr(survey, "MOST_FIELDS", survey.MOST_FIELDS - survey.MOST_SAMPLES + most)
     model = codec.decode(neighbors((), dimensions=1).SerializeToString())
-    many = np.zeros((codec.MOST_SAMPLES + 1, 1), np.float32)
+    many = np.zeros((most + 1, 1), np.float32)
     with pytest.raises(ModelError, match="give the model a limit"):
         codec.encode_neighbors(model, many, ["a"] * len(many))
-    data = codec.encode_neighbors(model, many[1:], ["a"] * codec.MOST_SAMPLES)
-    assert len(codec.decode(data).learner.neighbors.lengths) == codec.MOST_SAMPLES  # type: ignore[union-attr]  # k-NN
+    data = codec.encode_neighbors(model, many[1:], ["a"] * most)
+    assert len(codec.decode(data).learner.neighbors.lengths) == most  # type: ignore[union-attr]  # k-NN
+    monkeypatch.setitem(survey.MOST, "FloatVector", most - 1)
+    with pytest.raises(ModelError, match="more than 299 messages of type FloatVector"):
+        codec.decode(data)

@@ -22,7 +22,7 @@ from finetuned.spec.model import (
     Weights,
 )
 from finetuned.spec.names import shortened
-from finetuned.spec.survey import survey
+from finetuned.spec.survey import MOST_SAMPLES, survey
 from finetuned.spec.weights import array, weight_shape
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ __all__ = ["LayerWeights", "array", "decode", "encode", "encode_neighbors", "wei
 
 NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 NEIGHBORS = "kNearestNeighborsClassifier"
-MOST_SAMPLES = 300_000
-"""Each is three fields with its label, of the `survey.MOST_FIELDS` that a file may have."""
 
 # What people hand over instead of an .mlmodel: how it starts, and what to do.
 MISTAKEN = (

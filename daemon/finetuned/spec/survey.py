@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-MOST_FIELDS = 1_000_000
-"""Of all messages together; a packed list counts its bytes.  The greatest networks have some ten thousand."""
+MOST_SAMPLES = 1_000_000
+"""Of nearest neighbours."""
+MOST_FIELDS = MOST_SAMPLES + 200_000
+"""Of all messages together, but for the samples: these have their own number, and a label each that counts.  A packed list
+counts its bytes.  The greatest networks have some ten thousand."""
 MOST_DEPTH = 64
 LONGEST_TEXT = 1 << 16
 """Of a name or a label, in bytes; texts about the model may be longer."""
 
-MOST = {"NeuralNetworkLayer": 100_000, "FeatureDescription": 10_000, "LossLayer": 1_000, "Model": 1_000}
+MOST = {
+    "FloatVector": MOST_SAMPLES,
+    "NeuralNetworkLayer": 100_000,
+    "FeatureDescription": 10_000,
+    "LossLayer": 1_000,
+    "Model": 1_000,
+}
 FREE_TEXT = frozenset({"Metadata", "UserDefinedEntry", "FeatureDescription"})
+
+SAMPLE, SAMPLE_FIELDS = "FloatVector", 2
+"""A sample is a message of one field."""
 
 CONTINUED = 0x80
 
@@ -92,6 +104,7 @@ def survey(data: bytes) -> None:
             if number in plan.messages:
                 inner = PLANS[plan.messages[number]]
                 _count(inner, counts)
+                total -= SAMPLE_FIELDS if inner.name == SAMPLE else 0
                 stack.append((inner, _fields(data, start, end)))
                 break
             if number in plan.texts:

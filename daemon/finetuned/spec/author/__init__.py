@@ -20,7 +20,7 @@ from finetuned.spec.author.networks import (
     classifier,
     regressor,
 )
-from finetuned.spec.author.pipelines import Vote, nearest
+from finetuned.spec.author.pipelines import Vote, nearest, vectors
 from finetuned.spec.author.pixels import scaled
 from finetuned.spec.author.settings import setting, with_parameters
 from finetuned.spec.author.training import Marked, updatable
@@ -48,6 +48,7 @@ __all__ = [
     "scaled",
     "setting",
     "updatable",
+    "vectors",
     "voting",
     "with_label",
     "with_labels",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXTRACTOR, NEIGHBORS = "FeatureExtractor", "kNNClassifier"
-LABEL, PROBABILITIES = "label", "labelProbability"
+FEATURES, LABEL, PROBABILITIES = "features", "label", "labelProbability"
 K = Parameter(default=5, minimum=1, maximum=1000)
 """coremltools' own."""
 UNKNOWN: dict[str, str | int] = {"string": "unknown", "int64": -1}
@@ -74,6 +74,21 @@ def nearest(data: bytes, *, at: str = "", vote: Vote | None = None, dimensions: 
     pipeline.models.add().CopyFrom(_neighbors(features, answer, vote))
     pipeline.names[:] = [EXTRACTOR, NEIGHBORS]
     return sealed(made, data)
+
+
+def vectors(dimensions: int, *, vote: Vote | None = None, name: str = FEATURES) -> bytes:
+    """Return an empty k-NN classifier of vectors, without a network before it; its input is called `name`.
+
+    Raises:
+        ModelError: what `check` says, of `dimensions` for example.
+        ParameterError: a wrong number of neighbours.
+    """
+    vote = vote or Vote()
+    features = pb.FeatureDescription(name=name)
+    features.type.multiArrayType.shape[:] = [dimensions]
+    features.type.multiArrayType.dataType = pb.ArrayFeatureType.FLOAT32
+    answer = _answer(pb.Model(), {name}, _kind(pb.Model(), vote))
+    return sealed(_neighbors(features, answer, vote), b"", beyond_coreml=False)
 
 
 def _names(features: Sequence[pb.FeatureDescription]) -> set[str]:
