@@ -173,6 +173,8 @@ def test_training_makes_the_model_better_and_the_file_says_so() -> None:
     before = chosen.measure(data)
     trained(chosen, data)
     after = chosen.measure(data)
+    assert before.loss is not None
+    assert after.loss is not None
     assert after.loss < before.loss / 2
     assert after.accuracy == 1.0
     again = update(chosen.encode())

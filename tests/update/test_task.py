@@ -99,6 +99,8 @@ def test_the_updated_model_predicts_and_evaluates() -> None:
     before = task.model.evaluate(DATA)
     task.resume()
     after = task.model.evaluate(DATA)
+    assert before.loss is not None
+    assert after.loss is not None
     assert after.loss < before.loss
     found = task.model.predict({"features": FEATURES})["labelProbability"]
     hits = found.argmax(axis=1) == np.arange(SAMPLES) % 3
