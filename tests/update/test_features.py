@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -9,17 +9,19 @@ import builders
 import networks as n
 from finetuned import rows
 from finetuned.errors import ModelError, SampleError
+from finetuned.graph.goals import Goal, is_indexed, labels_of, losses_of
 from finetuned.rows import FiledRows
 from finetuned.spec import author, codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.spec.model import Color
-from finetuned.update.features import encoded, inputs_of, label_indices, target_name, targets_of
+from finetuned.update.features import encoded, inputs_of, label_indices, target_name, targets_for
 from finetuned.update.network import NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from finetuned.rows import Rows
     from finetuned.spec.model import Model
 
 VECTOR = codec.decode(builders.dense_classifier(inputs=4))
@@ -92,6 +94,19 @@ def test_inputs_of_different_lengths_are_told_with_their_lengths() -> None:
 
 
 # ── targets ─────────────────────────────────────────────────────────────────────────────────────
+def targets(model: Model, values: object, shape: tuple[int, ...]) -> Rows:
+    """Return the targets of the model's loss, fed in this shape."""
+    (loss,) = losses_of(model)
+    goal = Goal(
+        loss=loss,
+        source=target_name(model),
+        labels=labels_of(model, loss),
+        shape=shape,
+        indexed=is_indexed(model, loss),
+    )
+    return targets_for([goal], {goal.source: values})
+
+
 def test_labels_become_their_position_whether_text_or_number() -> None:
     assert label_indices(("a", "b", "✌️"), ["✌️", "a"]).tolist() == [2, 0]
     assert label_indices((30, 10), np.array([10, 30])).tolist() == [1, 0]
@@ -130,15 +145,15 @@ def test_a_target_that_does_not_fit_says_what_is_expected(
     words: str,
 ) -> None:
     with pytest.raises(SampleError, match=words):
-        targets_of(model, cast("Any", values), shape)
+        targets(model, values, shape)
 
 
 def test_class_indices_and_numbers_are_taken_in_the_shapes_that_mean_the_same() -> None:
     for values in ([2, 0], [2.0, 0.0], np.array([[2], [0]]), np.array([2, 0], np.uint8)):
-        assert targets_of(INDICES, values, (3,))[:].tolist() == [2, 0]
+        assert targets(INDICES, values, (3,))[:].tolist() == [2, 0]
     for values in (np.ones((5, 2)), np.ones((5, 2, 1, 1))):
-        assert targets_of(NUMBERS, values, (2,)).shape == (5, 2)
-    assert targets_of(NUMBERS, [1, 2], (1,))[:].tolist() == [[1], [2]]
+        assert targets(NUMBERS, values, (2,)).shape == (5, 2)
+    assert targets(NUMBERS, [1, 2], (1,))[:].tolist() == [[1], [2]]
 
 
 def test_a_classifiers_target_is_its_label_and_anothers_that_of_its_loss() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from finetuned.errors import ModelError, SampleError
 from finetuned.graph import packing
-from finetuned.graph.goals import Goal, is_indexed, labels_of, losses_of, source_of
+from finetuned.graph.goals import Goal, labels_of, losses_of, source_of
 from finetuned.rows import Gathering, slices
 from finetuned.spec.model import ArrayType, Feature, ImageType, Model
 
@@ -140,30 +140,6 @@ def target_name(model: Model) -> str:
     return source_of(model, next((loss for loss in found if labels_of(model, loss)), found[0]))
 
 
-def targets_of(
-    model: Model, values: Sequence[Any] | Array, shape: tuple[int, ...], *, folder: Path | None = None
-) -> Rows:
-    """Return the targets of the model's only loss as `Encoded` has them; `shape` is that in which they are fed.
-
-    Numbers that are too many for memory go to a file in `folder`.
-
-    Raises:
-        SampleError: a label that the model does not have, an index out of range, a wrong shape.
-        ModelError: there is not one loss.
-    """
-    found = losses_of(model)
-    if len(found) != 1:
-        raise ModelError(f"the model has {len(found)} losses; their targets are not one column")
-    goal = Goal(
-        loss=found[0],
-        source=target_name(model),
-        labels=labels_of(model, found[0]),
-        shape=shape,
-        indexed=is_indexed(model, found[0]),
-    )
-    return _targets(goal, values, folder)
-
-
 def targets_for(
     goals: Sequence[Goal], data: Mapping[str, Any], folder: Path | None = None, *, first: int = 0
 ) -> Rows:
@@ -172,7 +148,7 @@ def targets_for(
     `first` is the number of the first sample, as an error calls it, where these are not all.
 
     Raises:
-        SampleError: as `targets_of`, or one is missing.
+        SampleError: one is missing, a label that the model does not have, an index out of range, a wrong shape.
     """
     for goal in goals:
         if goal.source not in data:
