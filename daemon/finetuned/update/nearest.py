@@ -65,18 +65,21 @@ class Nearest:
         """
         queries = np.ascontiguousarray(queries, np.float32)
         k = min(k, self._n)
-        if self._n * queries.size <= _SMALL:
+        if not k or not queries.size or (len(queries) > 1 and self._n * queries.size <= _SMALL):
             return scanned(self.samples, queries, k)
+        if len(queries) <= BATCH:
+            return self._of_batch(queries, k)
         parts = [self._of_batch(queries[first : first + BATCH], k) for first in range(0, len(queries), BATCH)]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def _of_batch(self, queries: Array, k: int) -> tuple[Array, Array]:
-        candidates = self._tree.candidates(self.samples, queries, k)
+        samples = self.samples
+        candidates = self._tree.candidates(samples, queries, k)
         if candidates is None:
-            candidates = self._filter.candidates(self.samples, queries, k)
+            candidates = self._filter.candidates(samples, queries, k)
         if candidates is None:
-            return scanned(self.samples, queries, k)
-        return chosen(self.samples, queries, k, candidates)
+            return scanned(samples, queries, k)
+        return chosen(samples, queries, k, candidates)
 
 
 def appended(memory: Array, used: int, rows: Array) -> Array:

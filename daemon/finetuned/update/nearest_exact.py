@@ -11,8 +11,8 @@ Array = NDArray[Any]
 Pairs = tuple[Array, Array]
 """Candidates: rows of queries and positions of samples, int64, [p] each, in any order, none of them twice."""
 
-_TILE = 1 << 17
-"""So many differences are held at a time."""
+_SCANNED, _TILE = 1 << 17, 1 << 15
+"""So many differences are held at a time: of candidates, as many as stay in the cache."""
 
 
 def squared(samples: Array, queries: Array) -> Array:
@@ -20,9 +20,8 @@ def squared(samples: Array, queries: Array) -> Array:
 
     Every one is the pairwise sum of NumPy along the last axis, whose order depends on nothing but d.
     """
-    with np.errstate(invalid="ignore"):  # infinite samples, infinitely far from nothing
-        apart = np.subtract(samples, queries, dtype=np.float64)
-        apart *= apart
+    apart = np.subtract(samples, queries, dtype=np.float64)
+    apart *= apart
     total: Array = np.add.reduce(apart, axis=-1)
     return total
 
@@ -30,13 +29,15 @@ def squared(samples: Array, queries: Array) -> Array:
 def scanned(samples: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """Return positions and distances, [m, k], of the k nearest by computing all: slow, and right for any numbers."""
     m, width = len(queries), max(1, samples.shape[1])
-    step = max(k, _TILE // (width * max(1, m)), 1)
+    step = max(k, _SCANNED // (width * max(1, m)), 1)
     positions, distances = np.empty((m, 0), np.int64), np.empty((m, 0))
     for first in range(0, len(samples), step):
         tile = samples[first : first + step]
         there = np.broadcast_to(np.arange(first, first + len(tile)), (m, len(tile)))
         positions = np.concatenate([positions, there], axis=1)
-        distances = np.concatenate([distances, squared(tile[None], queries[:, None])], axis=1)
+        with np.errstate(invalid="ignore"):  # infinite samples, infinitely far from nothing
+            apart = squared(tile[None], queries[:, None])
+        distances = np.concatenate([distances, apart], axis=1)
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
         positions = np.take_along_axis(positions, order, 1)
         distances = np.take_along_axis(distances, order, 1)
@@ -44,13 +45,17 @@ def scanned(samples: Array, queries: Array, k: int) -> tuple[Array, Array]:
 
 
 def chosen(samples: Array, queries: Array, k: int, candidates: Pairs) -> tuple[Array, Array]:
-    """Return positions and distances, [m, k], of the k nearest candidates of every query, of which it has k at least."""
+    """Return positions and distances, [m, k], of the k nearest candidates of every query, finite, of which it has k at least."""
     rows, positions = candidates
-    apart = np.empty(len(rows))
     step = max(1, _TILE // max(1, samples.shape[1]))
+    if len(queries) == 1 and len(rows) <= step:  # what is asked most often, and each call counts
+        apart = squared(samples.take(positions, 0), queries)
+        order = np.lexsort((positions, apart))[:k]
+        return positions[order][None], apart[order][None]
+    apart = np.empty(len(rows))
     for first in range(0, len(rows), step):
         part = slice(first, first + step)
-        apart[part] = squared(samples[positions[part]], queries[rows[part]])
+        apart[part] = squared(samples.take(positions[part], 0), queries.take(rows[part], 0))
     order = np.lexsort((positions, apart, rows))
     begins = np.searchsorted(rows[order], np.arange(len(queries)))
     best = order[begins[:, None] + np.arange(k)]
