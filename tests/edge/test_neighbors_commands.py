@@ -55,7 +55,7 @@ def test_it_says_what_was_stored_and_what_was_there_already(capsys: pytest.Captu
     assert "0 samples stored, 6 of 6 were there already; the model holds 6" in said(capsys)
     assert Path("out.mlmodel").read_bytes() == Path("one.mlmodel").read_bytes()
     updated("one.mlmodel", duplicates=True, max_samples=8)
-    assert "6 samples stored, 4 gave way to newer ones (--max-samples); the model holds 8" in said(capsys)
+    assert "6 samples stored, 4 given up (--max-samples); the model holds 8" in said(capsys)
     assert labels() == ("c", "c", "a", "b", "a", "b", "c", "c")
 
 

@@ -27,14 +27,14 @@ class Storing:
 
     @property
     def dropped(self) -> int:
-        """How many gave way to newer ones."""
+        """How many went, since the model may not hold more."""
         return self.before + self.given - self.known - self.after
 
     @property
     def sentence(self) -> str:
         """Say it."""
         known = f", {self.known} of {self.given} were there already" if self.known else ""
-        dropped = f", {self.dropped} gave way to newer ones (--max-samples)" if self.dropped else ""
+        dropped = f", {self.dropped} given up (--max-samples)" if self.dropped else ""
         new = counted(self.given - self.known, "sample")
         return f"{new} stored{known}{dropped}; the model holds {self.after}"
 
