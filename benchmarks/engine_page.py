@@ -25,7 +25,7 @@ NONE = "–"
 INTRODUCTION = """\
 # How fast the engine is
 
-Written by `make bench` (`benchmarks/engine.py`). The figures of the daemon are in [figures.md](figures.md).
+Written by `make bench` (`benchmarks/engine.py`). The figures of the daemon are in [figures.md](figures.md), those of k-NN's search in [neighbors.md](neighbors.md).
 
 {machine}; {cache}load of others when it began: {load:.1f}; {date}.
 

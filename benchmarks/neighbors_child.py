@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from neighbors import TREES
 
 from finetuned.update.nearest import Nearest
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 K = 3
-TREES = 16
-"""Up to so many dimensions scikit-learn's k-d tree is asked, too."""
 LONG = 2.0
 """Whoever takes longer for one search is not asked again, in seconds."""
 
@@ -32,6 +32,7 @@ def resident() -> float:
 def others(samples: Any, threads: int) -> dict[str, Callable[[Any], object]]:  # noqa: ANN401 - arrays
     """Return the searches of those who are installed."""
     found: dict[str, Callable[[Any], object]] = {}
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # of theirs; NumPy's has begun with one, as in a worker
     try:
         import faiss  # noqa: PLC0415 - an extra
 
@@ -82,7 +83,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     samples = rng.random((n, d), np.float32)
     many = rng.random((256, d), np.float32)
-    Nearest(samples[:50]).nearest(many, K)  # onnxruntime and what else is loaded once
+    Nearest(many.repeat(2, axis=0)).nearest(many, K)  # onnxruntime and what else is loaded once
     before = resident()
     ours = Nearest(samples, threads=threads, tree=True)
     first = clocked(lambda: ours.nearest(many, K))

@@ -30,6 +30,10 @@ _TILE = 1 << 19
 """So many scores are held at a time."""
 _GROUPS = (32, 16, 8, 4, 2)
 """Of so many scores the least is taken."""
+_SMALL = 1 << 14
+"""Of a memory of so few numbers NumPy computes all scores before onnxruntime has begun."""
+_LEAST = 1 << 8
+"""As long as it has so few samples: later it is the choice that takes time."""
 _FEW = 24
 """With fewer groups there is little to be spared."""
 
@@ -62,7 +66,18 @@ class Filter:
         reach = self._known.length(squares, width)
         if not self._known.is_told(np.max(reach)):
             return None
-        return self._searched(samples, queries, k, self._known.slack(reach, width))
+        slack = self._known.slack(reach, width)
+        if samples.size <= _SMALL and len(samples) <= _LEAST:
+            return self._looked_at(samples, queries, k, slack)
+        return self._searched(samples, queries, k, slack)
+
+    def _looked_at(self, samples: Array, queries: Array, k: int, slack: Array) -> Pairs:
+        """Return the candidates of few samples."""
+        scores = np.matmul(queries * -2, self._known.centered(samples).T)
+        scores += self._known.norms[: len(samples)]
+        limit = _limit(np.partition(scores, k - 1, axis=1)[:, k - 1], slack)
+        rows, positions = np.divmod(np.flatnonzero(scores <= limit[:, None]), len(samples))
+        return rows, positions
 
     def _searched(self, samples: Array, queries: Array, k: int, slack: Array) -> Pairs | None:
         m, n = len(queries), len(samples)
@@ -79,7 +94,7 @@ class Filter:
             norms = self._known.norms[first : first + len(tile), None]
             least = self._scored(tile[:whole], queries, norms[:whole], group, scores[:whole])
             rest = scores[whole:]
-            np.matmul(tile[whole:], queries.T * -2, out=rest)
+            np.matmul(tile[whole:] * -2, queries.T, out=rest)
             rest += norms[whole:]
             best = _merged(best, least)
             limit = _limit(best[:, -1], slack)
@@ -114,7 +129,7 @@ def _merged(best: Array, least: Array) -> Array:
     k = best.shape[1]
     better = np.flatnonzero(least.min(axis=0) < best[:, -1])
     if len(better):
-        both = np.concatenate([best[better], least[:, better].T], axis=1)
+        both = np.concatenate([best.take(better, 0), least.T.take(better, 0)], axis=1)
         best[better] = np.partition(both, k - 1, axis=1)[:, :k]
     return best
 
@@ -129,9 +144,13 @@ def _limit(kth: Array, slack: Array) -> Array:
 def _below(scores: Array, least: Array, limit: Array, group: int) -> tuple[Array, Array, Array]:
     """Return rows of queries, positions in the tile and scores of what is within the limit, looking into such groups only."""
     groups, m = least.shape
-    there, rows = np.nonzero(least <= limit)
+    there, rows = np.divmod(
+        np.flatnonzero(least <= limit), m
+    )  # so, since NumPy's nonzero of two axes takes ten times as long
+    if group == 1:
+        return rows, there, least[there, rows]
     members = scores[: groups * group].reshape(groups, group, m)[there, :, rows]
-    pair, of_group = np.nonzero(members <= limit[rows, None])
+    pair, of_group = np.divmod(np.flatnonzero(members <= limit[rows, None]), group)
     return rows[pair], there[pair] * group + of_group, members[pair, of_group]
 
 

@@ -43,7 +43,7 @@ class Known:
         return 2 * (single + double + width * _TINY)
 
     def length(self, squares: Any, width: int) -> Any:  # noqa: ANN401 - a number or an array
-        """Return how long queries of these squares, summed in float32, may be."""
+        """Return how long queries of these squares, summed in float32 or better, may be."""
         return squares**0.5 * (1 + width * _HALF_ULP) + _LOST
 
     def is_told(self, reach: float) -> bool:

@@ -28,7 +28,8 @@ def near(known: Known, samples: Array, query: Array, k: int) -> Array | None:
     None where float32 does not tell enough (see `nearest_filter`).
     """
     n, width = samples.shape
-    reach = known.length(float(query.dot(query)), width)
+    wide = query.astype(np.float64)
+    reach = known.length(float(wide.dot(wide)), width)
     if not known.is_told(reach):
         return None
     slack, feed = known.slack(reach, width), query * -2

@@ -37,7 +37,8 @@ class Stored:
         self._default = neighbors.default_label
         self._known: dict[str | int, int] = {}
         self.classes: Array = self.classes_of(neighbors.labels)
-        self._nearest = Nearest(neighbors.samples, threads=threads)
+        self._tree = neighbors.index == "singleKdTreeIndex"
+        self._nearest = Nearest(neighbors.samples, threads=threads, tree=self._tree)
 
     def __len__(self) -> int:
         """Return how many samples there are."""
@@ -69,7 +70,7 @@ class Stored:
     def keep(self, positions: Array) -> None:
         """Keep those at these positions, in this order; the others go."""
         if len(positions) < len(self):
-            self._nearest = Nearest(self.samples[positions], threads=self._threads)
+            self._nearest = Nearest(self.samples[positions], threads=self._threads, tree=self._tree)
             self.classes = self.classes[positions]
 
     def answer(self, queries: Array) -> tuple[Array, Array]:
