@@ -82,6 +82,29 @@ def test_whatever_the_numbers_the_earliest_of_equally_near_ones_comes_first(
         agree(Nearest(samples).nearest(queries, k), brute(samples, queries, k))
 
 
+@pytest.mark.parametrize("rows", [1, 9, 30])
+def test_what_products_in_float32_cannot_tell_apart_is_looked_at_again(rows: int) -> None:
+    """Two clusters far off on either side: their middle is no better a place to look from."""
+    rng = np.random.default_rng(0)
+    sides = rng.integers(0, 2, (1500, 1)) * 2 - 1
+    samples = (sides * 1000 + rng.normal(size=(1500, 40)) * 0.01).astype(np.float32)
+    queries = (samples[:rows] + np.float32(0.003)).astype(np.float32)
+    agree(Nearest(samples).nearest(queries, 3), brute(samples, queries, 3))
+
+
+def test_what_a_tree_in_float32_cannot_tell_apart_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few samples all but equally far, on a sphere around the query, and all others farther."""
+    monkeypatch.setattr("finetuned.update.nearest_tree._DEEP", {3: 1})
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        samples = rng.normal(size=(2000, 3))
+        samples /= np.linalg.norm(samples, axis=1, keepdims=True)
+        samples[6:] *= 3
+        query = rng.normal(size=(1, 3)).astype(np.float32)
+        samples = (samples + query).astype(np.float32)
+        agree(Nearest(samples, tree=True).nearest(query, 3), brute(samples, query, 3))
+
+
 def test_neither_batch_nor_threads_nor_method_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetuned.update.nearest_tree._DEEP", {3: 1, 100: 1})
     for d in (3, 100):
