@@ -76,6 +76,16 @@ def _whole(value: object) -> int | None:
     return int(number) if number.is_integer() else None
 
 
+def label_of(value: object) -> int | None:
+    """Read a label that is a whole number of 64 bits, or its digits as ASCII text; None stands for anything else, 4.0 and True too."""
+    if isinstance(value, str) and len(value) <= _LONGEST_LABEL and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return None
+    number = int(value)
+    return number if -(1 << 63) <= number < 1 << 63 else None
+
+
 def _boolean(name: str, value: object) -> bool:
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if isinstance(value, bool):
@@ -126,6 +136,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 """What the arithmetic allows, whatever the model does: both ends included."""
 
 _SHOWN = 40
+_LONGEST_LABEL = 20
+"""Characters: what 64 bits need, and a sign."""
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 

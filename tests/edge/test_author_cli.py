@@ -116,7 +116,8 @@ def test_a_label_is_added_from_a_folder_of_pictures(tmp_path: Path) -> None:
         env=dict(os.environ), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "made from 10 samples" in done.stderr  # of those three labels, the folder of this one
+    # Of those three labels it is the folder of this one.
+    assert f"made from 10 samples of {fists / 'rock'}" in done.stderr
     assert "labels: 'rock' added" in done.stderr
 
 
@@ -134,6 +135,29 @@ def test_samples_are_removed_by_position_by_label_and_altogether(stored: Path) -
         "labels of samples: 'a' removed",
     ]
     assert changed(author("empty", stored, "-o", stored, "--json")) == []
+
+
+@pytest.mark.parametrize(("model", "out", "left"), [
+    (0o600, 0o600, 0o600), (0o644, 0o600, 0o600), (0o600, 0o644, 0o600), (0o640, None, 0o640), (0o644, None, 0o644),
+])  # fmt: skip
+def test_nobody_may_read_samples_who_might_not_before(
+    stored: Path, model: int, out: int | None, left: int
+) -> None:
+    target = stored.with_name("out.mlmodel")
+    if out is not None:
+        target.touch()
+        target.chmod(out)
+    stored.chmod(model)
+    assert author("remove-samples", stored, "0", "-o", target).exit_code == 0
+    assert target.stat().st_mode & 0o777 == left
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(stored: Path, plain: Path) -> None:
+    link, before = stored.with_name("link.mlmodel"), plain.read_bytes()
+    link.symlink_to(plain)
+    assert author("empty", stored, "-o", link).exit_code == 0
+    assert not link.is_symlink()
+    assert plain.read_bytes() == before
 
 
 # ── settings ────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +200,10 @@ def test_metadata_are_set_and_shown(plain: Path) -> None:
     (("updatable", "-p", "epochs"), 2, "is not KEY=VALUE"),
     (("updatable", "-p", "seed=1:2"), 2, "is not DEFAULT, DEFAULT:MIN:MAX or DEFAULT{a,b,c}"),
     (("set",), 2, "there is nothing to set"),
-    (("set", "--pixel-scale", "1/0"), 2, "is no number; write 0.00392 or 1/255"),
+    *((("set", "--pixel-scale", each), 2, "is no number; write 0.00392 or 1/255")
+      for each in ("1/0", "1/", "1/2/3", "1e999999999", "1/1e-999999999", "٣")),
+    (("updatable", "--label", "a", "--label", ""), 1, "the label '' is empty"),
+    (("add-label", "z", "--samples", "/nonexistent"), 1, "--samples /nonexistent: there is no such file or folder"),
     (("set", "-p", "epochs=3"), 1, "make it updatable first"),
     (("empty",), 1, "stores no samples"),
     (("add-label", "b"), 1, "has the label 'b' already"),
@@ -210,4 +237,6 @@ def test_a_model_that_finetuned_cannot_run_is_not_made_though_its_layers_may_be_
 def test_out_has_to_be_a_place_where_a_file_can_be(plain: Path) -> None:
     assert "there is no folder" in author("empty", plain, "-o", plain.parent / "no" / "x.mlmodel").stderr
     assert "is no file" in author("empty", plain, "-o", plain.parent).stderr
+    too_many = author("neighbors", plain, "-o", plain, "--index", "kd-tree", "--leaf-size", str(1 << 31))
+    assert (too_many.exit_code, "leaf-size" in too_many.stderr) == (2, True)
     assert "say with -o where" in author("describe", plain, "--author", "me").stderr

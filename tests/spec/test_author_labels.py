@@ -73,6 +73,56 @@ def test_its_first_samples_get_the_new_label_at_once_and_the_rest_keep_theirs() 
     np.testing.assert_allclose(np.linalg.norm(rows(wider)[0][3]), length, rtol=1e-6)
 
 
+def test_where_one_sample_is_seen_the_new_label_is_a_tenth_above_the_best_old_one() -> None:
+    x = n.numbers(1, 4)
+    weights, bias = rows(author.with_label(dense_classifier(hidden=0), "z", x))
+    scores = x[0].astype(np.float64) @ weights.T + bias
+    assert scores[3] - scores[:3].max() == pytest.approx(0.1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ([3], [4]), ([3, 1, 1], [4, 1, 1]), ([1, 3], [1, 4]), ([1, 1, 3, 1, 1], [1, 1, 4, 1, 1]),
+])  # fmt: skip
+def test_shapes_that_speak_of_the_classes_follow_and_others_of_their_length_stay(
+    before: list[int], after: list[int]
+) -> None:
+    """The hidden layer makes as many numbers as there are classes."""
+    data = edited(dense_classifier(hidden=3), lambda message: declare(message, before))
+    wider = author.with_label(data, "z")
+    found = pb.Model.FromString(wider).description
+    shapes = {
+        each.name: list(each.type.multiArrayType.shape) for each in (*found.output, *found.trainingInput)
+    }
+    assert (shapes["output_output"], shapes["logits_true"]) == (after, after)
+    assert (shapes["activation_output"], shapes["hidden_output"]) == (before, before)
+    assert author.without_label(wider, "z") == data
+
+
+def declare(message: pb.Model, shape: list[int]) -> None:
+    """Let the network show what its layers make, and let it learn from the logits."""
+    for name in ("output_output", "activation_output", "hidden_output"):
+        message.description.output.add(name=name).type.multiArrayType.shape[:] = shape
+    target = message.description.trainingInput[-1]
+    target.Clear()
+    target.name, target.type.multiArrayType.shape[:] = "logits_true", shape
+    for feature in (*message.description.output[-3:], target):
+        feature.type.multiArrayType.dataType = pb.ArrayFeatureType.DOUBLE
+    loss = message.neuralNetworkClassifier.updateParams.lossLayers[0]
+    loss.Clear()
+    loss.name = "loss"
+    loss.meanSquaredErrorLossLayer.input, loss.meanSquaredErrorLossLayer.target = (
+        "output_output",
+        "logits_true",
+    )
+
+
+def test_what_is_shown_of_a_single_class_follows_along_the_channels() -> None:
+    """All axes of its shape are one long."""
+    data = dense_classifier(hidden=0, classes=1)
+    data = edited(data, lambda m: n.array_feature(m.description.output.add(name="output_output"), (1, 1, 1)))
+    assert codec.decode(author.with_label(data, "z")).description.outputs[-1].type.shape == (2, 1, 1)  # type: ignore[union-attr]  # an array's
+
+
 def test_what_enters_the_head_is_made_by_a_model_of_its_own_even_where_it_is_the_input() -> None:
     x = n.numbers(3, 4)
     (found,) = (
@@ -143,7 +193,8 @@ def read_twice(message: pb.Model) -> None:
 @pytest.mark.parametrize(("data", "label", "complaint"), [
     (dense_classifier(), "b", "has the label 'b' already, at position 1"),
     (dense_classifier(labels=[1, 2, 3]), "two", "the label 'two' is no whole number of 64 bits"),
-    (dense_classifier(labels=[1, 2, 3]), str(1 << 63), "no whole number of 64 bits"),
+    *((dense_classifier(labels=[1, 2, 3]), each, "no whole number of 64 bits") for each in (str(1 << 63), 4.7, "1_0", "٣")),
+    *((dense_classifier(), each, "is empty or holds characters that cannot be shown") for each in ("", "\x1b[31m", "a\nb")),
     (dense_regressor(), "z", "a neuralNetwork has no class labels"),
     (more.neighbors().SerializeToString(), "z", "a k-NN classifier takes any label"),
     (edited(dense_classifier(), renamed), "z", r"the classes are made by the layer 'output' \(convolution\)"),
@@ -158,6 +209,16 @@ def test_a_label_that_cannot_be_added_is_refused(data: bytes, label: str, compla
 def test_features_that_give_no_direction_are_refused(features: FloatArray) -> None:
     with pytest.raises(SampleError, match=r"are no samples of 4 numbers|no direction"):
         author.with_label(dense_classifier(hidden=0), "z", features.astype(np.float32))
+
+
+def test_a_label_that_is_there_twice_is_not_removed_for_nobody_knows_which_row_is_meant() -> None:
+    twice = edited(dense_classifier(), lambda m: set_labels(m, ["a", "b", "a"]))
+    with pytest.raises(ModelError, match=r"the label 'a' is there 2 times, at the positions \[0, 2\]"):
+        author.without_label(twice, "a")
+
+
+def set_labels(message: pb.Model, new: list[str]) -> None:
+    message.neuralNetworkClassifier.stringClassLabels.vector[:] = new
 
 
 @pytest.mark.parametrize(("label", "complaint"), [

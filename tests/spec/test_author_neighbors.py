@@ -146,6 +146,7 @@ def test_an_input_as_it_is_can_be_what_the_neighbours_are_near_in() -> None:
     (author.Vote(weighting="none"), "no weighting 'none'; uniform and inverse are there"),
     (author.Vote(index="ball"), "no index 'ball'"),
     (author.Vote(leaf_size=9), "a linear index has no leaves"),
+    (author.Vote(leaf_size=1 << 31, index="kd-tree"), "leaves of 2147483648 samples cannot be; 1 to 2147483647"),
     (author.Vote(labels="float"), "no labels of the kind 'float'"),
     (author.Vote(labels="int64", default="none"), "'none' is no whole number"),
 ])  # fmt: skip

@@ -88,7 +88,9 @@ def mean(message: pb.Model) -> None:
     (edited(IMAGE, mean), 2.0, "subtracts a mean image from 'image'"),
     (IMAGE, 0.0, "a positive number is allowed, 1/255"),
     (IMAGE, float("nan"), "a positive number"),
-    (IMAGE, 1e300, "a number is needed"),
+    (IMAGE, 1e300, r"the pixel scale 1e\+300 makes inf of the 0.5"),
+    (IMAGE, 1e-300, "the pixel scale 1e-300 makes 0 of the 0.5"),
+    (IMAGE, 1e-46, "the pixel scale 1e-46 makes 0 of the 0.5"),
 ])  # fmt: skip
 def test_what_cannot_be_scaled_is_refused(data: bytes, scale: float, complaint: str) -> None:
     with pytest.raises((ModelError, ParameterError), match=complaint):

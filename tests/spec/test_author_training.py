@@ -144,6 +144,11 @@ def test_layers_that_cannot_be_trained_are_refused_by_name(marked: author.Marked
         author.updatable(deep(), marked)
 
 
+def test_of_one_layer_it_is_spoken_in_the_singular() -> None:
+    with pytest.raises(ModelError, match="has 1 fully connected layer; the last 2 cannot be marked, 1 can"):
+        author.updatable(classifier(n.dense(3, 4), n.softmax()), author.Marked(last=2))
+
+
 # ── the loss ────────────────────────────────────────────────────────────────────────────────────
 def losses(data: bytes) -> Any:  # noqa: ANN401 - a message of either loss
     (loss,) = network_of(codec.decode(data)).update.losses
@@ -168,6 +173,13 @@ def test_a_classifier_without_a_softmax_is_refused_unless_one_is_asked_for() -> 
     data = author.updatable(logits, LAST, softmax=True)
     assert trained(data) == ["l0"]
     assert network_of(codec.decode(data)).probability_layer == "l0"  # an app finds its output where it was
+
+
+def test_a_softmax_behind_which_only_shapes_change_is_not_put_in_twice() -> None:
+    plain = classifier(n.dense(3, 4), n.softmax(), n.flatten())
+    asked = author.updatable(plain, LAST, softmax=True)
+    assert asked == author.updatable(plain, LAST)
+    assert losses(asked).input == "l1"
 
 
 def test_an_older_file_is_raised_to_the_version_that_can_be_updated_and_a_newer_one_is_left() -> None:

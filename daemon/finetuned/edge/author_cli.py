@@ -36,7 +36,9 @@ Weighting = Annotated[
     str, typer.Option("--weighting", metavar="WEIGHTING", help="uniform or inverse (of the distance).")
 ]
 Index = Annotated[str, typer.Option("--index", metavar="INDEX", help="linear or kd-tree.")]
-LeafSize = Annotated[int, typer.Option("--leaf-size", min=0, help="Of a kd-tree; 0: 30, or as it is.")]
+LeafSize = Annotated[
+    int, typer.Option("--leaf-size", min=0, max=2**31 - 1, help="Of a kd-tree; 0: 30, or as it is.")
+]
 Default = Annotated[
     str | None, typer.Option("--default", metavar="LABEL", help="What a k-NN without samples answers.")
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from fractions import Fraction
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from finetuned import files
@@ -16,6 +15,7 @@ from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import counted
 from finetuned.errors import ModelError, ParameterError, RequestError
 from finetuned.graph.program import compile_inference
+from finetuned.parameters import number_of
 from finetuned.service.describe import why_not
 from finetuned.service.models import read
 from finetuned.spec import author, check, codec
@@ -57,13 +57,20 @@ def _done(job: Job, change: Callable[[bytes], bytes]) -> None:
     changed = author_changes.between(codec.decode(before), made)
     if made.updatable and (reasons := why_not(made, beyond_coreml=bool(check.departures(made)))):
         raise ModelError(f"the model that this would make is refused: {shortened('; '.join(reasons))}")
-    files.write_atomically(job.out.absolute(), after, mode=0o644)
+    files.write_atomically(job.out.absolute(), after, mode=_mode(job))
     if job.json:
         console.line({"model": str(job.model), "out": str(job.out), "changed": changed})
         return
     for sentence in changed or ["nothing changed"]:
         console.say(sentence)
     console.say("saved ", (str(job.out), "bold green"))
+
+
+def _mode(job: Job) -> int:
+    """Return OUT's mode, and to nobody more than MODEL's: the samples of a k-NN classifier are somebody's."""
+    with files.host_errors(f"looking for {job.out}"):
+        out = job.out.stat().st_mode if job.out.exists() else 0o644
+        return 0o600 | (out & job.model.stat().st_mode & 0o777)
 
 
 def _text(value: str, option: str) -> str:
@@ -124,7 +131,7 @@ def _dimensions(data: bytes, at: str) -> int:
     if known := author.dimensions(data, at):
         return known
     program = compile_inference(codec.decode(author.front(data, at, 1)))
-    return prod(next(iter(program.outputs.values())))
+    return math.prod(next(iter(program.outputs.values())))
 
 
 # ── labels and samples ──────────────────────────────────────────────────────────────────────────
@@ -136,10 +143,10 @@ def add_label(job: Job, label: str, samples: Path | None, threads: int) -> None:
         if samples is None:
             return author.with_label(data, new)
         front = codec.decode(author.backbone(data))
-        inputs = first_samples(samples, front, new)
+        inputs, place = first_samples(samples, front, new)
         (features,) = Predictor(front, threads=threads_of(threads)).outputs(inputs).values()
         if not job.json:
-            console.say(f"made from {counted(len(features), 'sample')} of {samples}")
+            console.say(f"made from {counted(len(features), 'sample')} of {place}")
         return author.with_label(data, new, features.reshape(len(features), -1))
 
     _done(job, change)
@@ -204,12 +211,14 @@ def change(job: Job, parameters: list[str] | None, pixel_scale: str, voting: Map
 
 def _scale(text: str) -> float:
     """Read a number or a fraction."""
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
+    above, slash, below = (part.strip() for part in text.partition("/"))
+    divisor = number_of(below) if slash else 1.0
+    scale = number_of(above) / divisor if divisor else math.nan
+    if not math.isfinite(scale):
         raise ParameterError(
             f"--pixel-scale {quoted(text)} is no number; write 0.00392 or 1/255, for instance"
-        ) from None
+        )
+    return scale
 
 
 def describe(

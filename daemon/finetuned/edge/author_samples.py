@@ -24,37 +24,44 @@ MOST = 256
 """More samples hardly move a mean."""
 
 
-def first_samples(data: Path, model: Model, label: str) -> dict[str, Any]:
-    """Return samples of one label by input name, as `Predictor.outputs` takes them.
+def first_samples(data: Path, model: Model, label: str) -> tuple[dict[str, Any], Path]:
+    """Return samples of one label by input name, as `Predictor.outputs` takes them, and where they were found.
 
     A folder holds files of one sample each (or, as DATA does, a folder of the label's name that holds them); a table holds
     samples of this label alone, whatever it says of their labels.
 
     Raises:
-        SampleError: there is none, or none that can be decoded.
+        SampleError: there is no such place, there is none in it, or none that can be decoded.
         ModelError: the model takes what no file holds.
     """
+    if not data.exists():
+        raise SampleError(f"--samples {data}: there is no such file or folder")
     specs = sample_inputs(model)
     if not specs:
         raise ModelError("the model has no input that a file could hold")
     if data.is_file() and data.suffix.lower() in tables.READERS and not specs[0].color:
-        return _table(data, specs)
+        return _table(data, specs), data
     if len(specs) > 1:
         raise SampleError(
             f"the model has {len(specs)} inputs: give it one .npz, .csv or .jsonl with all of them"
         )
-    paths = sorted(_files(data, label))[:MOST]
+    place = _place(data, label)
+    paths = sorted(_files(place))[:MOST]
     if not paths:
-        raise SampleError(f"{data} holds no files")
-    return {specs[0].name: asyncio.run(_decoded(paths, specs[0]))}
+        raise SampleError(f"{place} holds no files")
+    return {specs[0].name: asyncio.run(_decoded(paths, specs[0]))}, place
 
 
-def _files(data: Path, label: str) -> list[Path]:
-    if not data.is_dir():
-        return [data]
-    # A label may be anything: only one that is a plain name can name a folder.
-    folder = next((each for each in data.iterdir() if each.name == label and each.is_dir()), data)
-    return [each for each in folder.iterdir() if each.is_file() and not each.name.startswith(".")]
+def _place(data: Path, label: str) -> Path:
+    """Return the label's folder in DATA; a label may be anything, and only one that is a plain name can name a folder."""
+    there = data.iterdir() if data.is_dir() else ()
+    return next((each for each in there if each.name == label and each.is_dir()), data)
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place]
+    return [each for each in place.iterdir() if each.is_file() and not each.name.startswith(".")]
 
 
 async def _decoded(paths: list[Path], spec: InputSpec) -> Any:  # noqa: ANN401 - an array of either type

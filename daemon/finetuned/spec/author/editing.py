@@ -141,8 +141,9 @@ def judged(data: bytes, before: bytes, *, beyond_coreml: bool | None = None) -> 
 
 
 def _said(reasons: Sequence[check.Reason]) -> str:
-    more = f"; and {len(reasons) - _TOLD} more" if len(reasons) > _TOLD else ""
-    return shortened("; ".join(f"{reason.message} ({reason.remedy})" for reason in reasons[:_TOLD])) + more
+    texts = [*dict.fromkeys(f"{reason.message} ({reason.remedy})" for reason in reasons)]
+    more = f"; and {len(texts) - _TOLD} more" if len(texts) > _TOLD else ""
+    return shortened("; ".join(texts[:_TOLD])) + more
 
 
 def named(labels: Sequence[str | int]) -> str:

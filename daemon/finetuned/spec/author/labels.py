@@ -8,6 +8,8 @@ bias the new label would win nearly everywhere.  So the bias is the least with w
 
 from __future__ import annotations
 
+import unicodedata
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +18,10 @@ from finetuned.errors import ModelError, SampleError
 from finetuned.spec.author import neighbors, numbers
 from finetuned.spec.author.editing import inside, label_vector, learner, named, opened, sealed, set_labels
 from finetuned.spec.author.extractor import front_at
-from finetuned.spec.names import quoted
+from finetuned.spec.names import few, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, MutableSequence, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +35,9 @@ MARGIN = 0.1
 
 _THROUGH = frozenset({"softmax", "softmaxND", "flatten", "activation"})
 """What may stand between the rows and the probabilities: it takes any number of channels."""
+_RANK_OF_CHW = 3
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, half characters, separators of lines and paragraphs."""
 _PER_CHANNEL = frozenset({"PReLU", "parametricSoftplus"})
 
 
@@ -55,7 +60,7 @@ def with_label(data: bytes, label: str | int, features: FloatArray | None = None
         raise ModelError("a k-NN classifier takes any label: update it with samples of the new one")
     network, entry = _head(model)
     labels = label_vector(network)
-    new = neighbors.whole(label, "the label") if _is_int64(network) else str(label)
+    new = _label(network, label)
     if new in labels:
         raise ModelError(
             f"the model has the label {quoted(str(new))} already, at position {labels.index(new)}"
@@ -89,6 +94,10 @@ def without_label(data: bytes, label: str) -> bytes:
     found = [position for position, each in enumerate(labels) if str(each) == label]
     if not found:
         raise ModelError(f"the model has no label {quoted(label)}; it has {named(labels)}")
+    if len(found) > 1:
+        raise ModelError(
+            f"the label {quoted(label)} is there {len(found)} times, at the positions {few(found)}: which row is meant is not known"
+        )
     if len(labels) == 1:
         raise ModelError(f"{quoted(label)} is the only label; a classifier keeps at least one")
     weights, bias = numbers.read(entry)
@@ -109,9 +118,7 @@ def with_labels(data: bytes, labels: Sequence[str | int]) -> bytes:
     message = opened(data)
     model = learner(message)
     network, entry = _head(model)
-    new = (
-        [neighbors.whole(each, "the label") for each in labels] if _is_int64(network) else [*map(str, labels)]
-    )
+    new = [_label(network, each) for each in labels]
     if not new or len(set(new)) < len(new):
         raise ModelError(f"a classifier has at least one label, and each once; found {named(new)}")
     rows = np.zeros((len(new), entry.innerProduct.inputChannels), np.float32)
@@ -120,8 +127,16 @@ def with_labels(data: bytes, labels: Sequence[str | int]) -> bytes:
     return sealed(message, data)
 
 
-def _is_int64(network: pb.NeuralNetworkClassifier) -> bool:
-    return network.HasField("int64ClassLabels")
+def _label(network: pb.NeuralNetworkClassifier, label: str | int) -> str | int:
+    """Return a new label, of the kind that the others are."""
+    if network.HasField("int64ClassLabels"):
+        return neighbors.whole(label, "the label")
+    text = str(label)
+    if not text or any(unicodedata.category(each) in _UNPRINTABLE for each in text):
+        raise ModelError(
+            f"the label {quoted(text)} is empty or holds characters that cannot be shown; any others are allowed"
+        )
+    return text
 
 
 # ── the new row ─────────────────────────────────────────────────────────────────────────────────
@@ -216,10 +231,28 @@ def _resize(
         entry.innerProduct.bias.isUpdatable = entry.isUpdatable
     entry.innerProduct.outputChannels = after
     entry.innerProduct.int8DynamicQuantize = False
-    losses = model.neuralNetworkClassifier.updateParams.lossLayers
-    targets = {loss.meanSquaredErrorLossLayer.target for loss in losses}
-    made = {blob for layer in model.neuralNetworkClassifier.layers for blob in layer.output}
+    network = model.neuralNetworkClassifier
+    made = _made_of(network, entry.output[0])
+    losses = [loss.meanSquaredErrorLossLayer for loss in network.updateParams.lossLayers]
+    made |= {loss.target for loss in losses if loss.input in made}
     for feature in (*model.description.output, *model.description.trainingInput):
-        shape = feature.type.multiArrayType.shape
-        if feature.name in targets | made and list(shape) == [before]:
-            shape[:] = [after]
+        if feature.name in made:
+            _replace(feature.type.multiArrayType.shape, before, after)
+
+
+def _made_of(network: pb.NeuralNetworkClassifier, blob: str) -> set[str]:
+    """Return the blob, and all that layers make of it."""
+    found = {blob}
+    for entry in network.layers:  # each stands behind those that it reads
+        if not found.isdisjoint(entry.input):
+            found.update(entry.output)
+    return found
+
+
+def _replace(shape: MutableSequence[int], before: int, after: int) -> None:
+    """Say the new number of channels in a shape that has no other axis: [n], [1, n], [n, 1, 1], with ones before it or not."""
+    axes = list(shape)
+    if prod(axes) != before or before not in axes:
+        return
+    channels = len(axes) - (_RANK_OF_CHW if len(axes) >= _RANK_OF_CHW else 1)
+    shape[axes.index(before) if before > 1 else channels] = after

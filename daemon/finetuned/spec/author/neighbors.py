@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetuned.errors import ModelError
+from finetuned.parameters import label_of
 from finetuned.spec import codec
 from finetuned.spec.author.editing import decoded, judged, learner, named, opened, sealed
-from finetuned.spec.names import few, quoted
+from finetuned.spec.names import few, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,6 +27,8 @@ INDEXES = {"linear": "linearIndex", "kd-tree": "singleKdTreeIndex"}
 
 LEAF_SIZE = 30
 """coremltools' own."""
+MOST_IN_A_LEAF = (1 << 31) - 1
+"""What the format's 32 bits hold."""
 
 
 def without_samples(data: bytes, positions: Collection[int]) -> bytes:
@@ -107,6 +110,10 @@ def configure(
     default: str | int | None = None,
 ) -> None:
     """Set what is given, in place."""
+    if not 0 <= leaf_size <= MOST_IN_A_LEAF:
+        raise ModelError(
+            f"leaves of {shortened(str(leaf_size))} samples cannot be; 1 to {MOST_IN_A_LEAF} are allowed, and 0 for the usual"
+        )
     if weighting:
         getattr(message, _one_of(weighting, WEIGHTINGS, "weighting")).SetInParent()
     if index:
@@ -130,11 +137,8 @@ def _set_default(message: pb.KNearestNeighborsClassifier, default: str | int) ->
 
 def whole(label: str | int, what: str) -> int:
     """Return an int64 label, which may be written out."""
-    try:
-        number = int(label)
-    except ValueError:
-        number = 1 << 63
-    if not -(1 << 63) <= number < 1 << 63:
+    number = label_of(label)
+    if number is None:
         raise ModelError(
             f"{what} {quoted(str(label))} is no whole number of 64 bits, and the model's labels are such"
         )

@@ -22,7 +22,7 @@ def scaled(data: bytes, scale: float) -> bytes:
     Each network that takes an image gets a scaler, or has the one that it has multiplied; biases stay.
 
     Raises:
-        ParameterError: the scale is not a positive number.
+        ParameterError: the scale is not a positive number, or what is there cannot be multiplied by it as a float32.
         ModelError: no network takes an image, or one subtracts a mean image from it, before which the format has no scale.
     """
     if not (math.isfinite(scale) and scale > 0):
@@ -33,8 +33,19 @@ def scaled(data: bytes, scale: float) -> bytes:
         raise ModelError("no network of the model takes an image, so there are no pixels to scale")
     for network, names in found:
         for step in {_first(network, name) for name in names}:
-            network.preprocessing[step].scaler.channelScale *= scale
+            _multiply(network.preprocessing[step].scaler, scale)
     return sealed(message, data)
+
+
+def _multiply(scaler: pb.NeuralNetworkImageScaler, scale: float) -> None:
+    """Multiply what the file holds as a float32."""
+    before = scaler.channelScale
+    scaler.channelScale = before * scale
+    if not (math.isfinite(scaler.channelScale) and scaler.channelScale):
+        raise ParameterError(
+            f"the pixel scale {scale:g} makes {scaler.channelScale:g} of the {before:g} that is there: the format's float32 needs a "
+            "number that is neither zero nor infinite, 1/255 for instance"
+        )
 
 
 def _images(message: pb.Model) -> Iterator[tuple[Body, list[str]]]:

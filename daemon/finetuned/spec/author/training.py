@@ -110,15 +110,16 @@ def _judged(message: pb.Model, network: Body, output: str, *, softmax: bool) -> 
     producer = _producer(network, blob)
     if producer is None:
         raise ModelError(f"no layer makes the output {quoted(blob)}, so there is nothing to put a loss on")
-    if softmax and not producer.HasField("softmax"):
-        _add_softmax(network, producer, blob)
-        return blob
-    if not isinstance(network, pb.NeuralNetworkClassifier):
-        return blob
     found: pb.NeuralNetworkLayer | None = producer
     while found is not None and found.WhichOneof("layer") in _SHAPING and len(found.input) == 1:
         found = _producer(network, found.input[0])
-    if found is None or not found.HasField("softmax"):
+    is_there = found is not None and found.HasField("softmax")
+    if softmax and not is_there:
+        _add_softmax(network, producer, blob)
+        return blob
+    if not softmax and not isinstance(network, pb.NeuralNetworkClassifier):
+        return blob
+    if found is None or not is_there:
         kind = (found or producer).WhichOneof("layer")
         raise ModelError(
             f"the probabilities {quoted(blob)} of the classifier are made by {quoted((found or producer).name)} ({kind}), and "
@@ -224,10 +225,14 @@ def _last(network: Body, count: int) -> list[pb.NeuralNetworkLayer]:
     found = [entry for entry in network.layers if entry.HasField("innerProduct")]
     if not 1 <= count <= len(found):
         raise ModelError(
-            f"the network has {len(found)} fully connected layers; the last {count} cannot be marked"
-            + (f", 1 to {len(found)} can" if found else "; name convolutions by their names")
+            f"the network has {len(found)} fully connected layer{'' if len(found) == 1 else 's'}; the last {count} cannot be marked, "
+            + (_allowed(len(found)) if found else "name convolutions by their names")
         )
     return found[-count:]
+
+
+def _allowed(count: int) -> str:
+    return "1 can" if count == 1 else f"1 to {count} can"
 
 
 def _reached(model: Model, network: Body, *, beyond_coreml: bool) -> list[pb.NeuralNetworkLayer]:
