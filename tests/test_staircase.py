@@ -22,13 +22,14 @@ PLUGINS = ROOT / "plugins" / "finetuned_plugins"
 SOURCES = (ROOT / "daemon", ROOT / "plugins")
 
 # ── the plan ────────────────────────────────────────────────────────────────────────────────────
-GROUND = {"errors", "states", "parameters"}
+GROUND = {"errors", "states", "parameters", "labels"}
 MAY_KNOW = {
     "errors": set(),
     "files": {"errors"},
     "rows": {"errors", "files"},
     "states": {"errors"},
     "parameters": {"errors"},
+    "labels": set(),
     "spec": GROUND,
     "graph": GROUND | {"spec"},
     "update": GROUND | {"files", "rows", "spec", "graph"},
@@ -62,7 +63,7 @@ ENGINE_MODULES = {
 }
 """The modules of service and edge that may know the engine; none of them is ever part of the daemon."""
 
-PURE = {"errors", "states", "parameters", "spec", "graph", "policy"}
+PURE = {"errors", "states", "parameters", "labels", "spec", "graph", "policy"}
 IMPURE = {"asyncio", "sqlite3", "socket", "subprocess", "threading", "time", "onnxruntime"}
 NO_CLOCK_LOOP_FILES = {"asyncio", "time", "pathlib", "finetuned.files"}
 FOR_SCRIPTS = {"finetuned.update.task", "finetuned.update.stream", "finetuned.update.updated_model"}

@@ -9,6 +9,7 @@ import pytest
 
 import networks as n
 from finetuned.errors import CheckpointError, ModelError, ParameterError, SampleError
+from finetuned.service.names import new_label
 from finetuned.spec import check, codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.update import checkpoint
@@ -165,7 +166,7 @@ def test_only_what_the_model_allows_can_be_asked_for(asked: dict[str, object]) -
     [
         (np.full((2, DIMENSIONS), np.inf), ["a", "b"], "'embedding' holds numbers that are infinite or NaN"),
         (POINTS[:2], ["a", 5], "sample 1 .*no text"),
-        (POINTS[:2], ["a", "secret\n"], "sample 1 .*cannot be shown"),
+        (POINTS[:2], ["a", "secret\n"], "sample 1 .*is no label; allowed: 1 to 120 bytes"),
         (POINTS[:2, :3], ["a", "b"], "shape"),
         (POINTS[:2], ["a"], "1 targets"),
         (POINTS[:0], [], "no sample to train on"),
@@ -175,6 +176,30 @@ def test_a_sample_that_cannot_be_stored_is_told_by_its_place(x: Any, labels: Any
     with pytest.raises(SampleError, match=words) as raised:
         learnt(empty(), x, labels)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "rock", "größer", "a/b", " ", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}", "👨\u200d👩\u200d👧", "می\u200cخواهم",
+        "\u0378", "x" * 120, "x" * 121, "", "a\n", "\x1b[31m", "\x85", "\u2028", "\u2029", "\ud800", "a\u202eb", "\u2066",
+    ],
+)  # fmt: skip
+def test_what_the_intake_takes_as_a_label_is_stored_and_nothing_else_is(label: str) -> None:
+    taken = new_label(label, "string")
+    if taken is None:
+        with pytest.raises(SampleError, match=r"sample 0 .*is no label"):
+            learnt(empty(), POINTS[:1], [label])
+    else:
+        assert stored(learnt(empty(), POINTS[:1], [taken]))[1] == [label]
+    refused = ("", "a\n", "\x1b[31m", "\x85", "\u2028", "\u2029", "\ud800", "a\u202eb", "\u2066", "x" * 121)
+    assert (taken is None) is (label in refused)
+
+
+def test_a_label_that_a_file_holds_already_stays_whatever_it_is() -> None:
+    data = neighbors(("x" * 200, "a\u202eb")).SerializeToString()
+    found = learnt(data, POINTS[:2], ["x" * 200, "a\u202eb"], growth=Growth(duplicates=True))
+    assert stored(found)[1] == ["x" * 200, "a\u202eb"] * 2
 
 
 def numbered() -> bytes:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 
 from finetuned.errors import RequestError
+from finetuned.labels import MAX_BYTES, is_label, is_printable, is_unprintable
+from finetuned.parameters import label_of
 
-MAX_BYTES = 120
 MAX_FILE_BYTES = 255
 REASON = ".txt"
 SPARE = len(".") + len(REASON) + len(".tmp")
 """What is put around a rejected file's name: its reason's suffix, and what it is written aside as."""
-# Control characters, half characters (a name that was no UTF-8), line and paragraph separators.
-UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 NO_USER = "_"
 BASE = "base.mlmodel"
 
 ALLOWED = f"a name may be 1 to {MAX_BYTES} bytes of any printable characters, but may not hold / nor begin with a dot"
 LABELS = {
-    "string": f"1 to {MAX_BYTES} bytes of any printable characters",
+    "string": f"1 to {MAX_BYTES} bytes of any printable characters that do not turn the direction of writing",
     "int64": "whole numbers of 64 bits",
 }
 """What a label may be in a model that takes new ones, by the kind of its labels."""
-_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
 ALLOWED_IN_TOPICS = f"{ALLOWED}, and names of models and users may hold neither + nor #"
 
@@ -40,9 +37,9 @@ def new_label(text: str, kind: str) -> str | None:
     """Return `text` as a label of a model that takes new ones of this kind, spelt in the one way; None where it is none."""
     text = unicodedata.normalize("NFC", text)
     if kind == "int64":
-        number = int(text) if _WHOLE.fullmatch(text) else None
-        return str(number) if number is not None and -(1 << 63) <= number < 1 << 63 else None
-    return text if _is_printable(text) else None
+        number = label_of(text)
+        return None if number is None else str(number)
+    return text if is_label(text) else None
 
 
 def label_folder(label: str) -> str:
@@ -50,7 +47,7 @@ def label_folder(label: str) -> str:
 
     `cat/dog` becomes `cat%2Fdog`; what is too long even so becomes the start of its SHA-256.
     """
-    named = "".join(f"%{ord(c):02X}" if c in "/%" or _is_unprintable(c) else c for c in label)
+    named = "".join(f"%{ord(c):02X}" if c in "/%" or is_unprintable(c) else c for c in label)
     named = f"%2E{named[1:]}" if named.startswith(".") else named
     if _is_safe(named):
         return named
@@ -79,27 +76,19 @@ def file_name(name: str, prefix: str, *, spare: int = 0) -> str:
     The end stays, since the suffix tells the format.  `spare` bytes are left for what is put around it.
     """
     cleaned = "".join(
-        "_" if _is_unprintable(character) else character for character in name.rpartition("/")[2]
+        "_" if is_unprintable(character) else character for character in name.rpartition("/")[2]
     )
     room = MAX_FILE_BYTES - len(prefix.encode()) - spare
     return prefix + cleaned.encode()[-room:].decode(errors="ignore")
 
 
 def _is_safe(name: str) -> bool:
-    return not name.startswith(".") and "/" not in name and _is_printable(name)
-
-
-def _is_printable(text: str) -> bool:
-    return bool(text) and not any(map(_is_unprintable, text)) and len(text.encode()) <= MAX_BYTES
+    return not name.startswith(".") and "/" not in name and is_printable(name)
 
 
 def _is_wildcard(name: str) -> bool:
     """MQTT's wildcards: a topic that holds one cannot be published to."""
     return "+" in name or "#" in name
-
-
-def _is_unprintable(character: str) -> bool:
-    return unicodedata.category(character) in UNPRINTABLE
 
 
 def _shown(name: str) -> str:

@@ -6,13 +6,13 @@ What is stored, and in which order, depends on the model, the samples in their o
 
 from __future__ import annotations
 
-import re
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetuned.errors import CheckpointError, SampleError
+from finetuned.labels import MAX_BYTES, is_label
+from finetuned.parameters import label_of
 from finetuned.rows import row_bytes, slices
 from finetuned.spec import codec
 from finetuned.update.checkpoint import Position, Snapshot
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
     from finetuned.update.features import Array, Encoded
     from finetuned.update.network import Epoch, MiniBatch
     from finetuned.update.sessions import Move
-
-_WHOLE = re.compile(r"[+-]?[0-9]+")
-_LONGEST = 1 << 16
-"""Of a label, in bytes: no longer one is read again (`survey`)."""
-_DIGITS = 20
 
 
 class NeighborsUpdate:
@@ -127,7 +122,11 @@ class NeighborsUpdate:
                 f"the target {self.target!r} is missing; there is {', '.join(map(repr, data)) or 'nothing'}"
             )
         read = _text if self._found.kind == "string" else _number
-        labels = [read(value, first + place) for place, value in enumerate(values_of(data[self.target]))]
+        known = frozenset(self.labels)
+        labels = [
+            value if isinstance(value, str) and value in known else read(value, first + place)
+            for place, value in enumerate(values_of(data[self.target]))
+        ]
         return self._stored.classes_of(labels)
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
@@ -233,19 +232,18 @@ def _text(value: object, place: int) -> str:
     """Return a label that is a text; of any other only the place is told, for it is what a sample holds."""
     if not isinstance(value, str):
         raise SampleError(f"the label of sample {place} (counted from 0) is no text; the model's labels are")
-    if not value.isprintable() or len(value.encode()) > _LONGEST:
+    if not is_label(value):
         raise SampleError(
-            f"the label of sample {place} (counted from 0) is too long or holds characters that cannot be shown"
+            f"the label of sample {place} (counted from 0) is no label; allowed: 1 to {MAX_BYTES} bytes of any printable"
+            " characters that do not turn the direction of writing"
         )
     return str(value)
 
 
 def _number(value: object, place: int) -> int:
     """Return a label that is a whole number, or the digits of one, as `_text` does."""
-    if isinstance(value, str) and len(value) <= _DIGITS and _WHOLE.fullmatch(value):
-        value = int(value)
-    number = None if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
-    if number is None or not -(1 << 63) <= number < 1 << 63:
+    number = label_of(value)
+    if number is None:
         raise SampleError(
             f"the label of sample {place} (counted from 0) is no whole number of 64 bits; the model's labels are"
         )
