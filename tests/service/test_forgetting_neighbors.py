@@ -9,7 +9,7 @@ import pytest
 
 from benches import a_bench
 from fakes import INFO, MODEL, begin
-from finetuned.errors import HostError
+from finetuned.errors import HostError, RequestError
 from finetuned.service.forgetting import finish_forgetting
 from finetuned.service.ledger_forgetting import Gone, Wish
 from finetuned.service.ledger_versions import list_versions, version_in_use
@@ -68,6 +68,23 @@ async def test_all_versions_go_with_a_label_and_what_is_left_is_learnt_again_at_
         assert [(row.version, row.parent) for row in await run(list_versions)] == [(3, 0)], "no number twice"
         assert store.current(MODEL, "").resolve().name == "3"
         assert len(bench.executor.runs) == 3
+
+
+async def test_a_label_that_was_taken_back_is_forgotten_with_the_versions_that_learnt_it(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path, users=()) as bench:
+        await with_versions(bench)
+        await bench.desk.ledger.run(_take_back)
+        found = await forgetting_of(bench).forget(APPLE)
+        assert found == Gone(wish=APPLE, samples=0, versions=2)
+        assert traces(bench.desk.store.root, VECTOR) == set()
+        with pytest.raises(RequestError, match="no sample of this label"):
+            await forgetting_of(bench).forget(APPLE)
+
+
+def _take_back(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE samples SET label = 'plum', task = NULL WHERE label = 'apple'")
 
 
 async def test_a_sample_that_no_task_has_seen_takes_no_version_along(tmp_path: Path) -> None:

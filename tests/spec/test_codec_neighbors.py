@@ -154,7 +154,7 @@ def test_more_samples_than_are_read_again_are_never_saved(monkeypatch: pytest.Mo
     most = 300
     monkeypatch.setattr(codec, "MOST_SAMPLES", most)
     monkeypatch.setitem(survey.MOST, "FloatVector", most)
-    monkeypatch.setattr(survey, "MOST_FIELDS", survey.MOST_FIELDS - survey.MOST_SAMPLES + most)
+    monkeypatch.setattr(survey, "MOST_FIELDS", most + 200)
     model = codec.decode(neighbors((), dimensions=1).SerializeToString())
     many = np.zeros((most + 1, 1), np.float32)
     with pytest.raises(ModelError, match="give the model a limit"):

@@ -164,7 +164,7 @@ class ModelEntry(Section):
     fit: Literal["stretch", "crop"] = "stretch"
     beyond_coreml: bool = False
     # How a model grows that holds its samples (nearest neighbours), and what its file is to say of its pixels.
-    max_samples: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    max_samples: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     when_full: Literal["oldest", "balanced"] = "oldest"
     duplicates: bool = False
     pixel_scale: Annotated[float, Field(ge=0, le=1000)] = 0.0

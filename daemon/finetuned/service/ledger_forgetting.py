@@ -92,9 +92,20 @@ def _replaced(statement: str, written: Sequence[tuple[str, str]]) -> str:
     return statement
 
 
-COUNT_SAMPLES, COUNT_SEEN, COUNT_VERSIONS, COUNT_TASKS, COUNT_EVENTS, LIST_SAMPLES, LIST_TASKS = _spelt(
+(
+    COUNT_SAMPLES,
+    COUNT_SEEN,
+    COUNT_LEARNT,
+    COUNT_VERSIONS,
+    COUNT_TASKS,
+    COUNT_EVENTS,
+    LIST_SAMPLES,
+    LIST_TASKS,
+) = _spelt(
     "SELECT count(*) FROM samples WHERE THESE",
     "SELECT count(*) FROM samples WHERE THESE AND seen",
+    "SELECT count(*) FROM task_samples WHERE label = :label"
+    " AND task IN (SELECT task FROM versions WHERE MINE AND NOT dropped)",
     "SELECT count(*) FROM versions WHERE MINE AND NOT dropped",
     "SELECT count(*) FROM tasks WHERE MINE",
     "SELECT count(*) FROM outcomes WHERE EVENT AND type != 'forgotten'",
@@ -117,6 +128,7 @@ SAMPLES = _spelt(
     "DELETE FROM samples WHERE THESE",
 )
 HOLDING = _spelt(
+    "DELETE FROM task_samples WHERE label = :label AND task IN (SELECT id FROM tasks WHERE MINE)",
     "DELETE FROM current WHERE MINE",
     "DELETE FROM versions WHERE MINE",
     "UPDATE samples SET task = NULL WHERE MINE",
@@ -144,7 +156,7 @@ def _count(db: sqlite3.Connection, query: str, wish: Wish) -> int:
 def check_wish(db: sqlite3.Connection, store: Store, wish: Wish) -> None:
     """Refuse what there is nothing of (RequestError)."""
     get_model(db, wish.model)
-    if wish.everybody or _count(db, COUNT_SAMPLES, wish):
+    if wish.everybody or _count(db, COUNT_SAMPLES, wish) or _is_held(db, wish):
         return
     if wish.sample:
         raise RequestError(f"there is no such sample of model {wish.model} (or not of this user)")
@@ -187,7 +199,7 @@ def decide(db: sqlite3.Connection, store: Store, wish: Wish, *, rejected: Sequen
     held = _is_held(db, wish)
     versions = _count(db, COUNT_VERSIONS, wish) if wish.whole or held else 0
     gone = Gone(wish=wish, samples=_count(db, COUNT_SAMPLES, wish), versions=versions)
-    places = [*_places(db, store, wish), *(_holders(db, store, wish) if held else ())]
+    places = [*_places(db, store, wish), *(_holders(store, wish) if held else ())]
     paths = [str(path.relative_to(store.root)) for path in places] + [*rejected]
     db.execute(
         "INSERT INTO forgotten (model, user, label, sample, samples, versions, paths)"
@@ -203,15 +215,19 @@ def decide(db: sqlite3.Connection, store: Store, wish: Wish, *, rejected: Sequen
 
 
 def _is_held(db: sqlite3.Connection, wish: Wish) -> bool:
-    """Say whether versions hold the very samples of this wish; one that no task has seen is in none."""
-    return not wish.whole and get_model(db, wish.model).info.open_labels and _count(db, COUNT_SEEN, wish) > 0
+    """Say whether versions hold the very samples of this wish; one that no task has seen is in none.
+
+    A label that was taken back is still in the versions that were made before.
+    """
+    if wish.whole or not get_model(db, wish.model).info.open_labels:
+        return False
+    return _count(db, COUNT_SEEN, wish) > 0 or _count(db, COUNT_LEARNT, wish) > 0
 
 
-def _holders(db: sqlite3.Connection, store: Store, wish: Wish) -> Iterator[Path]:
-    """Yield where versions lie, and what tasks have left of them."""
+def _holders(store: Store, wish: Wish) -> Iterator[Path]:
+    """Yield where versions lie."""
     yield store.current(wish.model, wish.user)
     yield store.versions(wish.model, wish.user)
-    yield from (store.task(row["id"]) for row in db.execute(LIST_TASKS, _asked(wish)))
 
 
 def _places(db: sqlite3.Connection, store: Store, wish: Wish) -> Iterator[Path]:
