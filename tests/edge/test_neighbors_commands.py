@@ -45,6 +45,12 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+def test_who_may_not_read_the_model_may_not_read_what_came_of_it() -> None:
+    Path("base.mlmodel").chmod(0o600)
+    updated()
+    assert Path("out.mlmodel").stat().st_mode & 0o777 == 0o600
+
+
 def test_it_says_what_was_stored_and_what_was_there_already(capsys: pytest.CaptureFixture[str]) -> None:
     assert updated(parameters=["kNN.numberOfNeighbors=1"]) == console.DONE
     assert "6 samples stored; the model holds 6" in (first := said(capsys))

@@ -10,7 +10,7 @@ from finetuned import files
 from finetuned.edge import author_changes, console
 from finetuned.edge.author_samples import first_samples
 from finetuned.edge.pairs import pairs
-from finetuned.edge.resuming import check_places
+from finetuned.edge.resuming import check_places, mode_for
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import counted
 from finetuned.errors import ModelError, ParameterError, RequestError
@@ -57,20 +57,13 @@ def _done(job: Job, change: Callable[[bytes], bytes]) -> None:
     changed = author_changes.between(codec.decode(before), made)
     if made.updatable and (reasons := why_not(made, beyond_coreml=bool(check.departures(made)))):
         raise ModelError(f"the model that this would make is refused: {shortened('; '.join(reasons))}")
-    files.write_atomically(job.out.absolute(), after, mode=_mode(job))
+    files.write_atomically(job.out.absolute(), after, mode=mode_for(job.out, job.model))
     if job.json:
         console.line({"model": str(job.model), "out": str(job.out), "changed": changed})
         return
     for sentence in changed or ["nothing changed"]:
         console.say(sentence)
     console.say("saved ", (str(job.out), "bold green"))
-
-
-def _mode(job: Job) -> int:
-    """Return OUT's mode, and to nobody more than MODEL's: the samples of a k-NN classifier are somebody's."""
-    with files.host_errors(f"looking for {job.out}"):
-        out = job.out.stat().st_mode if job.out.exists() else 0o644
-        return 0o600 | (out & job.model.stat().st_mode & 0o777)
 
 
 def _text(value: str, option: str) -> str:

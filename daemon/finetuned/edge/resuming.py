@@ -34,6 +34,13 @@ def beside(out: Path) -> Path:
     return out.absolute().with_name(f"{out.name}{SUFFIX}")
 
 
+def mode_for(out: Path, model: Path) -> int:
+    """Return OUT's mode, and to nobody more than MODEL's: the samples of a k-NN classifier are somebody's."""
+    with files.host_errors(f"looking for {out}"):
+        there = out.stat().st_mode if out.exists() else 0o644
+        return 0o600 | (there & model.stat().st_mode & 0o777)
+
+
 def check_places(out: Path) -> None:
     """Refuse an OUT that could not be written in the end, before anything runs.
 

@@ -19,7 +19,7 @@ from finetuned.edge import console
 from finetuned.edge.budgeted import guard
 from finetuned.edge.model_cli import load, prepare_data
 from finetuned.edge.pairs import pairs
-from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, read
+from finetuned.edge.resuming import Interruption, Keeper, beside, check_places, mode_for, read
 from finetuned.edge.storing import storing
 from finetuned.edge.threads import threads_of
 from finetuned.edge.wording import figure
@@ -307,7 +307,8 @@ def _save(run: Run) -> None:
     """Write the model; where the disk refuses it, what was learned is left as a checkpoint."""
     try:
         with run.interruption.writing():
-            files.write_atomically(run.job.out.absolute(), run.task.encode(), mode=0o644)
+            mode = mode_for(run.job.out, run.job.model)
+            files.write_atomically(run.job.out.absolute(), run.task.encode(), mode=mode)
     except HostError:
         _leave(run, "trained")
         raise
