@@ -50,8 +50,7 @@ async def test_a_daemon_that_is_asked_again_and_again_leaves_once_and_cleanly(tm
 async def test_a_daemon_whose_state_folder_is_taken_away_says_so_and_leaves(
     tmp_path: Path, *, replaced: bool
 ) -> None:
-    # The daemon looks at its ledger now and then; a task of two seconds may be through by then.
-    async with digits(tmp_path, parameters=LONG | {"miniBatchSize": 1}) as house:
+    async with digits(tmp_path, parameters=LONG) as house:
         drop_digits(house)
         await house.ear.event("epochEnd")
         aside = house.state.rename(tmp_path / "aside")

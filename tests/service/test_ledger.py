@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -150,6 +151,22 @@ async def test_an_error_of_the_file_reaches_the_daemon_as_a_host_error(tmp_path:
         await ledger.run(lambda db: db.execute("DROP TABLE transactions").fetchall())
         with pytest.raises(HostError, match="no such table"):
             await ledger.run(recall, "1")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_nothing_is_acknowledged_that_went_into_a_file_nobody_finds_again(
+    tmp_path: Path, *, replaced: bool
+) -> None:
+    path = tmp_path / "ledger.db"
+    async with Ledger.open(path) as ledger:
+        aside = path.rename(tmp_path / "aside.db")
+        if replaced:
+            shutil.copyfile(aside, path)
+        with pytest.raises(HostError, match="was replaced by another file" if replaced else "is gone"):
+            await ledger.run(with_model)
+        path.unlink(missing_ok=True)
+        aside.rename(path)
+        assert await ledger.run(list_models), "back in its place, it is the ledger again"
 
 
 # ── models ──────────────────────────────────────────────────────────────────────────────────────

@@ -128,7 +128,6 @@ async def _show(house: House) -> None:
     """
     seen, shown = await house.desk.ledger.run(data_version), Glance()
     while True:
-        await asyncio.to_thread(house.footing.check)
         now = await house.desk.ledger.run(data_version)
         if now != seen and await house.models.refresh():
             house.ingest.rescan()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from finetuned.edge import broker
 from finetuned.edge.disclosure import COUNTS, Disclosure, understanding
 from finetuned.edge.folders import places
-from finetuned.edge.footing import Footing
 from finetuned.edge.glance import answer_to_status, state_of
 from finetuned.edge.homeassistant.announcer import announcers
 from finetuned.edge.limits import budget_of, machine_of
@@ -69,7 +68,6 @@ class House:
 
     config: Config
     desk: Desk
-    footing: Footing
     governor: Governor
     modes: Modes
     tasks: Tasks
@@ -199,7 +197,6 @@ async def _furnish(stack: AsyncExitStack, config: Config, desk: Desk, address: A
     return House(
         config=config,
         desk=desk,
-        footing=Footing.of(desk.store.ledger),
         governor=governor,
         modes=modes,
         tasks=tasks,

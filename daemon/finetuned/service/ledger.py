@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from finetuned import files
 from finetuned.errors import HostError
 from finetuned.service.ledger_faults import remedy, sentence
+from finetuned.service.ledger_footing import Footing
 from finetuned.service.ledger_integrity import check
 from finetuned.service.ledger_migrations import SCHEMA_VERSION, migrate, refuse_older_daemon, statements
 
@@ -45,10 +46,11 @@ PRAGMAS = (
 class Ledger:
     """The ledger as the daemon uses it: every call runs on the ledger's own thread, in order."""
 
-    def __init__(self, executor: ThreadPoolExecutor, db: sqlite3.Connection) -> None:
+    def __init__(self, executor: ThreadPoolExecutor, db: sqlite3.Connection, footing: Footing) -> None:
         """Wrap a connection that was opened on the executor's only thread."""
         self._executor = executor
         self._db = db
+        self._footing = footing
 
     @classmethod
     @asynccontextmanager
@@ -62,7 +64,7 @@ class Ledger:
         try:
             db = await loop.run_in_executor(executor, _checked, path)
             try:
-                yield cls(executor, db)
+                yield cls(executor, db, Footing.of(path))
             finally:
                 # Behind everything that was asked for: the thread takes its work in order.
                 await asyncio.shield(loop.run_in_executor(executor, db.close))
@@ -75,8 +77,12 @@ class Ledger:
         """Call `function(db, *args, **kwargs)` on the ledger's thread.
 
         A caller that is cancelled while it waits does not take back what it asked for.
+
+        Raises:
+            HostError: the disk refuses, or the file was taken away: what went into it nobody finds again, so nobody may
+                take it for acknowledged.
         """
-        call = partial(_call, function, self._db, *args, **kwargs)
+        call = partial(_call, self._footing, function, self._db, *args, **kwargs)
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, call))
 
 
@@ -88,13 +94,16 @@ def _checked(path: Path) -> sqlite3.Connection:
 
 
 def _call(
+    footing: Footing,
     function: Callable[Concatenate[sqlite3.Connection, P], R],
     db: sqlite3.Connection,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> R:
     with _host_errors("the ledger"):
-        return function(db, *args, **kwargs)
+        result = function(db, *args, **kwargs)
+    footing.check()  # afterwards: what it says holds for what was just written
+    return result
 
 
 @contextmanager
