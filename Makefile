@@ -36,8 +36,9 @@ $(STAMP): pyproject.toml
 demo: .venv/.installed-demo
 	@$(BIN)/finetuned demo
 
+# Two at a time, for most of the daemon's tests wait; with more, those of the budget would hear the others' load.
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check
