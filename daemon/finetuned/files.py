@@ -45,11 +45,18 @@ def aside(path: Path) -> Path:
     return path.with_name(f".{path.name}{ASIDE}")
 
 
+def mode_of(path: Path) -> int:
+    """Return who may read and write the file, as mode bits; where there is none, what a user's file has: all may read it."""
+    with host_errors(f"looking for {path.name}"):
+        return path.stat().st_mode & 0o777 if path.exists() else 0o644
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write `data` aside, fsync it and rename it into place: after a power cut the old or the new is there."""
     with host_errors(f"writing {path.name}"):
         temporary = aside(path)
         try:
+            temporary.unlink(missing_ok=True)  # one that a crash left has a mode of its own
             write_durably(temporary, data, mode=mode)
             temporary.replace(path)
         except OSError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 
 MAX_BYTES = 120
+ALLOWED = f"1 to {MAX_BYTES} bytes of any printable characters that do not turn the direction of writing"
 # Control characters, half characters (a name that was no UTF-8), line and paragraph separators.
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 TURNING = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))

@@ -202,7 +202,7 @@ def test_metadata_are_set_and_shown(plain: Path) -> None:
     (("set",), 2, "there is nothing to set"),
     *((("set", "--pixel-scale", each), 2, "is no number; write 0.00392 or 1/255")
       for each in ("1/0", "1/", "1/2/3", "1e999999999", "1/1e-999999999", "٣")),
-    (("updatable", "--label", "a", "--label", ""), 1, "the label '' is empty"),
+    (("updatable", "--label", "a", "--label", ""), 1, "'' is no label; allowed: "),
     (("add-label", "z", "--samples", "/nonexistent"), 1, "--samples /nonexistent: there is no such file or folder"),
     (("set", "-p", "epochs=3"), 1, "make it updatable first"),
     (("empty",), 1, "stores no samples"),

@@ -194,7 +194,7 @@ def read_twice(message: pb.Model) -> None:
     (dense_classifier(), "b", "has the label 'b' already, at position 1"),
     (dense_classifier(labels=[1, 2, 3]), "two", "the label 'two' is no whole number of 64 bits"),
     *((dense_classifier(labels=[1, 2, 3]), each, "no whole number of 64 bits") for each in (str(1 << 63), 4.7, "1_0", "٣")),
-    *((dense_classifier(), each, "is empty or holds characters that cannot be shown") for each in ("", "\x1b[31m", "a\nb")),
+    *((dense_classifier(), each, "is no label; allowed: 1 to 120 bytes") for each in ("", "\x1b[31m", "a\nb", "\u202egnp", "x" * 121)),
     (dense_regressor(), "z", "a neuralNetwork has no class labels"),
     (more.neighbors().SerializeToString(), "z", "a k-NN classifier takes any label"),
     (edited(dense_classifier(), renamed), "z", r"the classes are made by the layer 'output' \(convolution\)"),

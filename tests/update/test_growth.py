@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from finetuned.errors import ParameterError
+from finetuned.update import growth
 from finetuned.update.growth import Growth, growth_of, kept, newcomers
 
 
@@ -28,8 +29,8 @@ def test_what_stays_is_what_is_left_when_one_goes_after_the_other(policy: str, s
     rng = np.random.default_rng(seed)
     classes = rng.choice(4, size=30, p=[0.6, 0.2, 0.15, 0.05])
     for most in (0, 1, 3, 7, 12, 29, 30, 40):
-        growth = growth_of(most, policy)
-        assert kept(classes, growth).tolist() == one_by_one(classes.tolist(), growth), most
+        limit = growth_of(most, policy)
+        assert kept(classes, limit).tolist() == one_by_one(classes.tolist(), limit), most
 
 
 def test_a_sample_is_new_unless_its_numbers_and_its_label_are_there() -> None:
@@ -49,6 +50,15 @@ def test_many_samples_are_compared_as_few_are() -> None:
         expected.append((*row, c) not in seen)
         seen.add((*row, c))
     assert newcomers(rows[:40], classes[:40], rows[40:], classes[40:]).tolist() == expected
+
+
+def test_what_has_the_same_hash_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "_hashes", lambda rows, _classes: np.zeros(len(rows), np.uint64))
+    stored, rows = (
+        np.array([[0.0, 1.0]], np.float32),
+        np.array([[2.0, 3.0], [0.0, 1.0], [0.0, 1.0]], np.float32),
+    )
+    assert newcomers(stored, np.array([0]), rows, np.array([0, 0, 1])).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(

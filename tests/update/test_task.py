@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import stat
 from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,18 @@ def test_a_handler_writes_the_model_of_that_moment_in_place_of_what_is_there(tmp
     assert len(set(seen)) == 2
     assert seen[-1] == task.model.encode()
     assert list(tmp_path.iterdir()) == [to]
+
+
+def test_who_may_read_a_file_may_read_what_is_written_in_its_place_and_nobody_else(tmp_path: Path) -> None:
+    new, usual, private, left = (tmp_path / name for name in ("new", "usual", "mine", ".mine.tmp"))
+    usual.touch(mode=0o644)
+    private.touch(mode=0o600)
+    left.touch(mode=0o666)  # by a power cut
+    for to in (new, private):
+        made().model.write(to)
+    assert new.stat().st_mode == usual.stat().st_mode
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert not left.exists()
 
 
 def test_where_a_model_cannot_be_written_is_said_and_nothing_is_left(tmp_path: Path) -> None:

@@ -36,9 +36,7 @@ def beside(out: Path) -> Path:
 
 def mode_for(out: Path, model: Path) -> int:
     """Return OUT's mode, and to nobody more than MODEL's: the samples of a k-NN classifier are somebody's."""
-    with files.host_errors(f"looking for {out}"):
-        there = out.stat().st_mode if out.exists() else 0o644
-        return 0o600 | (there & model.stat().st_mode & 0o777)
+    return 0o600 | (files.mode_of(out) & files.mode_of(model))
 
 
 def check_places(out: Path) -> None:

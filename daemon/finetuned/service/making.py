@@ -181,11 +181,8 @@ class Maker:
 
 def _is_lost(db: sqlite3.Connection, model: str, user: str) -> bool:
     """Say whether the model had versions, and they are gone, all of them, as it holds samples and some were forgotten."""
-    known = find_model(db, model)
-    if known is None or not known.info.open_labels or has_versions(db, model, user):
-        return False
     saved = "SELECT 1 FROM tasks WHERE model = ? AND user = ? AND version IS NOT NULL"
-    return db.execute(saved, (model, user)).fetchone() is not None
+    return not has_versions(db, model, user) and db.execute(saved, (model, user)).fetchone() is not None
 
 
 @atomic

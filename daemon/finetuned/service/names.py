@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
+from finetuned import labels
 from finetuned.errors import RequestError
 from finetuned.labels import MAX_BYTES, is_label, is_printable, is_unprintable
 from finetuned.parameters import label_of
@@ -18,7 +19,7 @@ BASE = "base.mlmodel"
 
 ALLOWED = f"a name may be 1 to {MAX_BYTES} bytes of any printable characters, but may not hold / nor begin with a dot"
 LABELS = {
-    "string": f"1 to {MAX_BYTES} bytes of any printable characters that do not turn the direction of writing",
+    "string": labels.ALLOWED,
     "int64": "whole numbers of 64 bits",
 }
 """What a label may be in a model that takes new ones, by the kind of its labels."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetuned.errors import CheckpointError, SampleError
-from finetuned.labels import MAX_BYTES, is_label
+from finetuned.labels import ALLOWED, is_label
 from finetuned.parameters import label_of
 from finetuned.rows import row_bytes, slices
 from finetuned.spec import codec
@@ -233,10 +233,7 @@ def _text(value: object, place: int) -> str:
     if not isinstance(value, str):
         raise SampleError(f"the label of sample {place} (counted from 0) is no text; the model's labels are")
     if not is_label(value):
-        raise SampleError(
-            f"the label of sample {place} (counted from 0) is no label; allowed: 1 to {MAX_BYTES} bytes of any printable"
-            " characters that do not turn the direction of writing"
-        )
+        raise SampleError(f"the label of sample {place} (counted from 0) is no label; allowed: {ALLOWED}")
     return str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetuned.files import write_atomically
+from finetuned.files import mode_of, write_atomically
 from finetuned.spec import codec
 from finetuned.update.features import Array, encoded
 from finetuned.update.predictor import Predictor
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from finetuned.update.measuring import Measure
     from finetuned.update.updater import Updater
-
-_FOR_ALL_TO_READ = 0o644
 
 
 class UpdatedModel:
@@ -35,13 +33,14 @@ class UpdatedModel:
         return self._update.encode()
 
     def write(self, to: str | PathLike[str]) -> None:
-        """Write a `.mlmodel`, in place of what is there: whole or, if the power fails, not at all.
+        """Write a `.mlmodel`, in place of what is there, whose mode it keeps: whole or, if the power fails, not at all.
 
         Raises:
             HostError: the disk refuses; the message says why.
             DivergenceError: a weight is infinite or NaN.
         """
-        write_atomically(Path(to), self.encode(), mode=_FOR_ALL_TO_READ)
+        path = Path(to)
+        write_atomically(path, self.encode(), mode=mode_of(path))
 
     def predict(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Return the outputs for `inputs`, float32 [N, …] by name."""

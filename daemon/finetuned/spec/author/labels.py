@@ -8,13 +8,13 @@ bias the new label would win nearly everywhere.  So the bias is the least with w
 
 from __future__ import annotations
 
-import unicodedata
 from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from finetuned.errors import ModelError, SampleError
+from finetuned.labels import ALLOWED, is_label
 from finetuned.spec.author import neighbors, numbers
 from finetuned.spec.author.editing import inside, label_vector, learner, named, opened, sealed, set_labels
 from finetuned.spec.author.extractor import front_at
@@ -36,8 +36,6 @@ MARGIN = 0.1
 _THROUGH = frozenset({"softmax", "softmaxND", "flatten", "activation"})
 """What may stand between the rows and the probabilities: it takes any number of channels."""
 _RANK_OF_CHW = 3
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Control characters, half characters, separators of lines and paragraphs."""
 _PER_CHANNEL = frozenset({"PReLU", "parametricSoftplus"})
 
 
@@ -132,10 +130,8 @@ def _label(network: pb.NeuralNetworkClassifier, label: str | int) -> str | int:
     if network.HasField("int64ClassLabels"):
         return neighbors.whole(label, "the label")
     text = str(label)
-    if not text or any(unicodedata.category(each) in _UNPRINTABLE for each in text):
-        raise ModelError(
-            f"the label {quoted(text)} is empty or holds characters that cannot be shown; any others are allowed"
-        )
+    if not is_label(text):
+        raise ModelError(f"{quoted(text)} is no label; allowed: {ALLOWED}")
     return text
 
 
