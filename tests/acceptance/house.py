@@ -55,6 +55,7 @@ min_free_mb = {min_free_mb}
 threads = 1
 max_running = {max_running}
 warm_s = {warm_s}
+checkpoint_s = 1.0
 retry_s = 0.1
 [mqtt]
 host = "127.0.0.1"
