@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import builders
 import networks as n
 from finetuned.spec import coreml_pb2 as pb
 
@@ -55,6 +56,23 @@ def front(inputs: int = 6, outputs: int = DIMENSIONS) -> pb.Model:
     model.description.output[0].name = "embedding"
     model.description.output[0].type.multiArrayType.shape.append(outputs)
     return model
+
+
+def taking_embedding(message: pb.Model) -> pb.Model:
+    """Let a network of one vector take what `front` makes."""
+    old, made = message.description.input[0].name, front().description.output[0]
+    for feature in (*message.description.input, *message.description.trainingInput):
+        if feature.name == old:
+            feature.CopyFrom(made)
+    for layer in getattr(message, message.WhichOneof("Type") or "").layers:
+        layer.input[:] = ["embedding" if name == old else name for name in layer.input]
+    return message
+
+
+def head() -> pb.Model:
+    """Return a classifier of `embedding` of which the last layer is trained, behind a frozen one."""
+    data = builders.dense_classifier(inputs=DIMENSIONS, train_hidden=False)
+    return taking_embedding(pb.Model.FromString(data))
 
 
 def pipeline(*models: pb.Model, names: Sequence[str] = (), updatable: bool = True) -> pb.Model:

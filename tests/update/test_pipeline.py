@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import builders
 import networks as n
 from finetuned.errors import ModelError, ParameterError, SampleError
 from finetuned.spec import check, codec
@@ -20,7 +19,7 @@ from finetuned.update.parameters import ParameterKey
 from finetuned.update.predictor import Predictor
 from finetuned.update.task import UpdateTask
 from finetuned.update.updating import check_runs, updater
-from more_models import DIMENSIONS, front, neighbors, nested, pipeline
+from more_models import DIMENSIONS, front, head, neighbors, nested, pipeline, taking_embedding
 from shared import shared
 
 X = n.numbers(12, 6, seed=3)
@@ -31,23 +30,6 @@ ASKED = {"learningRate": 0.1, "epochs": 3, "miniBatchSize": 5, "seed": 7}
 
 def model(message: pb.Model) -> Any:  # noqa: ANN401 - Model
     return codec.decode(message.SerializeToString(deterministic=True))
-
-
-def taking_embedding(message: pb.Model) -> pb.Model:
-    """Let a network of one vector take what `front` makes."""
-    old, made = message.description.input[0].name, front().description.output[0]
-    for feature in (*message.description.input, *message.description.trainingInput):
-        if feature.name == old:
-            feature.CopyFrom(made)
-    for layer in getattr(message, message.WhichOneof("Type") or "").layers:
-        layer.input[:] = ["embedding" if name == old else name for name in layer.input]
-    return message
-
-
-def head() -> pb.Model:
-    """Return a classifier of `embedding` of which the last layer is trained, behind a frozen one."""
-    data = builders.dense_classifier(inputs=DIMENSIONS, train_hidden=False)
-    return taking_embedding(pb.Model.FromString(data))
 
 
 def trained(data: bytes, arrays: dict[str, Any]) -> bytes:

@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from finetuned.spec import codec
+from finetuned.update.features import encoded
 from finetuned.update.network import MiniBatch
+from finetuned.update.predictor import Predictor
+from finetuned.update.updating import updater
 from shared import missing
-from update.trainings import blobs, moved_model, reference_run, trained, update
+from update.trainings import PIPELINES, SEEN, blobs, moved_model, reference_run, trained, update
 
 CHILD = Path(__file__).with_name("second_provider_child.py")
 
@@ -74,6 +78,27 @@ def test_a_training_that_moves_to_the_cpu_and_back_follows_an_undisturbed_one(
         options = {"adam": optimizer == "adamOptimizer", "rate": 0.05, "momentum": 0.9}
         _, exact = reference_run(data, blobs(), np.float64, **options)
         np.testing.assert_allclose(found["losses"], exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_pipeline_is_computed_on_it_and_learns_what_it_learns_on_the_cpu(device: str, kind: str) -> None:
+    done = child("pipeline", device, kind)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["devices"] == [device, "cpu", device]
+
+    message, asked = PIPELINES[kind]
+    undisturbed = updater(codec.decode(message.SerializeToString()), asked, seed=0)
+    samples = encoded(undisturbed, SEEN)
+    for features in found["features"]:
+        np.testing.assert_allclose(features, samples.features[:], rtol=1e-4, atol=1e-5)
+    list(undisturbed.steps(samples))
+    moved, stayed, before = (
+        Predictor(codec.decode(each)).probabilities(SEEN)
+        for each in (bytes.fromhex(found["model"]), undisturbed.encode(), message.SerializeToString())
+    )
+    np.testing.assert_allclose(moved, stayed, rtol=0, atol=1e-4)
+    assert before.shape != stayed.shape or np.abs(before - stayed).max() > 0.1, "it learnt something"
 
 
 def test_every_primitive_and_every_gradient_is_on_it_what_it_is_on_the_cpu(device: str) -> None:

@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 
 import builders
+import networks as n
 import reference
 from finetuned.spec import codec
 from finetuned.spec import coreml_pb2 as pb
 from finetuned.update.features import Encoded
 from finetuned.update.network import Epoch, MiniBatch, NetworkUpdate
 from finetuned.update.parameters import resolve, update_of
+from more_models import head, nested
 
+PIPELINES = {
+    "nearest neighbours": (nested(), {}),
+    "network": (nested(last=head()), {"learningRate": 0.1, "epochs": 3, "miniBatchSize": 5}),
+}
+"""Pipelines in pipelines, by what stands at their end, and parameters."""
+SEEN: dict[str, Any] = {"y": n.numbers(12, 8, seed=3), "label": ["a", "b", "c"] * 4}
+"""What they learn from."""
 INPUTS, HIDDEN, CLASSES, SAMPLES = 6, 8, 3, 23
 
 
