@@ -11,6 +11,7 @@ import networks as n
 from finetuned.errors import ModelError, ParameterError, SampleError
 from finetuned.spec import check, codec
 from finetuned.spec import coreml_pb2 as pb
+from finetuned.spec.metadata import BEYOND_COREML
 from finetuned.spec.model import ImageType
 from finetuned.update.events import EVERY_EVENT, ProgressHandlers
 from finetuned.update.features import encoded
@@ -101,6 +102,26 @@ def test_a_network_at_the_end_is_trained_to_the_same_bytes_as_alone(*, deep: boo
     assert last(after) != last(message)
     last(after).CopyFrom(last(message))
     assert after == message
+
+
+def test_a_network_at_the_end_may_leave_core_ml_where_it_is_asked_to() -> None:
+    """A branch that adds the vector to what is made of it: its gradients meet at a merge, which Apple's validator refuses."""
+    layers = [n.dense(4, 4, updatable=True), n.activation("tanh"), n.add("l1", "l0"), n.dense(3, 4, updatable=True), n.softmax()]  # fmt: skip
+    end = taking_embedding(n.trainable(layers, (DIMENSIONS,)))
+    message = pipeline(front(), end)
+    inside = message.pipelineClassifier.pipeline.models
+    message.pipeline.models.extend(inside[:])  # a network that is no classifier ends a plain pipeline
+    with pytest.raises(ModelError, match=r"in 'model1': .*'l2', add.*--beyond-coreml"):
+        updater(model(message), {}, seed=0)
+    ends = []
+    for each, arrays in ((message, {"x": X}), (end, {"embedding": embeddings(X)})):
+        update = updater(model(each), ASKED, seed=0, beyond_coreml=True)
+        list(update.steps(encoded(update, {**arrays, update.target: np.arange(12) % 3})))
+        ends.append(pb.Model.FromString(update.encode()))
+    whole, alone = ends
+    said = whole.description.metadata.userDefined[BEYOND_COREML]
+    assert said == alone.description.metadata.userDefined[BEYOND_COREML]
+    assert whole.pipeline.models[-1].neuralNetwork == alone.neuralNetwork != end.neuralNetwork
 
 
 def test_a_task_of_a_pipeline_goes_on_from_a_checkpoint_to_the_same_bytes() -> None:
